@@ -1,0 +1,56 @@
+"""The web application, put together from its parts, and how it is run."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+from app import captions, health
+from app.problems import install_problem_handlers
+from app.services import running_services
+from app.settings import AppSettings
+
+_STATIC = Path(__file__).parent / "static"
+_GRACE_SECONDS = 5
+
+
+def create_app(settings: AppSettings) -> FastAPI:
+    """The web application."""
+
+    @asynccontextmanager
+    async def lifespan(api: FastAPI) -> AsyncIterator[None]:
+        async with running_services(settings) as services:
+            api.state.services = services
+            yield
+
+    api = FastAPI(title="Wordlight", version=version("wordlight"), summary=__doc__, lifespan=lifespan)
+    install_problem_handlers(api)
+    api.include_router(captions.router)
+    api.include_router(health.router)
+    api.mount("/static", StaticFiles(directory=_STATIC), name="static")
+
+    @api.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_STATIC / "index.html")
+
+    return api
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
+
+
+def run(settings: AppSettings, listening: socket.socket) -> None:
+    """Serve on `listening` until SIGTERM or SIGINT."""
+    config = uvicorn.Config(
+        create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
+    )
+    uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,62 @@
+"""One ear on Redis for the whole process: wakes whoever waits for a job when something happens to it.
+
+In: the queue's notices; out: asyncio events. A notice only says "look again"; if notices are lost, waiting gets a
+little slower and never wrong.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import RedisError
+
+from jobs.producer import Producer
+
+log = logging.getLogger(__name__)
+
+# How long to sleep at most before looking again without a notice.
+LOOK_AGAIN_SECONDS = 5.0
+_RECONNECT_SECONDS = 0.5
+
+
+class Notices:
+    """Dispatches notices to the requests that watch jobs."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def listen(self) -> None:
+        """Listen until cancelled, through any failure of Redis."""
+        while True:
+            try:
+                async for job_id in self._producer.notices():
+                    for event in self._watchers.get(job_id or "", ()):
+                        event.set()
+            except RedisError as error:
+                log.warning("notices are not heard: %s", error)
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    @contextmanager
+    def watch(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something happens to the job."""
+        event = asyncio.Event()
+        self._watchers[job_id].add(event)
+        try:
+            yield event
+        finally:
+            self._watchers[job_id].discard(event)
+            if not self._watchers[job_id]:
+                del self._watchers[job_id]
+
+
+async def look_again(event: asyncio.Event, seconds: float) -> None:
+    """Sleep until `event` is set, but no longer than `seconds`, nor than is wise to trust notices."""
+    try:
+        async with asyncio.timeout(min(seconds, LOOK_AGAIN_SECONDS)):
+            await event.wait()
+    except TimeoutError:
+        pass
+    event.clear()

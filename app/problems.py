@@ -1,0 +1,75 @@
+"""Every error of the web process as RFC 9457 problem+json, the framework's own included.
+
+In: exceptions; out: responses. Routes raise `ProblemError`; nothing else here is for them.
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from jobs.problem import Problem
+
+log = logging.getLogger(__name__)
+
+_MEDIA_TYPE = "application/problem+json"
+_RETRY_SECONDS = "5"
+
+
+class ProblemError(Exception):
+    """An error to be answered as problem+json."""
+
+    def __init__(
+        self, kind: str, title: str, status: int, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.problem = Problem.of(kind, title, status, detail)
+        self.headers = headers
+
+
+def unavailable(kind: str, title: str, detail: str) -> ProblemError:
+    """A 503 that says when to come back."""
+    return ProblemError(kind, title, 503, detail, {"Retry-After": _RETRY_SECONDS})
+
+
+def install_problem_handlers(api: FastAPI) -> None:
+    """Answer every exception that leaves a route of `api` with problem+json."""
+
+    @api.exception_handler(ProblemError)
+    async def _problem(_request: Request, error: ProblemError) -> Response:
+        return _response(error.problem, error.headers)
+
+    @api.exception_handler(RedisError)
+    async def _redis(request: Request, error: RedisError) -> Response:
+        log.warning("Redis failed during %s %s: %s", request.method, request.url.path, error)
+        unreachable = unavailable(
+            "queue-unreachable", "Queue unreachable", "the queue cannot be reached: try again soon"
+        )
+        return _response(unreachable.problem, unreachable.headers)
+
+    @api.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        title = HTTPStatus(error.status_code).phrase
+        detail = error.detail if error.detail != title else f"{request.method} {request.url.path}: {title.lower()}"
+        kind = title.lower().replace(" ", "-")
+        return _response(Problem.of(kind, title, error.status_code, detail), error.headers)
+
+    @api.exception_handler(RequestValidationError)
+    async def _validation(_request: Request, error: RequestValidationError) -> Response:
+        errors = [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
+        detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors)
+        problem = Problem.of("invalid-request", "Invalid request", 422, detail)
+        return _response(problem.model_copy(update={"errors": errors}))
+
+    @api.exception_handler(Exception)
+    async def _unexpected(_request: Request, _error: Exception) -> Response:
+        # Starlette logs the traceback after this; the client need not see it.
+        return _response(Problem.of("internal-error", "Internal error", 500, "something went wrong on our side"))
+
+
+def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(problem.model_dump_json(), problem.status, headers, _MEDIA_TYPE)

@@ -1,0 +1,59 @@
+"""What lives as long as the web process, and how routes get at it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.decoder import PictureDecoder
+from app.notices import Notices
+from app.picture import PictureLimits
+from app.settings import AppSettings
+from app.uploads import Uploads
+from jobs.connection import connect_async
+from jobs.producer import Producer
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One of each, shared by all requests."""
+
+    settings: AppSettings
+    producer: Producer
+    notices: Notices
+    decoder: PictureDecoder
+    uploads: Uploads
+
+
+@asynccontextmanager
+async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
+    """Start everything that the routes need, and stop it in the end. Redis need not be there yet."""
+    limits = PictureLimits(max_pixels=settings.max_pixels, working_side=settings.working_side)
+    decoder = PictureDecoder(
+        processes=settings.decoders,
+        timeout_seconds=settings.decode_seconds,
+        memory_bytes=settings.decode_bytes,
+        limits=limits,
+        max_waiting=settings.max_uploads,
+    )
+    async with connect_async(settings.redis_url) as redis, decoder:
+        producer = Producer(redis, settings)
+        notices = Notices(producer)
+        listening = asyncio.create_task(notices.listen())
+        try:
+            yield Services(settings, producer, notices, decoder, Uploads(settings))
+        finally:
+            listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await listening
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Shared = Annotated[Services, Depends(_services)]

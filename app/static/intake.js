@@ -1,0 +1,69 @@
+// The ways in for a photograph: chosen, dropped anywhere, pasted, or one of the samples.
+// In: the page's own elements. Out: onPhoto(File) for each photograph, onRefusal(text) when there was none.
+// It must not know what happens to a photograph, nor judge its format: the service does that, and says why.
+
+export function openIntake({ input, samples, veil, onPhoto, onRefusal }) {
+  input.addEventListener("change", () => {
+    take([...input.files]);
+    // Choosing the same file again must count as a new choice.
+    input.value = "";
+  });
+
+  for (const button of samples.querySelectorAll("button[data-src]")) {
+    button.addEventListener("click", () => takeSample(button.dataset.src));
+  }
+
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length === 0) return;
+    event.preventDefault();
+    take(files);
+  });
+
+  // dragenter and dragleave also fire between children, so the veil goes by a count.
+  let depth = 0;
+  const show = (on) => veil.classList.toggle("open", on);
+  document.addEventListener("dragenter", (event) => {
+    if (!carriesFiles(event)) return;
+    depth += 1;
+    show(true);
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!carriesFiles(event)) return;
+    depth = Math.max(0, depth - 1);
+    show(depth > 0);
+  });
+  document.addEventListener("dragover", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "copy";
+  });
+  document.addEventListener("drop", (event) => {
+    // Without this the browser would leave the page and open whatever was dropped.
+    event.preventDefault();
+    depth = 0;
+    show(false);
+    take([...(event.dataTransfer?.files ?? [])]);
+  });
+
+  function take(files) {
+    const file = files.find((candidate) => candidate.type.startsWith("image/")) ?? files[0];
+    if (file) onPhoto(file);
+    else onRefusal("Only picture files can be dropped here. Save the picture first, then drop the file.");
+  }
+
+  async function takeSample(url) {
+    try {
+      const response = await fetch(url);
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const blob = await response.blob();
+      onPhoto(new File([blob], url.split("/").pop(), { type: "image/jpeg" }));
+    } catch {
+      onRefusal("The sample could not be loaded. Check the connection, then try again.");
+    }
+  }
+}
+
+function carriesFiles(event) {
+  return [...(event.dataTransfer?.types ?? [])].includes("Files");
+}

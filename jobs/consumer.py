@@ -1,0 +1,179 @@
+"""The half of the queue that `worker` holds: claim jobs, keep them, begin and finish them, take over dead workers'.
+
+In: nothing but a connection; out: claims, and jobs that are over. It must not know what is done with an image. All
+methods may raise redis.exceptions.RedisError; each may be called from any thread.
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from jobs import keys
+from jobs.connection import BLOCK_SECONDS
+from jobs.job import Result, Status
+from jobs.problem import Problem
+from jobs.scripts import read_script, script_args, script_keys
+from jobs.settings import QueueSettings
+
+_ENTRIES_A_SCAN = 100
+
+# As redis-py reads them from the stream.
+Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this worker holds. `attempt` counts the attempts begun so far, by whomever."""
+
+    job_id: str
+    entry: str
+    attempt: int
+    image: bytes | None
+
+
+class Consumer:
+    """One worker's view of the queue."""
+
+    def __init__(self, redis: Redis, settings: QueueSettings) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._redis = redis
+        self._settings = settings
+        self._takeover_ms = int(settings.takeover_seconds * 1000)
+        # Where the next scan for neglected entries begins. Kept: a scan that always began at the start would never
+        # come past a long head of live entries.
+        self._cursor = "0-0"
+        self._scripts = {
+            name: redis.register_script(read_script(name))
+            for name in ("start", "finish", "heartbeat", "leave", "sweep")
+        }
+
+    def claim(self, count: int) -> list[Claim]:
+        """Up to `count` new jobs, waiting a second for the first if there is none."""
+        try:
+            answer = self._redis.xreadgroup(
+                keys.GROUP, self.name, {keys.STREAM: ">"}, count=count, block=int(BLOCK_SECONDS * 1000)
+            )
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            self._create_group()
+            return []
+        streams = cast(list[tuple[bytes, Entries]], answer)
+        return self._claims(streams[0][1]) if streams else []
+
+    def take_over(self, count: int) -> list[Claim]:
+        """Up to `count` jobs of workers that have not been heard of; one scan, going on where the last one ended."""
+        try:
+            cursor, entries, *_ = self._redis.xautoclaim(
+                keys.STREAM,
+                keys.GROUP,
+                self.name,
+                self._takeover_ms,
+                self._cursor,
+                count=min(count, _ENTRIES_A_SCAN),
+            )
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            self._create_group()
+            return []
+        self._cursor = cursor.decode()
+        return self._claims(entries)
+
+    def start(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Begin an attempt at each of `claims`; returns those to be run, each with its new attempt number.
+
+        The others were taken over by somebody, or are over: expired, given up, or finished before.
+        """
+        problem = Problem.of(
+            "poison",
+            "Given up",
+            500,
+            f"{self._settings.max_attempts} attempts at this picture ended with their worker",
+        ).model_dump_json()
+        pipeline = self._redis.pipeline(transaction=False)
+        for claim in claims:
+            self._scripts["start"](
+                keys=script_keys(claim.job_id, keys.DEAD),
+                args=script_args(
+                    claim.job_id,
+                    self._settings.result_ttl_seconds,
+                    self.name,
+                    claim.entry,
+                    self._settings.max_attempts,
+                    problem,
+                ),
+                client=pipeline,
+            )
+        answers = cast(list[list[Any]], pipeline.execute())
+        return [
+            replace(claim, attempt=answer[1])
+            for claim, answer in zip(claims, answers, strict=True)
+            if answer[0] == b"run"
+        ]
+
+    def succeed(self, claim: Claim, result: Result) -> bool:
+        """Store the result and end the job; False if another worker has the job now, or had ended it before."""
+        return self._finish(claim, Status.SUCCEEDED, "result", result.model_dump_json())
+
+    def fail(self, claim: Claim, problem: Problem) -> bool:
+        """End the job with a problem; False if another worker has the job now, or had ended it before."""
+        return self._finish(claim, Status.FAILED, "error", problem.model_dump_json())
+
+    def heartbeat(self, entries: Sequence[str]) -> set[str]:
+        """Tell that this worker lives and still works on `entries`; returns those that are still its own."""
+        kept = self._scripts["heartbeat"](
+            keys=script_keys("", keys.WORKERS),
+            args=script_args("", 0, self.name, 10 * self._takeover_ms, *entries),
+        )
+        return {entry.decode() for entry in cast(list[bytes], kept)}
+
+    def sweep(self) -> None:
+        """Forget the names of workers long gone."""
+        self._scripts["sweep"](keys=script_keys(""), args=script_args("", 0, 60 * self._takeover_ms))
+
+    def leave(self, entries: Sequence[str]) -> None:
+        """Say goodbye, handing back `entries`; another worker takes them at its next look."""
+        self._scripts["leave"](keys=script_keys("", keys.WORKERS), args=script_args("", 0, self.name, *entries))
+
+    def _finish(self, claim: Claim, status: Status, field: str, value: str) -> bool:
+        answer = self._scripts["finish"](
+            keys=script_keys(claim.job_id),
+            args=script_args(
+                claim.job_id,
+                self._settings.result_ttl_seconds,
+                claim.entry,
+                claim.attempt,
+                status.value,
+                field,
+                value,
+            ),
+        )
+        return bool(answer)
+
+    def _claims(self, entries: Entries) -> list[Claim]:
+        """Entries of the stream with what is needed to work on them."""
+        pipeline = self._redis.pipeline(transaction=False)
+        job_ids = [fields[b"job"].decode() for _, fields in entries]
+        for job_id in job_ids:
+            pipeline.hget(keys.record(job_id), "attempt")
+            pipeline.get(keys.image(job_id))
+        answers = iter(cast(list[bytes | None], pipeline.execute()))
+        return [
+            Claim(job_id, entry.decode(), int(next(answers) or 0), next(answers))
+            for job_id, (entry, _) in zip(job_ids, entries, strict=True)
+        ]
+
+    def _create_group(self) -> None:
+        """Make the group, from the stream's beginning: jobs may have come before any worker, or outlived the group."""
+        try:
+            self._redis.xgroup_create(keys.STREAM, keys.GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise

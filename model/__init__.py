@@ -1,0 +1,1 @@
+"""Images in, captions with attention out. PyTorch only: knows no HTTP and no Redis."""

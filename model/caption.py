@@ -1,0 +1,42 @@
+"""What the captioner says about one image: a sentence, its words, and where each of them looked.
+
+Plain data, no tensors: this is what leaves `model/`. It must not know how it was computed or where it will be sent.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Where one word looked: a grid over the whole upright picture, stretched to the network's square input.
+
+    `weights` holds rows x cols non-negative numbers in row-major order that sum to 1; cell (r, c) covers the picture
+    from r/rows to (r+1)/rows of its height and from c/cols to (c+1)/cols of its width.
+    """
+
+    rows: int
+    cols: int
+    weights: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word, the natural logarithm of its probability given the words before it, and its attention."""
+
+    text: str
+    logprob: float
+    attention: Attention
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A sentence. Its `logprob` is the sum over its words and the decision to end there (unless cut at the limit)."""
+
+    text: str
+    logprob: float
+    words: list[Word]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The caption as plain JSON data."""
+        return asdict(self)

@@ -1,0 +1,145 @@
+"""The captioner: encoder, decoder and vocabulary as one thing that can be saved, loaded and asked for captions.
+
+In: images; out: captions. A saved captioner is a folder of three files: `captioner.safetensors` (weights),
+`config.json` and `vocabulary.json`. Nothing in it is ever unpickled.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from model.caption import Attention, Caption, Word
+from model.decoder import Decoder, DecoderConfig
+from model.encoder import Encoder
+from model.pixels import normalise, to_pixels
+from model.search import Hypothesis, beam_search
+from model.vocabulary import Vocabulary
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+# Weights are stored in half the space; the captions stay the same (tests/test_captioner.py), and all computing is in
+# float32.
+STORED = torch.float16
+
+
+class CaptionerConfig(BaseModel):
+    """What must be known to build the network before its weights can be filled in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "wordlight"
+    encoder: str = "tf_efficientnet_lite2"
+    image_size: int = Field(260, ge=32)
+    decoder: DecoderConfig = DecoderConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How to look for a sentence: `beam_size` 1 is greedy search."""
+
+    beam_size: int = 3
+    num_captions: int = 1
+    max_words: int = 20
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_captions <= self.beam_size:
+            raise ValueError("num_captions must be between 1 and beam_size")
+        if self.max_words < 1:
+            raise ValueError("max_words must be positive")
+
+
+class CaptionerNotLoadable(Exception):
+    """The folder does not hold a captioner that this program can load. The message is one line that says why."""
+
+
+class Captioner(nn.Module):
+    """Images in, captions with attention out."""
+
+    def __init__(self, config: CaptionerConfig, vocabulary: Vocabulary, tail_stages: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = vocabulary
+        self.version = "untrained"
+        self.encoder = Encoder(config.encoder, tail_stages)
+        self.decoder = Decoder(config.decoder, self.encoder.channels, len(vocabulary))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.decoder.output_bias.device
+
+    def prepare(self, image: Image.Image) -> torch.Tensor:
+        """An upright RGB image to the uint8 pixels (3, S, S) that `caption_pixels` takes. Thread-safe, CPU only."""
+        return to_pixels(image, self.config.image_size)
+
+    @torch.inference_mode()
+    def caption_pixels(self, pixels: torch.Tensor, options: SearchOptions) -> list[list[Caption]]:
+        """Prepared pixels (B, 3, S, S) to the best `num_captions` captions of each image, best first."""
+        grid = self.encoder(normalise(pixels.to(self.device)))  # (B, C, R, R)
+        memory = self.decoder.memorise(grid)
+        found = beam_search(self.decoder, memory, beams=options.beam_size, max_words=options.max_words)
+        rows, cols = grid.shape[2:]
+        return [
+            [self._caption(hypothesis, rows, cols) for hypothesis in hypotheses[: options.num_captions]]
+            for hypotheses in found
+        ]
+
+    def caption(self, images: Sequence[Image.Image], options: SearchOptions | None = None) -> list[list[Caption]]:
+        """Caption upright RGB images in one batch; all of them must fit the device's memory together."""
+        pixels = torch.stack([self.prepare(image) for image in images])
+        return self.caption_pixels(pixels, options or SearchOptions())
+
+    def _caption(self, hypothesis: Hypothesis, rows: int, cols: int) -> Caption:
+        words = [
+            # Six digits keep the sum of a grid within 1e-4 of 1 and an answer within a few kilobytes.
+            Word(self.vocabulary.word(token), round(logprob, 6), Attention(rows, cols, _rounded(weights)))
+            for token, logprob, weights in zip(
+                hypothesis.tokens, hypothesis.logprobs, hypothesis.attention, strict=True
+            )
+        ]
+        return Caption(" ".join(word.text for word in words), round(hypothesis.logprob, 6), words)
+
+    def save(self, folder: Path) -> None:
+        """Write the three files into `folder`, which is made if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            name: tensor.to(STORED).contiguous() if tensor.is_floating_point() else tensor
+            for name, tensor in self.state_dict().items()
+            if not name.endswith("num_batches_tracked")  # counts batches of a training that is over
+        }
+        save_file(tensors, folder / "captioner.safetensors")
+        (folder / "config.json").write_text(self.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        self.vocabulary.save(folder / "vocabulary.json")
+
+    @classmethod
+    def load(cls, folder: Path = SHIPPED, device: str | torch.device = "cpu") -> "Captioner":
+        """Read what `save` wrote, ready to caption on `device`.
+
+        Raises CaptionerNotLoadable when a file is missing, damaged, or does not fit the others.
+        """
+        weights = folder / "captioner.safetensors"
+        try:
+            config = CaptionerConfig.model_validate_json((folder / "config.json").read_bytes())
+            captioner = cls(config, Vocabulary.load(folder / "vocabulary.json"))
+            missing, unexpected = captioner.load_state_dict(load_file(weights), strict=False)
+            missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+            if missing or unexpected:
+                raise CaptionerNotLoadable(f"{weights} does not fit its config: {(missing + unexpected)[0]}")
+        except OSError as error:
+            raise CaptionerNotLoadable(f"no captioner in {folder}: {error.strerror or error}") from error
+        except (SafetensorError, ValidationError, ValueError, RuntimeError) as error:
+            raise CaptionerNotLoadable(f"the captioner in {folder} is damaged: {str(error).splitlines()[0]}") from error
+        captioner.version = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+        return captioner.to(device).eval()
+
+
+def _rounded(weights: torch.Tensor) -> list[float]:
+    return [round(weight, 6) for weight in weights.tolist()]

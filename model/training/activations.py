@@ -1,0 +1,80 @@
+"""What the frozen trunk of the encoder says of every view of every image: computed once, kept on disk.
+
+In: an encoder and samples; out: a float16 array (views, images, C', R', R') that is read from disk as needed. Most of
+the cost of training on a CPU would be to compute this again in every epoch.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from model.encoder import Encoder
+from model.pixels import normalise, to_pixels
+from model.training.dataset import Sample
+from model.training.views import view_image
+
+_BATCH = 32
+
+
+@torch.inference_mode()
+def trunk_activations(
+    encoder: Encoder,
+    samples: list[Sample],
+    *,
+    image_size: int,
+    views: int,
+    seed: int,
+    bfloat16: bool,
+    cache: Path,
+) -> npt.NDArray[np.float16]:
+    """The trunk's activations for the first `views` views of `samples`, from `cache` where they are there already."""
+    path = cache / f"{_digest(encoder, samples, image_size, views, seed, bfloat16)}.npy"
+    if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        _compute(encoder, samples, image_size, views, seed, bfloat16, unfinished)
+        unfinished.rename(path)
+    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def _digest(encoder: Encoder, samples: list[Sample], image_size: int, views: int, seed: int, bfloat16: bool) -> str:
+    """A name for the answer that changes with whatever it depends on."""
+    digest = hashlib.sha256(repr((image_size, views, seed if views > 2 else 0, bfloat16)).encode())
+    for stage in encoder.stages[: encoder.tail_from]:
+        for tensor in stage.state_dict().values():
+            digest.update(tensor.cpu().numpy().tobytes())
+    for sample in samples:
+        digest.update(hashlib.sha256(sample.encoded).digest())
+    return digest.hexdigest()[:24]
+
+
+def _compute(
+    encoder: Encoder,
+    samples: list[Sample],
+    image_size: int,
+    views: int,
+    seed: int,
+    bfloat16: bool,
+    path: Path,
+) -> None:
+    device = next(encoder.parameters()).device
+    array: npt.NDArray[np.float16] | None = None
+    with tqdm(total=views * len(samples), desc="trunk", unit="image") as progress:
+        for view in range(views):
+            for start in range(0, len(samples), _BATCH):
+                batch = samples[start : start + _BATCH]
+                images = [view_image(sample.image(), seed, sample.name, view) for sample in batch]
+                pixels = torch.stack([to_pixels(image, image_size) for image in images]).to(device)
+                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                    result = encoder.trunk(normalise(pixels)).half().cpu().numpy()
+                if array is None:
+                    shape = (views, len(samples), *result.shape[1:])
+                    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+                array[view, start : start + len(batch)] = result
+                progress.update(len(batch))
+    if array is not None:
+        array.flush()  # type: ignore[attr-defined]

@@ -1,0 +1,60 @@
+"""Images with their captions, as they lie on disk. In: a data folder; out: samples of one split.
+
+The folder holds `captions.json` = {file: {"split": ..., "captions": [...]}} and the images, loose or in *.tar files;
+a folder with a `flickr8k/` inside will do. It must not know of tensors.
+"""
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+
+class DatasetUnusable(Exception):
+    """The folder does not hold what is needed. The message is one line that says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image, still encoded, and its captions as people wrote them."""
+
+    name: str
+    encoded: bytes
+    captions: list[str]
+
+    def image(self) -> Image.Image:
+        """The decoded image, RGB."""
+        return Image.open(io.BytesIO(self.encoded)).convert("RGB")
+
+
+def load_split(data: Path, split: str) -> list[Sample]:
+    """All samples of `split` ("train", "val", "test") in the order of captions.json."""
+    folder = data / "flickr8k" if (data / "flickr8k").is_dir() else data
+    index_path = folder / "captions.json"
+    if not index_path.is_file():
+        raise DatasetUnusable(f"no captions.json in {folder}: --data must name the folder of a data set")
+    index = json.loads(index_path.read_text(encoding="utf-8"))
+    wanted = {name: entry["captions"] for name, entry in index.items() if entry["split"] == split}
+    if not wanted:
+        raise DatasetUnusable(f"{index_path} has no split named {split!r}")
+    encoded = _read_images(folder, set(wanted))
+    missing = wanted.keys() - encoded.keys()
+    if missing:
+        raise DatasetUnusable(f"{len(missing)} images of {split} are missing in {folder}, among them {min(missing)}")
+    return [Sample(name, encoded[name], captions) for name, captions in wanted.items()]
+
+
+def _read_images(folder: Path, names: set[str]) -> dict[str, bytes]:
+    """The bytes of those of `names` that are in `folder` or in its tar files."""
+    found = {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    for path in sorted(folder.glob("*.tar")):
+        if found.keys() >= names:
+            break
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.name in names and (file := archive.extractfile(member)):
+                    found[member.name] = file.read()
+    return found

@@ -1,0 +1,44 @@
+"""The optimiser of a training run: AdamW over two groups, a warm-up with a cosine fall, and averaged weights."""
+
+import math
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from model.captioner import Captioner
+from model.training.recipe import Recipe
+
+
+def make_optimiser(captioner: Captioner, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter, 2019); weight decay only where it is meant, on matrices and kernels."""
+    groups = []
+    for parameters, rate in (
+        (list(captioner.decoder.parameters()), recipe.learning_rate),
+        (captioner.encoder.tail_parameters(), recipe.tail_learning_rate),
+    ):
+        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+        others = [parameter for parameter in parameters if parameter.ndim <= 1]
+        groups.append({"params": matrices, "lr": rate, "weight_decay": recipe.weight_decay})
+        groups.append({"params": others, "lr": rate, "weight_decay": 0.0})
+    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
+
+
+def rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
+    """What the learning rate is multiplied with: up in a line, then down along half a cosine to one twentieth."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_average(captioner: Captioner, decay: float) -> AveragedModel:
+    """An exponential moving average of the captioner's parameters, itself a captioner under `.module`."""
+    average = AveragedModel(captioner, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+    average.requires_grad_(False)
+    return average.eval()
+
+
+def trained_parameters(captioner: Captioner) -> list[nn.Parameter]:
+    """All parameters that the optimiser may change."""
+    return [*captioner.decoder.parameters(), *captioner.encoder.tail_parameters()]

@@ -1,0 +1,59 @@
+"""A recipe: everything that decides how a training run goes, as one TOML file. Two equal recipes give equal weights."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.captioner import CaptionerConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class RecipeUnusable(Exception):
+    """There is no such recipe, or it says something that no recipe can. The message is one line."""
+
+
+class Recipe(BaseModel):
+    """See recipes/*.toml for what each setting does in practice; fields not given keep these values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    captioner: CaptionerConfig = CaptionerConfig()
+    seed: int = 1
+    min_word_count: int = Field(5, ge=1)
+    max_words: int = Field(22, ge=1)  # longer training captions are cut
+    # The encoder. 0: frozen, as ImageNet left it; n: its last n stages are trained too.
+    tail_stages: int = Field(0, ge=0)
+    # How many versions of each training image the run sees: as it is, its mirror image, then random crops.
+    views: int = Field(2, ge=1)
+    # Optimisation.
+    epochs: int = Field(20, ge=1)
+    images_per_step: int = Field(32, ge=1)  # each with all its captions
+    learning_rate: float = Field(5e-4, gt=0)
+    tail_learning_rate: float = Field(5e-5, gt=0)
+    warmup_steps: int = Field(100, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    gradient_norm: float = Field(1.0, gt=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    doubly_stochastic: float = Field(0.1, ge=0)  # weight of Show, Attend and Tell's eq. 14 term
+    ema: float = Field(0.999, ge=0, lt=1)  # decay of the averaged weights, which are the ones validated and shipped
+    bfloat16: bool = True
+    # Stopping: epochs without a better CIDEr on `val` before the run ends.
+    patience: int = Field(4, ge=1)
+    checkpoint_steps: int = Field(100, ge=1)
+
+    @classmethod
+    def load(cls, name: str) -> "Recipe":
+        """Read the recipe `name`: a path to a TOML file, or the bare name of one of ours. Raises RecipeUnusable."""
+        path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            ours = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
+            raise RecipeUnusable(f"no recipe {path}: {error.strerror} (ours: {ours})") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise RecipeUnusable(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeUnusable(f"{path}: {error}") from error

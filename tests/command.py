@@ -1,0 +1,68 @@
+"""A `wordlight` command in a process of its own, as a user would start it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Command:
+    """A `wordlight` command in a process of its own, whose output is read line by line."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    _said: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._said:
+                self.lines.append(line.rstrip())
+                self._said.notify_all()
+        with self._said:
+            self.lines.append("(end of output)")
+            self._said.notify_all()
+
+    def wait_for_line(self, part: str, timeout: float = 60) -> str:
+        """The first line that holds `part`; fails with the whole output when none comes."""
+
+        def ended_or_said() -> bool:
+            return any(part in line or line == "(end of output)" for line in self.lines)
+
+        with self._said:
+            self._said.wait_for(ended_or_said, timeout)
+        found = [line for line in self.lines if part in line]
+        assert found, f"no {part!r} in the output:\n" + "\n".join(self.lines)
+        return found[0]
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+        """Send a signal and wait; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+
+def start_command(*arguments: str, **environment: str) -> Command:
+    """Start `wordlight` with these arguments, in an environment without settings of its own but `environment`."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("WORDLIGHT_") and key != "REDIS_URL"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wordlight", *arguments],
+        env=clean | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Command(process)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])

