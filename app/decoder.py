@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Self, TypeVar
+from typing import Any, BinaryIO, Final, Self, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -96,18 +96,26 @@ class PictureDecoder:
             self._retire(pool)
         await asyncio.gather(*self._retired)
 
-    async def prepare(self, data: bytes) -> WorkingImage:
-        """Runs picture.prepare on `data` in a child.
+    async def prepare(self, upload: BinaryIO) -> WorkingImage:
+        """Runs picture.prepare in a child, on what `upload` holds; reads it only when a child is free.
 
         Raises PictureRefused or DecoderBusy; ValueError for more bytes than a child can take in. Those must
         be stopped earlier: a child that runs out of memory while it receives would break the pool.
         """
-        if len(data) > self._memory_bytes // 8:
-            raise ValueError(f"{len(data)} bytes are too many for children of {self._memory_bytes} bytes")
-        return await self._run(picture.prepare, data, self._limits)
+
+        def arguments() -> tuple[bytes, PictureLimits]:
+            data = upload.read()
+            if len(data) > self._memory_bytes // 8:
+                raise ValueError(f"{len(data)} bytes are too many for children of {self._memory_bytes} bytes")
+            return data, self._limits
+
+        return await self._when_free(picture.prepare, arguments)
 
     async def _run(self, function: Callable[..., _T], *arguments: object) -> _T:
-        """Waits for a free child and runs a function in it."""
+        return await self._when_free(function, lambda: arguments)
+
+    async def _when_free(self, function: Callable[..., _T], arguments: Callable[[], tuple[object, ...]]) -> _T:
+        """Waits for a free child and runs a function in it; uploads that wait do not wait in memory."""
         if self._free_children.locked() and self._waiting >= self._max_waiting:
             raise DecoderBusy(f"{self._waiting} uploads wait for a decoder")
         self._waiting += 1
@@ -117,7 +125,11 @@ class PictureDecoder:
             self._waiting -= 1
         # A task of its own: when the request is cancelled, its child works on and is taken until it is done.
         # Killing it instead would cost a new child, which takes longer than most pictures.
-        task = asyncio.create_task(self._run_in_child(function, arguments))
+        try:
+            task = asyncio.create_task(self._run_in_child(function, arguments()))
+        except BaseException:
+            self._free_children.release()
+            raise
         self._running.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)

@@ -4,19 +4,15 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 
-from app import captions, health
+from app import captions, health, page
 from app.problems import install_problem_handlers
 from app.services import running_services
 from app.settings import AppSettings
 
-_STATIC = Path(__file__).parent / "static"
 _GRACE_SECONDS = 5
 
 
@@ -33,11 +29,8 @@ def create_app(settings: AppSettings) -> FastAPI:
     install_problem_handlers(api)
     api.include_router(captions.router)
     api.include_router(health.router)
-    api.mount("/static", StaticFiles(directory=_STATIC), name="static")
-
-    @api.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(_STATIC / "index.html")
+    api.include_router(page.router)
+    api.mount("/static", page.static_files(), name="static")
 
     return api
 

@@ -19,5 +19,5 @@ class AppSettings(QueueSettings):
     working_side: int = Field(768, ge=64, description="the long side that pictures are kept at, in pixels")
     decoders: int = Field(2, ge=1, description="processes that decode uploads")
     decode_seconds: float = Field(20, gt=0, description="a picture that takes longer to decode is refused")
-    decode_bytes: int = Field(2 * 1024**3, ge=2**28, description="address space of a decoding process")
+    decode_bytes: int = Field(3 * 2**29, ge=2**28, description="address space of a decoding process")
     max_wait_seconds: int = Field(60, ge=0, description="longest wait for a result within one request")

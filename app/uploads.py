@@ -85,7 +85,7 @@ class Uploads:
 
     async def _read_raw(self, request: Request, files: AsyncExitStack) -> BinaryIO:
         bounded = Request(request.scope, self._bounded(request, self._settings.max_upload_bytes))
-        file = files.enter_context(SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES))
+        file = files.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115
         async for chunk in bounded.stream():
             file.write(chunk)
         file.seek(0)

@@ -29,6 +29,9 @@ SHIPPED = Path(__file__).parent / "shipped"
 # float32.
 STORED = torch.float16
 
+# More beams find nothing better (they find worse: research calls it the beam search curse) and cost memory.
+MOST_BEAMS = 20
+
 
 class CaptionerConfig(BaseModel):
     """What must be known to build the network before its weights can be filled in."""
@@ -50,6 +53,8 @@ class SearchOptions:
     max_words: int = 20
 
     def __post_init__(self) -> None:
+        if not 1 <= self.beam_size <= MOST_BEAMS:
+            raise ValueError(f"beam_size must be between 1 and {MOST_BEAMS}")
         if not 1 <= self.num_captions <= self.beam_size:
             raise ValueError("num_captions must be between 1 and beam_size")
         if self.max_words < 1:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import timm
 import torch
+from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 
@@ -22,6 +23,8 @@ class Encoder(nn.Module):
     def __init__(self, name: str, tail_stages: int = 0) -> None:
         super().__init__()
         network: Any = timm.create_model(name, pretrained=False)
+        if not isinstance(network, EfficientNet):
+            raise ValueError(f"{name} is not of the EfficientNet family")
         stages = [
             nn.Sequential(network.conv_stem, network.bn1),
             *network.blocks,

@@ -28,9 +28,9 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The `beams` best hypotheses of each image, best first.
 
-    Hypotheses are ranked by log-probability / (words + 1) ** `length_power`, which keeps the search from preferring
-    sentences only because they are short. <pad>, <start> and <unk> are never chosen, and <end> not as the first word.
-    A hypothesis that has not ended after `max_words` is cut there.
+    Hypotheses are ranked by log-probability / length ** `length_power`, where the length counts <end>; this keeps the
+    search from preferring sentences only because they are short. <pad>, <start> and <unk> are never chosen, and <end>
+    not as the first word. A hypothesis that has not ended after `max_words` is cut there, without an <end>.
     """
     images, vocabulary_size = memory.annotations.shape[0], decoder.output_bias.shape[0]
     device = memory.annotations.device

@@ -52,5 +52,8 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read what `save` wrote."""
-        return cls(json.loads(path.read_text(encoding="utf-8")))
+        """Read what `save` wrote. Raises ValueError for anything else."""
+        words = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"{path.name} is not a list of words")
+        return cls(words)

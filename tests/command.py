@@ -18,14 +18,16 @@ class Command:
     _said: threading.Condition = field(default_factory=threading.Condition)
 
     def __post_init__(self) -> None:
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            with self._said:
-                self.lines.append(line.rstrip())
-                self._said.notify_all()
+        with self.process.stdout:
+            for line in self.process.stdout:
+                with self._said:
+                    self.lines.append(line.rstrip())
+                    self._said.notify_all()
         with self._said:
             self.lines.append("(end of output)")
             self._said.notify_all()
@@ -46,7 +48,17 @@ class Command:
         """Send a signal and wait; returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(timeout)
+        status = self.process.wait(timeout)
+        self._reader.join()
+        return status
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running Wordlight."""
+
+    url: str
+    command: Command
 
 
 def start_command(*arguments: str, **environment: str) -> Command:

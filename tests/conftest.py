@@ -3,13 +3,12 @@
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
-from command import Command, free_port, start_command
+from command import Service, free_port, start_command
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 from redis import Redis
@@ -59,14 +58,6 @@ def redis(redis_url: str) -> Iterator[Redis]:
 def settings(redis_url: str) -> QueueSettings:
     """Settings of a queue that takes over quickly."""
     return QueueSettings(redis_url=redis_url, takeover_seconds=0.5)
-
-
-@dataclass(frozen=True)
-class Service:
-    """A running Wordlight."""
-
-    url: str
-    command: Command
 
 
 @pytest.fixture(scope="session")

@@ -56,14 +56,14 @@ def ended(pidfd: int) -> bool:
 
 def test_pictures_come_back_and_refusals_too() -> None:
     async def story(decoder: PictureDecoder) -> None:
-        working = await decoder.prepare(a_jpeg())
+        working = await decoder.prepare(io.BytesIO(a_jpeg()))
         assert isinstance(working, WorkingImage)
         assert (working.width, working.height) == (300, 200)
         with pytest.raises(PictureRefused) as refused:
-            await decoder.prepare(b"hello")
+            await decoder.prepare(io.BytesIO(b"hello"))
         assert refused.value.reason is Refusal.UNSUPPORTED_FORMAT
         assert "JPEG" in refused.value.detail
-        many = await asyncio.gather(*(decoder.prepare(a_jpeg()) for _ in range(50)))
+        many = await asyncio.gather(*(decoder.prepare(io.BytesIO(a_jpeg())) for _ in range(50)))
         assert {(image.width, image.data == working.data) for image in many} == {(300, True)}
 
     with_decoder(story)
@@ -79,7 +79,7 @@ def test_a_crash_refuses_its_own_picture_only(function: Callable[..., Any], argu
         for _ in range(2):
             crash, *others = await asyncio.gather(
                 decoder._run(function, *argument),
-                *(decoder.prepare(a_jpeg()) for _ in range(6)),
+                *(decoder.prepare(io.BytesIO(a_jpeg())) for _ in range(6)),
                 return_exceptions=True,
             )
             assert isinstance(crash, PictureRefused)
@@ -112,7 +112,7 @@ def test_children_are_confined_and_light() -> None:
         heavy = "sorted({'torch', 'fastapi', 'numpy', 'redis', 'pydantic'} & set(__import__('sys').modules))"
         assert await decoder._run(eval, heavy) == []
         with pytest.raises(ValueError, match="too many"):
-            await decoder.prepare(bytes(MEMORY // 8 + 1))
+            await decoder.prepare(io.BytesIO(bytes(MEMORY // 8 + 1)))
 
     with_decoder(story, processes=1)
 
@@ -123,9 +123,9 @@ def test_too_little_memory_refuses_the_picture() -> None:
         Image.new("RGB", (7000, 7000)).save(buffer, "PNG", compress_level=1)
         async with PictureDecoder(1, 60, 128 << 20, PictureLimits(), 1) as decoder:
             with pytest.raises(PictureRefused, match="too much memory") as refused:
-                await decoder.prepare(buffer.getvalue())
+                await decoder.prepare(io.BytesIO(buffer.getvalue()))
             assert refused.value.reason is Refusal.UNDECODABLE_IMAGE
-            assert (await decoder.prepare(a_jpeg())).width == 300
+            assert (await decoder.prepare(io.BytesIO(a_jpeg()))).width == 300
 
     asyncio.run(story())
 
@@ -146,7 +146,7 @@ def test_children_killed_while_idle_are_replaced() -> None:
             for child in multiprocessing.active_children():
                 child.kill()
                 child.join()
-            images = await asyncio.gather(*(decoder.prepare(a_jpeg()) for _ in range(4)))
+            images = await asyncio.gather(*(decoder.prepare(io.BytesIO(a_jpeg())) for _ in range(4)))
             assert len(images) == 4
 
     with_decoder(story)
@@ -154,9 +154,11 @@ def test_children_killed_while_idle_are_replaced() -> None:
 
 def test_a_full_house_says_so_and_recovers() -> None:
     async def story(decoder: PictureDecoder) -> None:
-        answers = await asyncio.gather(*(decoder.prepare(a_jpeg()) for _ in range(9)), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(decoder.prepare(io.BytesIO(a_jpeg())) for _ in range(9)), return_exceptions=True
+        )
         assert [type(answer) for answer in answers] == [WorkingImage] * 4 + [DecoderBusy] * 5
-        assert (await decoder.prepare(a_jpeg())).width == 300
+        assert (await decoder.prepare(io.BytesIO(a_jpeg()))).width == 300
 
     with_decoder(story, processes=1, max_waiting=3)
 
@@ -164,14 +166,14 @@ def test_a_full_house_says_so_and_recovers() -> None:
 def test_cancelled_requests_give_their_places_back() -> None:
     async def story(decoder: PictureDecoder) -> None:
         for rounds in (0, 1, 5):
-            requests = [asyncio.create_task(decoder.prepare(a_jpeg())) for _ in range(6)]
+            requests = [asyncio.create_task(decoder.prepare(io.BytesIO(a_jpeg()))) for _ in range(6)]
             for _ in range(rounds):
                 await asyncio.sleep(0)
             for request in requests:
                 request.cancel()
             answers = await asyncio.gather(*requests, return_exceptions=True)
             assert all(isinstance(answer, asyncio.CancelledError) for answer in answers)
-        assert (await decoder.prepare(a_jpeg())).width == 300
+        assert (await decoder.prepare(io.BytesIO(a_jpeg()))).width == 300
         assert decoder._waiting == 0
 
     with_decoder(story, processes=1, max_waiting=6)
@@ -181,7 +183,7 @@ def test_a_cancelled_refusal_is_not_reported_as_lost() -> None:
     async def story(decoder: PictureDecoder) -> None:
         complaints: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
-        request = asyncio.create_task(decoder.prepare(b"no picture"))
+        request = asyncio.create_task(decoder.prepare(io.BytesIO(b"no picture")))
         await asyncio.sleep(0)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
@@ -195,7 +197,7 @@ def test_after_close_there_is_nothing_and_nobody() -> None:
     async def story(decoder: PictureDecoder) -> None:
         pidfds = [os.pidfd_open(child.pid) for child in multiprocessing.active_children() if child.pid]
         assert len(pidfds) == 2
-        working = asyncio.create_task(decoder.prepare(a_jpeg()))
+        working = asyncio.create_task(decoder.prepare(io.BytesIO(a_jpeg())))
         for _ in range(5):  # turns of the loop, until a child has it
             await asyncio.sleep(0)
         await decoder.close()
@@ -204,7 +206,7 @@ def test_after_close_there_is_nothing_and_nobody() -> None:
             assert ended(pidfd)
             os.close(pidfd)
         with pytest.raises(DecoderBusy):
-            await decoder.prepare(a_jpeg())
+            await decoder.prepare(io.BytesIO(a_jpeg()))
 
     with_decoder(story)
 

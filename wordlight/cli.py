@@ -7,15 +7,21 @@ Each subcommand imports what it needs when it is called, so that `wordlight api`
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 if TYPE_CHECKING:
     import torch
 
-    from model.captioner import Captioner
+    from model.captioner import Captioner, SearchOptions
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 def main() -> None:
@@ -73,10 +79,11 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 def _serve(_arguments: argparse.Namespace) -> int:
     """run the whole service here: queue, web process and one worker"""
+    from app.settings import AppSettings
     from wordlight.serve import CannotServe, serve
 
     try:
-        return serve()
+        return serve(_settings(AppSettings))
     except CannotServe as error:
         _fail(str(error))
 
@@ -87,11 +94,11 @@ def _api(_arguments: argparse.Namespace) -> int:
     from app.settings import AppSettings
     from wordlight.serve import inherited_socket
 
-    settings = AppSettings()
+    settings = _settings(AppSettings)
     try:
         listening = inherited_socket() or listen(settings.host, settings.port)
     except OSError as error:
-        _fail(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+        _fail(f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}")
     run(settings, listening)
     return 0
 
@@ -99,12 +106,13 @@ def _api(_arguments: argparse.Namespace) -> int:
 def _worker(_arguments: argparse.Namespace) -> int:
     """run a worker, which owns a device and captions what is queued"""
     from model.captioner import CaptionerNotLoadable
+    from model.device import DeviceUnavailable
     from worker.process import run
     from worker.settings import WorkerSettings
 
     try:
-        run(WorkerSettings())
-    except CaptionerNotLoadable as error:
+        run(_settings(WorkerSettings))
+    except (CaptionerNotLoadable, DeviceUnavailable) as error:
         _fail(str(error))
     return 0
 
@@ -116,10 +124,8 @@ def _caption(arguments: argparse.Namespace) -> int:
     from PIL import Image
 
     from app.picture import PictureLimits, PictureRefused, prepare
-    from model.captioner import SearchOptions
 
-    captioner = _load_captioner(arguments)
-    options = SearchOptions(beam_size=arguments.beam)
+    captioner, options = _load_captioner(arguments), _search_options(arguments)
     status = 0
     for path in arguments.photos:
         try:
@@ -167,7 +173,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     try:
         require_java()
-        scores = evaluate(_load_captioner(arguments), arguments.data, arguments.split, arguments.beam)
+        captioner, options = _load_captioner(arguments), _search_options(arguments)
+        scores = evaluate(captioner, arguments.data, arguments.split, options)
     except (DatasetUnusable, JavaMissing) as error:
         _fail(str(error))
     print(format_table(scores))
@@ -182,6 +189,25 @@ def _load_captioner(arguments: argparse.Namespace) -> "Captioner":
         return Captioner.load(arguments.model or SHIPPED, _device(arguments))
     except CaptionerNotLoadable as error:
         _fail(str(error))
+
+
+def _search_options(arguments: argparse.Namespace) -> "SearchOptions":
+    from model.captioner import SearchOptions
+
+    try:
+        return SearchOptions(beam_size=arguments.beam)
+    except ValueError as error:
+        _fail(f"--beam {arguments.beam}: {error}")
+
+
+def _settings(kind: type[SettingsT]) -> SettingsT:
+    """Settings from the environment; a variable that cannot be is named."""
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors()[0]
+        names = [name if name == "REDIS_URL" else f"WORDLIGHT_{name}".upper() for name in map(str, first["loc"])]
+        _fail(": ".join([*names, first["msg"]]))
 
 
 def _device(arguments: argparse.Namespace) -> "torch.device":

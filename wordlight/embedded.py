@@ -45,7 +45,8 @@ class EmbeddedValkey:
                 "",
             ),
             # Jobs must not be dropped for want of memory: better refuse new ones.
-            *("--maxmemory-policy", "noeviction", "--loglevel", "warning"),
+            *("--maxmemory-policy", "noeviction"),
+            *("--logfile", str(folder.absolute() / "valkey.log"), "--loglevel", "notice"),
         ]
 
     def close(self) -> None:

@@ -28,17 +28,16 @@ class CannotServe(Exception):
     """The service cannot be started. The message is one line that says why."""
 
 
-def serve() -> int:
+def serve(settings: AppSettings) -> int:
     """Run until SIGTERM or SIGINT; returns the exit status. Raises CannotServe."""
-    settings = AppSettings()
     try:
         # Bound here, and handed to the web process: a taken port is known at once, and callers only wait a little
         # while a web process that died is started again.
         listening = listen(settings.host, settings.port)
     except OSError as error:
-        raise CannotServe(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror} (WORDLIGHT_PORT chooses another port)"
-        ) from error
+        why = os.strerror(error.errno or 0)
+        address = f"{settings.host}:{settings.port}"
+        raise CannotServe(f"cannot listen on {address}: {why} (WORDLIGHT_PORT chooses another port)") from error
     with listening:
         embedded = None
         environment = dict(os.environ)

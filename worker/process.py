@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from jobs.connection import connect
 from jobs.consumer import Consumer
 from model.captioner import Captioner, SearchOptions
+from model.device import choose_device
 from worker.captioning import Captioning
 from worker.heartbeat import Heartbeat
 from worker.held import Held
@@ -34,9 +35,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        device = settings.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = choose_device(settings.device)
         captioner = Captioner.load(settings.model, device)
         self._stop, self._give_up = threading.Event(), threading.Event()
         self._consumer = Consumer(connect(settings.redis_url), settings)
@@ -100,7 +99,7 @@ class Worker:
 
 
 def run(settings: WorkerSettings) -> None:
-    """Run a worker until SIGTERM or SIGINT. Raises CaptionerNotLoadable, or ValueError for a bad REDIS_URL."""
+    """Run a worker until SIGTERM or SIGINT. Raises CaptionerNotLoadable or DeviceUnavailable."""
     # Before there is anything to hand back, a signal simply ends the process, even as PID 1, which has no default.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))

@@ -12,10 +12,9 @@ from model.training.dataset import load_split
 _BATCH = 32
 
 
-def evaluate(captioner: Captioner, data: Path, split: str, beam: int) -> dict[str, str | int | float]:
+def evaluate(captioner: Captioner, data: Path, split: str, options: SearchOptions) -> dict[str, str | int | float]:
     """Caption every image of `split` and score the captions against all references (0-1 scale)."""
     samples = load_split(data, split)
-    options = SearchOptions(beam_size=beam)
     captions: dict[str, str] = {}
     for start in tqdm(range(0, len(samples), _BATCH), desc=f"captioning {split}", unit="batch"):
         batch = samples[start : start + _BATCH]
@@ -27,7 +26,7 @@ def evaluate(captioner: Captioner, data: Path, split: str, beam: int) -> dict[st
         "split": split,
         "images": len(samples),
         "references": max(len(sample.captions) for sample in samples),
-        "beam": beam,
+        "beam": options.beam_size,
         **{name: round(score, 4) for name, score in scores.items()},
     }
 

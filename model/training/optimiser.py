@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from model.captioner import Captioner
 from model.training.recipe import Recipe
@@ -34,7 +34,13 @@ def rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
 
 def make_average(captioner: Captioner, decay: float) -> AveragedModel:
     """An exponential moving average of the captioner's parameters, itself a captioner under `.module`."""
-    average = AveragedModel(captioner, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+
+    def blend(average: torch.Tensor, current: torch.Tensor, updates: torch.Tensor | int) -> torch.Tensor:
+        # Young averages forget faster, or the untrained weights that they began with would stay in them for long.
+        young = (1 + int(updates)) / (10 + int(updates))
+        return average.lerp(current, 1 - min(decay, young))
+
+    average = AveragedModel(captioner, avg_fn=blend)
     average.requires_grad_(False)
     return average.eval()
 

@@ -1,0 +1,59 @@
+"""The web process without a worker, with a full queue, and without Redis: honest answers, nothing forgotten."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import tiny
+from command import Command, free_port, start_command
+from test_api import encode, problem
+
+PICTURE = encode(tiny.picture("red", "green"))
+HEADERS = {"Content-Type": "image/jpeg"}
+
+
+def start_api(**environment: str) -> tuple[Command, str]:
+    port = free_port()
+    command = start_command("api", WORDLIGHT_PORT=str(port), **environment)
+    command.wait_for_line("startup complete")
+    return command, f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def api(redis_url: str) -> Iterator[httpx.Client]:
+    """A web process with room for two jobs, and no worker."""
+    command, url = start_api(REDIS_URL=redis_url, WORDLIGHT_MAX_JOBS="2")
+    with httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+    command.end()
+
+
+def test_without_a_worker_jobs_are_taken_in_but_the_service_is_not_ready(api: httpx.Client) -> None:
+    problem(api.get("/readyz"), 503, "no-worker")
+    assert api.get("/healthz").status_code == 200
+    answer = api.post("/v1/captions", content=PICTURE, headers=HEADERS | {"Prefer": "wait=1"})
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "queued"
+    assert answer.headers["preference-applied"] == "wait=1"
+
+
+def test_a_full_queue_says_so(api: httpx.Client) -> None:
+    for _ in range(2):
+        assert api.post("/v1/captions", content=PICTURE, headers=HEADERS).status_code == 202
+    answer = api.post("/v1/captions", content=PICTURE, headers=HEADERS)
+    problem(answer, 503, "queue-full")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_without_redis_every_request_that_needs_it_is_answered_503() -> None:
+    command, url = start_api(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for answer in (
+            client.get("/readyz"),
+            client.get("/v1/captions/x"),
+            client.post("/v1/captions", content=PICTURE, headers=HEADERS),
+        ):
+            problem(answer, 503, "queue-unreachable")
+            assert int(answer.headers["retry-after"]) > 0
+        assert client.get("/healthz").status_code == 200
+    command.end()

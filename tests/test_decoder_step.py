@@ -1,0 +1,177 @@
+"""The LSTM decoder: one step, teacher forcing, and the state between steps."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from model.decoder import Decoder, DecoderConfig, Memory, State
+from model.vocabulary import PAD, START
+
+IMAGES, ROWS, STEPS = 2, 3, 5
+CHANNELS, HEIGHT, WIDTH = 6, 2, 3
+VOCABULARY = 11
+
+
+def random_decoder(dropout: float = 0.5) -> Decoder:
+    """A decoder with weights large enough for its answers to differ."""
+    torch.manual_seed(0)
+    config = DecoderConfig(embedding_size=8, hidden_size=9, annotation_size=7, attention_size=5, dropout=dropout)
+    decoder = Decoder(config, CHANNELS, VOCABULARY).eval()
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.mul_(2)
+    return decoder
+
+
+def random_grid(images: int = IMAGES) -> torch.Tensor:
+    return torch.randn(images, CHANNELS, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+def random_tokens() -> torch.Tensor:
+    """Inputs (B, R, T) of teacher forcing."""
+    tokens = torch.randint(4, VOCABULARY, (IMAGES, ROWS, STEPS), generator=torch.Generator().manual_seed(2))
+    tokens[:, :, 0] = START
+    return tokens
+
+
+@torch.inference_mode()
+def test_teacher_forcing_gives_scores_and_attention_for_every_word() -> None:
+    decoder = random_decoder()
+    logits, attention = decoder(decoder.memorise(random_grid()), random_tokens())
+    assert logits.shape == (IMAGES, ROWS, STEPS, VOCABULARY)
+    assert attention.shape == (IMAGES, ROWS, STEPS, HEIGHT * WIDTH)
+    torch.testing.assert_close(attention.sum(dim=3), torch.ones(IMAGES, ROWS, STEPS))
+
+
+@torch.inference_mode()
+def test_each_row_of_each_image_is_written_as_if_it_were_alone() -> None:
+    decoder = random_decoder()
+    grid, tokens = random_grid(), random_tokens()
+    logits, attention = decoder(decoder.memorise(grid), tokens)
+    for image in range(IMAGES):
+        memory = decoder.memorise(grid[image : image + 1])
+        for row in range(ROWS):
+            alone = decoder(memory, tokens[image : image + 1, row : row + 1])
+            torch.testing.assert_close(logits[image, row], alone[0][0, 0])
+            torch.testing.assert_close(attention[image, row], alone[1][0, 0])
+
+
+@torch.inference_mode()
+def test_a_word_changes_what_follows_and_never_what_was_before() -> None:
+    decoder = random_decoder()
+    memory, tokens = decoder.memorise(random_grid()), random_tokens()
+    logits, attention = decoder(memory, tokens)
+    other = tokens.clone()
+    other[0, 1, 2] = 4 + (other[0, 1, 2] - 3) % (VOCABULARY - 4)
+    other_logits, other_attention = decoder(memory, other)
+    changed = (logits != other_logits).any(dim=3)
+    assert changed[0, 1].tolist() == [False, False, True, True, True]
+    assert changed.sum() == 3
+    # The place to look at is chosen before the word is read.
+    assert (attention != other_attention).any(dim=3)[0, 1].tolist() == [False, False, False, True, True]
+
+
+@torch.inference_mode()
+def test_teacher_forcing_is_one_step_after_the_other() -> None:
+    decoder = random_decoder()
+    memory, tokens = decoder.memorise(random_grid()), random_tokens()
+    logits, attention = decoder(memory, tokens)
+    state = decoder.start(memory, ROWS)
+    for step in range(STEPS):
+        scores, state, weights = decoder.step(tokens[:, :, step], state, memory)
+        assert torch.equal(scores, logits[:, :, step])
+        assert torch.equal(weights, attention[:, :, step])
+
+
+@torch.inference_mode()
+def test_annotations_are_the_cells_of_the_grid_row_by_row() -> None:
+    decoder = random_decoder()
+    grid = random_grid(1)
+    before = decoder.memorise(grid)
+    assert before.annotations.shape == (1, HEIGHT * WIDTH, 7)
+    for row in range(HEIGHT):
+        for col in range(WIDTH):
+            other = grid.clone()
+            other[:, :, row, col] += torch.arange(CHANNELS)
+            after = decoder.memorise(other)
+            changed = (after.annotations != before.annotations).any(dim=2)[0]
+            assert changed.nonzero().flatten().tolist() == [row * WIDTH + col]
+            assert torch.equal((after.keys != before.keys).any(dim=2)[0], changed)
+
+
+@torch.inference_mode()
+def test_the_first_state_is_that_of_the_image_the_same_in_all_rows() -> None:
+    decoder = random_decoder()
+    state = decoder.start(decoder.memorise(random_grid()), ROWS)
+    for part in (state.hidden, state.cell):
+        assert part.shape == (IMAGES, ROWS, 9)
+        assert torch.equal(part, part[:, :1].expand_as(part))
+        assert not torch.equal(part[0, 0], part[1, 0])
+    assert not torch.equal(state.hidden, state.cell)
+
+
+def test_rows_of_a_state_are_picked_image_by_image() -> None:
+    names = torch.tensor([[0.0, 1.0, 2.0], [10.0, 11.0, 12.0]])
+    state = State(names.unsqueeze(2).expand(-1, -1, 4), -names.unsqueeze(2).expand(-1, -1, 4))
+    picked = state.rows(torch.tensor([[2, 0], [1, 1]]))
+    assert picked.hidden.tolist() == [[[2.0] * 4, [0.0] * 4], [[11.0] * 4, [11.0] * 4]]
+    assert torch.equal(picked.cell, -picked.hidden)
+
+
+@torch.inference_mode()
+def test_with_its_gate_shut_a_step_does_not_see_the_picture() -> None:
+    decoder = random_decoder()
+    decoder.gate.weight.zero_()
+    memory = decoder.memorise(random_grid())
+    state = decoder.start(memory, ROWS)
+    swapped = Memory(memory.annotations.flip(0), memory.keys.flip(0))
+    tokens = torch.full((IMAGES, ROWS), START)
+
+    decoder.gate.bias.fill_(0.0)
+    assert not torch.allclose(decoder.step(tokens, state, memory)[0], decoder.step(tokens, state, swapped)[0])
+    decoder.gate.bias.fill_(-torch.inf)
+    torch.testing.assert_close(decoder.step(tokens, state, memory)[0], decoder.step(tokens, state, swapped)[0])
+
+
+@torch.inference_mode()
+def test_dropout_is_for_training_only() -> None:
+    decoder = random_decoder(dropout=0.5)
+    memory, tokens = decoder.memorise(random_grid()), random_tokens()
+    assert all(torch.equal(a, b) for a, b in pairwise(decoder(memory, tokens)[0] for _ in range(3)))
+    decoder.train()
+    assert not torch.equal(decoder(memory, tokens)[0], decoder(memory, tokens)[0])
+
+
+def test_every_parameter_learns() -> None:
+    decoder = random_decoder().train()
+    logits, attention = decoder(decoder.memorise(random_grid()), random_tokens())
+    (logits.logsumexp(dim=3).sum() + attention.square().sum()).backward()
+    for name, parameter in decoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+
+
+@torch.inference_mode()
+def test_scores_and_attention_have_full_precision_where_the_rest_has_half() -> None:
+    decoder = random_decoder()
+    expected, _ = decoder(decoder.memorise(random_grid()), random_tokens())
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, attention = decoder(decoder.memorise(random_grid()), random_tokens())
+    assert logits.dtype == attention.dtype == torch.float32
+    torch.testing.assert_close(logits, expected, atol=0.3, rtol=0.1)
+
+
+@torch.inference_mode()
+def test_padding_after_a_sentence_does_not_touch_it() -> None:
+    decoder = random_decoder()
+    memory, tokens = decoder.memorise(random_grid()), random_tokens()
+    padded = torch.nn.functional.pad(tokens, (0, 4), value=PAD)
+    torch.testing.assert_close(decoder(memory, padded)[0][:, :, :STEPS], decoder(memory, tokens)[0])
+
+
+@pytest.mark.parametrize("setting", [{"hidden_size": 0}, {"dropout": 1.0}, {"dropout": -0.1}, {"hiden_size": 8}])
+def test_sizes_that_make_no_sense_and_unknown_names_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        DecoderConfig.model_validate(setting)

@@ -1,0 +1,225 @@
+"""Beam search against searches written as plainly as can be."""
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from model.decoder import Decoder, DecoderConfig, Memory
+from model.search import Hypothesis, beam_search
+from model.vocabulary import END, PAD, SPECIALS, START, UNKNOWN
+
+SPECIAL = len(SPECIALS)
+LENGTH_POWER = 0.7
+SEEDS = range(6)
+
+
+def random_decoder(seed: int, words: int) -> Decoder:
+    """A decoder of `words` words and the special ones that is sure enough of itself for beams to differ."""
+    torch.manual_seed(seed)
+    config = DecoderConfig(embedding_size=8, hidden_size=8, annotation_size=8, attention_size=8)
+    decoder = Decoder(config, channels=6, vocabulary_size=SPECIAL + words).eval()
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.mul_(2)
+    return decoder
+
+
+@torch.inference_mode()
+def random_memory(decoder: Decoder, images: int = 1) -> Memory:
+    return decoder.memorise(torch.randn(images, 6, 2, 3, generator=torch.Generator().manual_seed(99)))
+
+
+def memory_of(memory: Memory, image: int) -> Memory:
+    """What is known of one image of a batch."""
+    return Memory(memory.annotations[image : image + 1], memory.keys[image : image + 1])
+
+
+@dataclass(frozen=True)
+class Score:
+    """What teacher forcing says of a sentence."""
+
+    logprobs: list[float]
+    attention: torch.Tensor  # (T, L)
+    logprob: float
+    rank: float
+
+
+@torch.inference_mode()
+def score(decoder: Decoder, memory: Memory, tokens: list[int], max_words: int) -> Score:
+    """The sentence told to the decoder word by word; it ends by <end>, unless it is cut at the limit."""
+    logits, attention = decoder(memory, torch.tensor([[[START, *tokens]]]))
+    logprobs = logits[0, 0].log_softmax(dim=1)  # (T + 1, V)
+    decisions = tokens if len(tokens) == max_words else [*tokens, END]
+    of_decisions = [logprobs[step, token].item() for step, token in enumerate(decisions)]
+    total = sum(of_decisions)
+    return Score(
+        of_decisions[: len(tokens)],
+        attention[0, 0, : len(tokens)],
+        total,
+        total / len(decisions) ** LENGTH_POWER,
+    )
+
+
+def assert_scored_right(decoder: Decoder, memory: Memory, hypothesis: Hypothesis, max_words: int) -> None:
+    expected = score(decoder, memory, hypothesis.tokens, max_words)
+    assert hypothesis.logprob == pytest.approx(expected.logprob, abs=1e-4)
+    assert hypothesis.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+    torch.testing.assert_close(hypothesis.attention, expected.attention)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_enough_beams_find_every_sentence_in_the_order_of_the_ranking(seed: int) -> None:
+    decoder, max_words = random_decoder(seed, words=3), 4
+    memory = random_memory(decoder)
+    words = range(SPECIAL, SPECIAL + 3)
+    sentences = [list(s) for length in range(1, max_words + 1) for s in itertools.product(words, repeat=length)]
+    ranked = sorted(sentences, key=lambda tokens: -score(decoder, memory, tokens, max_words).rank)
+    (found,) = beam_search(decoder, memory, beams=len(sentences), max_words=max_words, length_power=LENGTH_POWER)
+    assert [hypothesis.tokens for hypothesis in found[:10]] == ranked[:10]
+    assert sorted(hypothesis.tokens for hypothesis in found) == sorted(sentences)
+
+
+@torch.inference_mode()
+def plain_beam_search(decoder: Decoder, memory: Memory, beams: int, max_words: int) -> list[list[int]]:
+    """One image, one sentence at a time, every sentence told anew; what it returns ends by <end> or is cut."""
+    alive: list[tuple[float, list[int]]] = [(0.0, [])]
+    for length in range(max_words):
+        candidates = []
+        for total, tokens in alive:
+            if tokens and tokens[-1] == END:
+                candidates.append((total, tokens))
+                continue
+            logits, _ = decoder(memory, torch.tensor([[[START, *tokens]]]))
+            logprobs = logits[0, 0, -1].log_softmax(dim=0).tolist()
+            for token, logprob in enumerate(logprobs):
+                if token not in (PAD, START, UNKNOWN) and not (token == END and length == 0):
+                    candidates.append((total + logprob, [*tokens, token]))
+        alive = sorted(candidates, reverse=True)[:beams]
+    alive.sort(key=lambda hypothesis: hypothesis[0] / len(hypothesis[1]) ** LENGTH_POWER, reverse=True)
+    return [[token for token in tokens if token != END] for _, tokens in alive]
+
+
+@pytest.mark.parametrize("beams", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_few_beams_keep_what_a_plain_search_keeps(seed: int, beams: int) -> None:
+    decoder = random_decoder(seed, words=12)
+    memory = random_memory(decoder)
+    (found,) = beam_search(decoder, memory, beams=beams, max_words=7)
+    assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(decoder, memory, beams, max_words=7)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@torch.inference_mode()
+def test_one_beam_is_greedy_search(seed: int) -> None:
+    decoder, max_words = random_decoder(seed, words=12), 9
+    memory = random_memory(decoder)
+    tokens = [START]
+    state = decoder.start(memory, 1)
+    for step in range(max_words):
+        logits, state, _ = decoder.step(torch.tensor([[tokens[-1]]]), state, memory)
+        allowed = logits[0, 0].clone()
+        allowed[[PAD, START, UNKNOWN]] = -torch.inf
+        if step == 0:
+            allowed[END] = -torch.inf
+        tokens.append(int(allowed.argmax()))
+        if tokens[-1] == END:
+            break
+    ((found,),) = beam_search(decoder, memory, beams=1, max_words=max_words)
+    assert found.tokens == [token for token in tokens if token not in (START, END)]
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_log_probabilities_and_attention_are_those_of_the_sentence_itself(seed: int, beams: int) -> None:
+    decoder, max_words = random_decoder(seed, words=12), 8
+    memory = random_memory(decoder, images=3)
+    for image, hypotheses in enumerate(beam_search(decoder, memory, beams=beams, max_words=max_words)):
+        assert len(hypotheses) == beams
+        for hypothesis in hypotheses:
+            assert hypothesis.attention.shape == (len(hypothesis.tokens), 6)
+            assert hypothesis.attention.dtype == torch.float32
+            assert_scored_right(decoder, memory_of(memory, image), hypothesis, max_words)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_best_few_are_distinct_and_sorted_by_the_ranking(seed: int) -> None:
+    decoder, max_words = random_decoder(seed, words=12), 8
+    memory = random_memory(decoder)
+    (found,) = beam_search(decoder, memory, beams=5, max_words=max_words)
+    assert len({tuple(hypothesis.tokens) for hypothesis in found}) == 5
+    ranks = [score(decoder, memory, hypothesis.tokens, max_words).rank for hypothesis in found]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_a_length_power_of_zero_ranks_by_log_probability_alone() -> None:
+    decoder = random_decoder(0, words=12)
+    (found,) = beam_search(decoder, random_memory(decoder), beams=5, max_words=8, length_power=0.0)
+    totals = [hypothesis.logprob for hypothesis in found]
+    assert totals == sorted(totals, reverse=True)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_batch_gets_what_each_image_gets_alone(beams: int) -> None:
+    decoder = random_decoder(1, words=12)
+    memory = random_memory(decoder, images=5)
+    together = beam_search(decoder, memory, beams=beams, max_words=8)
+    assert len({tuple(best.tokens) for best, *_ in together}) > 1, "the same sentence for all would prove little"
+    for image, hypotheses in enumerate(together):
+        (alone,) = beam_search(decoder, memory_of(memory, image), beams=beams, max_words=8)
+        assert [hypothesis.tokens for hypothesis in alone] == [hypothesis.tokens for hypothesis in hypotheses]
+        for one, other in zip(alone, hypotheses, strict=True):
+            assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+            torch.testing.assert_close(one.attention, other.attention)
+
+
+def test_a_sentence_that_never_ends_is_cut_at_the_limit() -> None:
+    decoder, max_words = random_decoder(2, words=5), 6
+    with torch.no_grad():
+        decoder.output_bias[END] = -torch.inf
+    memory = random_memory(decoder)
+    (found,) = beam_search(decoder, memory, beams=3, max_words=max_words)
+    assert [len(hypothesis.tokens) for hypothesis in found] == [max_words] * 3
+    for hypothesis in found:
+        assert hypothesis.logprob == pytest.approx(sum(hypothesis.logprobs), abs=1e-4)
+        assert_scored_right(decoder, memory, hypothesis, max_words)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_padding_start_and_unknown_are_never_said_however_likely(beams: int) -> None:
+    decoder = random_decoder(3, words=12)
+    with torch.no_grad():
+        decoder.output_bias[[PAD, START, UNKNOWN]] = 50.0
+    for hypotheses in beam_search(decoder, random_memory(decoder, images=4), beams=beams, max_words=8):
+        assert len(hypotheses) == beams
+        assert all(token >= SPECIAL for hypothesis in hypotheses for token in hypothesis.tokens)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_no_sentence_is_empty_however_likely_the_end(beams: int) -> None:
+    decoder = random_decoder(4, words=12)
+    with torch.no_grad():
+        decoder.output_bias[END] = 50.0
+    memory = random_memory(decoder)
+    (found,) = beam_search(decoder, memory, beams=beams, max_words=8)
+    assert [len(hypothesis.tokens) for hypothesis in found] == [1] * beams
+    for hypothesis in found:
+        assert_scored_right(decoder, memory, hypothesis, max_words=8)
+
+
+def test_a_vocabulary_with_fewer_sentences_than_beams_gives_them_all_once() -> None:
+    decoder = random_decoder(5, words=1)
+    memory = random_memory(decoder, images=2)
+    for image, hypotheses in enumerate(beam_search(decoder, memory, beams=10, max_words=3)):
+        assert sorted(hypothesis.tokens for hypothesis in hypotheses) == [[SPECIAL], [SPECIAL] * 2, [SPECIAL] * 3]
+        for hypothesis in hypotheses:
+            assert_scored_right(decoder, memory_of(memory, image), hypothesis, max_words=3)
+
+
+def test_a_limit_of_one_word_gives_the_likeliest_words() -> None:
+    decoder = random_decoder(0, words=6)
+    memory = random_memory(decoder)
+    (found,) = beam_search(decoder, memory, beams=3, max_words=1)
+    words = sorted(range(SPECIAL, SPECIAL + 6), key=lambda token: -score(decoder, memory, [token], 1).logprob)
+    assert [hypothesis.tokens for hypothesis in found] == [[token] for token in words[:3]]

@@ -1,0 +1,81 @@
+"""`wordlight serve`: starts everything, keeps it running, keeps its data, and stops cleanly."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+import tiny
+from command import Command, Service, free_port, start_command
+from test_api import encode
+
+PICTURE = encode(tiny.picture("red", "green"))
+
+
+def serve(home: Path, captioner: Path, port: int) -> Command:
+    command = start_command("serve", WORDLIGHT_PORT=str(port), WORDLIGHT_HOME=str(home), WORDLIGHT_MODEL=str(captioner))
+    command.wait_for_line(f"ready at http://127.0.0.1:{port}")
+    return command
+
+
+def processes_that_name(text: str) -> list[int]:
+    """Ids of running processes with `text` in their command line or environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if text.encode() in (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it ended meanwhile, or is not ours to read
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly_and_its_jobs_are_there_again(tmp_path: Path, tiny_captioner: Path, number: int) -> None:
+    home, port = tmp_path / "home", free_port()
+    first = serve(home, tiny_captioner, port)
+    headers = {"Content-Type": "image/jpeg", "Prefer": "wait=60"}
+    job = httpx.post(f"http://127.0.0.1:{port}/v1/captions", content=PICTURE, headers=headers, timeout=60).json()
+    assert job["status"] == "succeeded"
+    assert first.end(number) == 0
+    assert processes_that_name(str(home)) == []
+    second = serve(home, tiny_captioner, port)
+    assert httpx.get(f"http://127.0.0.1:{port}/v1/captions/{job['id']}", timeout=60).json() == job
+    assert second.end(number) == 0
+
+
+def test_a_worker_that_dies_is_started_again(service: Service) -> None:
+    line = service.command.wait_for_line("worker.process: ")
+    pid = int(line.split("worker.process: ")[1].split(":")[0].split("-")[-2])
+    os.kill(pid, signal.SIGKILL)
+    service.command.wait_for_line("the worker ended (SIGKILL)")
+    headers = {"Content-Type": "image/jpeg", "Prefer": "wait=60"}
+    answer = httpx.post(f"{service.url}/v1/captions", content=PICTURE, headers=headers, timeout=90)
+    assert answer.json()["status"] == "succeeded"
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for subcommand in ("serve", "api"):
+            command = start_command(subcommand, WORDLIGHT_PORT=str(port), WORDLIGHT_HOME=str(tmp_path))
+            assert command.process.wait(60) == 1
+            command.wait_for_line(f"wordlight: cannot listen on 127.0.0.1:{port}: Address already in use")
+            assert len(command.lines) == 2  # the line, and the end
+
+
+def test_two_services_do_not_share_a_folder(tmp_path: Path, tiny_captioner: Path) -> None:
+    first = serve(tmp_path, tiny_captioner, free_port())
+    second = start_command("serve", WORDLIGHT_PORT=str(free_port()), WORDLIGHT_HOME=str(tmp_path))
+    assert second.process.wait(60) == 1
+    second.wait_for_line("wordlight: another wordlight keeps its queue in")
+    assert first.end() == 0
+
+
+def test_a_setting_that_cannot_be_is_one_line() -> None:
+    command = start_command("serve", WORDLIGHT_PORT="many")
+    assert command.process.wait(60) == 1
+    command.wait_for_line("wordlight: WORDLIGHT_PORT")
+    assert len(command.lines) == 2  # the line, and the end
