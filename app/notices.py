@@ -30,13 +30,17 @@ class Notices:
 
     async def listen(self) -> None:
         """Listen until cancelled, through any failure of Redis."""
+        deaf = False
         while True:
             try:
                 async for job_id in self._producer.notices():
+                    deaf = False
                     for event in self._watchers.get(job_id or "", ()):
                         event.set()
             except RedisError as error:
-                log.warning("notices are not heard: %s", error)
+                if not deaf:  # once an outage is enough
+                    log.warning("notices are not heard: %s", error)
+                deaf = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     @contextmanager

@@ -140,8 +140,14 @@ class Captioner(nn.Module):
                 raise CaptionerNotLoadable(f"{weights} does not fit its config: {(missing + unexpected)[0]}")
         except OSError as error:
             raise CaptionerNotLoadable(f"no captioner in {folder}: {error.strerror or error}") from error
-        except (SafetensorError, ValidationError, ValueError, RuntimeError) as error:
-            raise CaptionerNotLoadable(f"the captioner in {folder} is damaged: {str(error).splitlines()[0]}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "config.json"
+            raise CaptionerNotLoadable(f"the captioner in {folder} is damaged: {where}: {first['msg']}") from error
+        except (SafetensorError, ValueError, RuntimeError) as error:
+            # PyTorch's first line only says that weights do not fit, the second which.
+            why = " ".join(str(error).splitlines()[:2]).replace("\t", "")
+            raise CaptionerNotLoadable(f"the captioner in {folder} is damaged: {why}") from error
         captioner.version = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
         return captioner.to(device).eval()
 

@@ -6,7 +6,7 @@ whole training set, and a tail that may be trained. It must not know of words.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
             raise ValueError(f"tail_stages must be between 0 and {len(stages)}, not {tail_stages}")
         self.stages = nn.ModuleList(stages)
         self.tail_from = len(stages) - tail_stages
-        self.channels = cast(int, network.num_features)
+        self.channels: int = network.num_features
         # Batch statistics stay those of ImageNet: our batches are too small and too much alike to estimate better ones.
         self.eval()
 

@@ -25,7 +25,9 @@ def test_attention_over_all_rows_is_what_each_row_computes_alone() -> None:
     w_k, v = attention.key.weight, attention.score.weight[0]
     for image in range(IMAGES):
         for row in range(ROWS):
-            scores = torch.stack([v @ torch.tanh(w_q @ queries[image, row] + b_q + w_k @ a) for a in annotations[image]])
+            scores = torch.stack(
+                [v @ torch.tanh(w_q @ queries[image, row] + b_q + w_k @ a) for a in annotations[image]]
+            )
             expected = scores.exp() / scores.exp().sum()
             torch.testing.assert_close(weights[image, row], expected)
             seen = sum((w * a for w, a in zip(expected, annotations[image], strict=True)), torch.zeros(ANNOTATION))

@@ -15,10 +15,12 @@ class Held:
         self._entries: set[str] = set()
         self._busy_since: float | None = None
 
-    def add(self, entries: list[str]) -> None:
-        """These are ours now."""
+    def add(self, entries: list[str]) -> set[str]:
+        """These are ours now; returns those that were not ours already."""
         with self._lock:
-            self._entries.update(entries)
+            new = set(entries) - self._entries
+            self._entries |= new
+            return new
 
     def discard(self, entries: list[str]) -> None:
         """These are over, or somebody else's."""

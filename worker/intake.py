@@ -67,8 +67,9 @@ class Intake(threading.Thread):
                 self._next_scan = time.monotonic() + self._scan_interval
         if not claims:
             claims = self._consumer.claim(room)
-        self._held.add([claim.entry for claim in claims])
-        return claims
+        # Should our heartbeat ever be too slow, we might take over from ourselves: those jobs are in hand already.
+        new = self._held.add([claim.entry for claim in claims])
+        return [claim for claim in claims if claim.entry in new]
 
     def _prepare_one(self, claim: Claim) -> None:
         try:
@@ -79,8 +80,15 @@ class Intake(threading.Thread):
                 pixels = self._prepare(image)
         except Exception as error:  # one bad job must not stop the intake
             log.exception("job %s cannot be prepared", claim.job_id)
-            for started in self._consumer.start([claim]):
-                self._consumer.fail(started, Problem.of("picture-lost", "Picture lost", 500, str(error)))
-            self._held.discard([claim.entry])
+            self._fail(claim, Problem.of("picture-lost", "Picture lost", 500, str(error)))
         else:
             self._ready.put(Prepared(claim, pixels))
+
+    def _fail(self, claim: Claim, problem: Problem) -> None:
+        try:
+            for started in self._consumer.start([claim]):
+                self._consumer.fail(started, problem)
+        except RedisError as error:
+            log.warning("job %s is left to be taken over: %s", claim.job_id, error)
+        finally:
+            self._held.discard([claim.entry])

@@ -46,7 +46,13 @@ def coco_scores(captions: dict[str, str], references: dict[str, list[str]]) -> d
     bleu, _ = Bleu(4).compute_score(truths, hypotheses, verbose=0)
     return {
         **{f"bleu{n}": float(score) for n, score in enumerate(bleu, start=1)},
-        "meteor": float(Meteor().compute_score(truths, hypotheses)[0]),
+        "meteor": _meteor(truths, hypotheses),
         "rouge_l": float(Rouge().compute_score(truths, hypotheses)[0]),
         "cider": float(Cider().compute_score(truths, hypotheses)[0]),
     }
+
+
+def _meteor(truths: dict[str, list[str]], hypotheses: dict[str, list[str]]) -> float:
+    meteor = Meteor()
+    with meteor.meteor_p:  # closes the pipes to Java, which the wrapper leaves open
+        return float(meteor.compute_score(truths, hypotheses)[0])

@@ -55,5 +55,5 @@ class Recipe(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             raise RecipeUnusable(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeUnusable(f"{path}: {error}") from error

@@ -1,0 +1,37 @@
+# Two commands do everything: `make serve` and `make test`. Each makes the environment that it needs, once, in .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# `make test SLOW=1` runs the slow tests too.
+MARKS := $(if $(SLOW),,-m "not slow")
+
+.PHONY: serve test lint clean
+
+serve: $(VENV)/serve.stamp
+	@$(BIN)/wordlight serve
+
+test: lint
+	$(BIN)/python -m pytest $(MARKS)
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/serve.stamp: pyproject.toml constraints.txt
+	@echo "making the environment in $(VENV): once, some minutes, some gigabytes (PyTorch)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+	@$(PIP) --editable '.[app,worker,embedded]'
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/serve.stamp
+	@echo "adding to $(VENV) what training and tests need"
+	@$(PIP) --editable '.[app,worker,embedded,train]' --group dev
+	@touch $@
