@@ -20,14 +20,17 @@ from jobs.job import Job
 from jobs.problem import Problem
 from jobs.producer import QueueFull
 
-router = APIRouter(prefix="/v1/captions", tags=["captions"])
-
 _REFUSED_STATUS = {"unsupported-format": 415, "undecodable-image": 422, "too-many-pixels": 422}
 _WAIT = re.compile(r"\bwait\s*=\s*\"?(\d+)")
 _EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}")
 
 JobId = Annotated[str, Path(description="as in the answer to POST")]
 _PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+_UNREACHABLE: dict[int | str, dict[str, Any]] = {503: {"description": "the queue cannot be reached", **_PROBLEM}}
+_INVALID: dict[int | str, dict[str, Any]] = {422: {"description": "a parameter that cannot be", **_PROBLEM}}
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "no such job (any more)", **_PROBLEM}}
+
+router = APIRouter(prefix="/v1/captions", tags=["captions"], responses=_UNREACHABLE | _INVALID)
 _PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _BODY: dict[str, Any] = {
     "required": True,
@@ -103,7 +106,7 @@ async def submit(
     return job
 
 
-@router.get("/{job_id}", responses={404: {"description": "no such job (any more)", **_PROBLEM}})
+@router.get("/{job_id}", responses=_MISSING)
 async def read(
     services: Shared,
     job_id: JobId,
@@ -116,7 +119,7 @@ async def read(
 @router.get(
     "/{job_id}/events",
     response_class=EventSourceResponse,
-    responses={404: {"description": "no such job (any more)", **_PROBLEM}},
+    responses=_MISSING,
 )
 async def follow(
     services: Shared,

@@ -1,0 +1,55 @@
+"""The captioner that ships in the repository: what is promised of it."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.captioner import SHIPPED, Captioner, SearchOptions
+from model.evaluation.evaluate import evaluate
+from model.evaluation.scores import JavaMissing, require_java
+
+SAMPLES = Path(__file__).parent.parent / "app" / "static" / "samples"
+
+
+@pytest.fixture(scope="module")
+def captioner() -> Captioner:
+    return Captioner.load()
+
+
+def test_it_is_three_plain_files_of_at_most_40_mb() -> None:
+    files = {path.name: path.stat().st_size for path in SHIPPED.iterdir()}
+    assert set(files) == {"captioner.safetensors", "config.json", "vocabulary.json"}
+    assert sum(files.values()) <= 40_000_000
+    assert json.loads((SHIPPED / "config.json").read_text())["name"] == "wordlight"
+
+
+def test_it_names_what_the_samples_show(captioner: Captioner) -> None:
+    captions = {
+        path.stem: captioner.caption([Image.open(path)], SearchOptions())[0][0] for path in SAMPLES.glob("*.jpg")
+    }
+    assert len(captions) >= 3
+    for name, caption in captions.items():
+        assert 3 <= len(caption.words) <= 20, name
+        assert all((word.attention.rows, word.attention.cols) == (9, 9) for word in caption.words), name
+    assert {"woman", "girl", "man", "boy", "person"} & set(captions["astronaut"].text.split())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_it_keeps_its_scores_on_val(captioner: Captioner) -> None:
+    data = os.environ.get("WORDLIGHT_DATA")
+    if not data:
+        pytest.skip("NO DATA SET: the shipped captioner was not scored (WORDLIGHT_DATA names the folder of one)")
+    try:
+        require_java()
+    except JavaMissing as missing:
+        if os.environ.get("WORDLIGHT_REQUIRE_JAVA"):
+            raise
+        pytest.skip(f"NOT SCORED: {missing}")
+    # `val`, not `test`: a test that is run often is something that one chooses by.
+    scores = evaluate(captioner, Path(data), "val", SearchOptions())
+    assert float(scores["cider"]) >= 0.52
+    assert float(scores["bleu4"]) >= 0.21
