@@ -53,7 +53,7 @@ class Caption(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """Which captioner wrote the captions; `version` is the head of its weights' SHA-256."""
+    """Which captioner wrote the captions; `version` is the head of the SHA-256 of its files."""
 
     name: str
     version: str

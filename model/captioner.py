@@ -99,6 +99,8 @@ class Captioner(nn.Module):
 
     def caption(self, images: Sequence[Image.Image], options: SearchOptions | None = None) -> list[list[Caption]]:
         """Caption upright RGB images in one batch; all of them must fit the device's memory together."""
+        if not images:
+            return []
         pixels = torch.stack([self.prepare(image) for image in images])
         return self.caption_pixels(pixels, options or SearchOptions())
 
@@ -148,7 +150,8 @@ class Captioner(nn.Module):
             # PyTorch's first line only says that weights do not fit, the second which.
             why = " ".join(str(error).splitlines()[:2]).replace("\t", "")
             raise CaptionerNotLoadable(f"the captioner in {folder} is damaged: {why}") from error
-        captioner.version = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+        contents = b"".join(path.read_bytes() for path in (weights, folder / "config.json", folder / "vocabulary.json"))
+        captioner.version = hashlib.sha256(contents).hexdigest()[:12]
         return captioner.to(device).eval()
 
 

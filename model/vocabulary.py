@@ -11,12 +11,12 @@ SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
 # A word is letters or digits, with inner apostrophes and hyphens: "man's", "t-shirt". Punctuation is dropped, as the
 # scorers drop it.
-_WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
 
 def split_words(sentence: str) -> list[str]:
     """The words of `sentence`, in lower case and without punctuation."""
-    return _WORD.findall(sentence.lower())
+    return _WORD.findall(sentence.lower().replace("’", "'"))
 
 
 class Vocabulary:

@@ -13,7 +13,7 @@ _BATCH = 32
 
 
 def evaluate(captioner: Captioner, data: Path, split: str, options: SearchOptions) -> dict[str, str | int | float]:
-    """Caption every image of `split` and score the captions against all references (0-1 scale)."""
+    """Caption every image of `split` and score the captions against all references, as fractions."""
     samples = load_split(data, split)
     captions: dict[str, str] = {}
     for start in tqdm(range(0, len(samples), _BATCH), desc=f"captioning {split}", unit="batch"):

@@ -1,4 +1,4 @@
-"""Scores of captions against people's: BLEU, METEOR, ROUGE-L and CIDEr, all by pycocoevalcap, on a 0-1 scale.
+"""Scores of captions against people's, by pycocoevalcap: BLEU, METEOR, ROUGE-L and CIDEr, as fractions (CIDEr may pass 1).
 
 In: captions and references by image; out: numbers. It must not know of models.
 """

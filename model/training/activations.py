@@ -4,7 +4,11 @@ In: an encoder and samples; out: a float16 array (views, images, C', R', R') tha
 the cost of training on a CPU would be to compute this again in every epoch.
 """
 
+import fcntl
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +37,24 @@ def trunk_activations(
 ) -> npt.NDArray[np.float16]:
     """The trunk's activations for the first `views` views of `samples`, from `cache` where they are there already."""
     path = cache / f"{_digest(encoder, samples, image_size, views, seed, bfloat16)}.npy"
-    if not path.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        _compute(encoder, samples, image_size, views, seed, bfloat16, unfinished)
-        unfinished.rename(path)
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache):
+        if not path.is_file():
+            unfinished = path.with_suffix(".part")
+            _compute(encoder, samples, image_size, views, seed, bfloat16, unfinished)
+            unfinished.rename(path)
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Runs side by side want the same activations: one computes them, the others wait."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _digest(encoder: Encoder, samples: list[Sample], image_size: int, views: int, seed: int, bfloat16: bool) -> str:
@@ -48,7 +64,7 @@ def _digest(encoder: Encoder, samples: list[Sample], image_size: int, views: int
         for tensor in stage.state_dict().values():
             digest.update(tensor.cpu().numpy().tobytes())
     for sample in samples:
-        digest.update(hashlib.sha256(sample.encoded).digest())
+        digest.update(sample.name.encode() + hashlib.sha256(sample.encoded).digest())
     return digest.hexdigest()[:24]
 
 

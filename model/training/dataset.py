@@ -31,13 +31,16 @@ class Sample:
 
 
 def load_split(data: Path, split: str) -> list[Sample]:
-    """All samples of `split` ("train", "val", "test") in the order of captions.json."""
+    """All samples of `split` ("train", "val", "test") in the order of captions.json. Raises DatasetUnusable."""
     folder = data / "flickr8k" if (data / "flickr8k").is_dir() else data
     index_path = folder / "captions.json"
     if not index_path.is_file():
         raise DatasetUnusable(f"no captions.json in {folder}: --data must name the folder of a data set")
-    index = json.loads(index_path.read_text(encoding="utf-8"))
-    wanted = {name: entry["captions"] for name, entry in index.items() if entry["split"] == split}
+    try:
+        index = json.loads(index_path.read_text(encoding="utf-8"))
+        wanted = {name: list(entry["captions"]) for name, entry in index.items() if entry["split"] == split}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetUnusable(f"{index_path} is not an index of images and captions: {error!r}") from error
     if not wanted:
         raise DatasetUnusable(f"{index_path} has no split named {split!r}")
     encoded = _read_images(folder, set(wanted))

@@ -1,6 +1,7 @@
 """The optimiser of a training run: AdamW over two groups, a warm-up with a cosine fall, and averaged weights."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -35,12 +36,13 @@ def rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
 def make_average(captioner: Captioner, decay: float) -> AveragedModel:
     """An exponential moving average of the captioner's parameters, itself a captioner under `.module`."""
 
-    def blend(average: torch.Tensor, current: torch.Tensor, updates: torch.Tensor | int) -> torch.Tensor:
+    def blend(averages: Sequence[torch.Tensor], currents: Sequence[torch.Tensor], updates: torch.Tensor | int) -> None:
         # Young averages forget faster, or the untrained weights that they began with would stay in them for long.
         young = (1 + int(updates)) / (10 + int(updates))
-        return average.lerp(current, 1 - min(decay, young))
+        for average, current in zip(averages, currents, strict=True):
+            average.lerp_(current, 1 - min(decay, young))
 
-    average = AveragedModel(captioner, avg_fn=blend)
+    average = AveragedModel(captioner, multi_avg_fn=blend)
     average.requires_grad_(False)
     return average.eval()
 

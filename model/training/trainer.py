@@ -4,10 +4,11 @@ In: a recipe, a data folder and a run folder; out: in the run folder the best ca
 resume from, and TensorBoard logs. Only the splits `train` and `val` are ever read.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ _VALIDATION_BATCH = 64
 
 
 class RunMismatch(Exception):
-    """The run folder holds a run of another recipe. The message is one line."""
+    """The run folder holds a run of another recipe, or of other data. The message is one line."""
 
 
 class Trainer:
@@ -47,6 +48,9 @@ class Trainer:
         vocabulary = Vocabulary.from_sentences(
             (caption for sample in self.train_samples for caption in sample.captions), recipe.min_word_count
         )
+        self.checkpoint = run / "checkpoint.safetensors"
+        if self.checkpoint.is_file():
+            self._check_same_run()  # before the work that follows
         torch.manual_seed(recipe.seed)
         self.captioner = Captioner(recipe.captioner, vocabulary, recipe.tail_stages)
         if recipe.captioner.encoder == "tf_efficientnet_lite2":
@@ -67,7 +71,6 @@ class Trainer:
         self.average = make_average(self.captioner, recipe.ema)
         self.epoch, self.step = 0, 0  # the batch that is next
         self.best_cider, self.best_epoch = -1.0, -1
-        self.checkpoint = run / "checkpoint.safetensors"
         if self.checkpoint.is_file():
             self._resume()
 
@@ -185,7 +188,7 @@ class Trainer:
         if self.device.type == "cuda":
             tensors["chance_cuda"] = torch.cuda.get_rng_state(self.device)
         record = {
-            "recipe": self.recipe.model_dump(mode="json"),
+            "run": self._identity(),
             "epoch": self.epoch,
             "step": self.step,
             "best_cider": self.best_cider,
@@ -193,10 +196,21 @@ class Trainer:
         }
         write_checkpoint(self.checkpoint, tensors, record)
 
+    def _identity(self) -> dict[str, Any]:
+        """What makes a run this one: the recipe, and the words that it learns."""
+        captions = repr([(sample.name, sample.captions) for sample in self.train_samples])
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "captions": hashlib.sha256(captions.encode()).hexdigest(),
+        }
+
+    def _check_same_run(self) -> None:
+        _, record = read_checkpoint(self.checkpoint)
+        if record["run"] != self._identity():
+            raise RunMismatch(f"{self.run} holds a run of another recipe or data: choose another --run, or remove it")
+
     def _resume(self) -> None:
         tensors, record = read_checkpoint(self.checkpoint)
-        if record["recipe"] != self.recipe.model_dump(mode="json"):
-            raise RunMismatch(f"{self.run} holds a run of another recipe: choose another --run, or remove it")
         self.captioner.load_state_dict(without_prefix("captioner", tensors))
         self.average.load_state_dict(without_prefix("average", tensors))
         optimiser = self.optimiser.state_dict()
