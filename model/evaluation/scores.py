@@ -1,4 +1,4 @@
-"""Scores of captions against people's, by pycocoevalcap: BLEU, METEOR, ROUGE-L and CIDEr, as fractions (CIDEr may pass 1).
+"""Scores of captions against people's, by pycocoevalcap: BLEU, METEOR, ROUGE-L, CIDEr; fractions, but CIDEr may pass 1.
 
 In: captions and references by image; out: numbers. It must not know of models.
 """
