@@ -6,10 +6,13 @@ In: requests; out: jobs, as jobs/job.py describes them. It must not know how pic
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
 
 from app.decoder import DecoderBusy
 from app.notices import LOOK_AGAIN_SECONDS, look_again
@@ -21,8 +24,8 @@ from jobs.problem import Problem
 from jobs.producer import QueueFull
 
 _REFUSED_STATUS = {"unsupported-format": 415, "undecodable-image": 422, "too-many-pixels": 422}
-_WAIT = re.compile(r"\bwait\s*=\s*\"?(\d+)")
-_EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}")
+_WAIT = re.compile(r"wait *= *\"?(\d{1,9})\"?", re.IGNORECASE)
+_EVENT_ID = re.compile(r"\d{1,15}-\d{1,15}")
 
 JobId = Annotated[str, Path(description="as in the answer to POST")]
 _PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
@@ -80,9 +83,10 @@ async def submit(
     request: Request,
     response: Response,
     services: Shared,
-    prefer: Annotated[str, Header(description="`wait=N` waits up to N seconds for the captions")] = "",
+    prefer: Annotated[list[str], Header(description="`wait=N` waits up to N seconds for the captions")] = [],  # noqa: B006
 ) -> Job:
     """Caption a picture: multipart/form-data with the file in the field `image`, or the file as the body."""
+    wait = _preferred_wait(prefer)
     async with services.uploads.receive(request) as upload:
         try:
             picture = await services.decoder.prepare(upload)
@@ -93,17 +97,28 @@ async def submit(
         except DecoderBusy:
             raise unavailable("busy", "Busy", "too many pictures are being decoded: try again soon") from None
     try:
-        job_id = await services.producer.submit(picture.data, picture.width, picture.height)
+        job = await services.producer.submit(picture.data, picture.width, picture.height)
     except QueueFull:
         raise unavailable("queue-full", "Queue full", "as many jobs as may are waiting: try again soon") from None
-    wait = _WAIT.search(prefer)
-    if wait:
-        response.headers["Preference-Applied"] = f"wait={min(int(wait[1]), services.settings.max_wait_seconds)}"
-    job = await _wait_for(services, job_id, int(wait[1]) if wait else 0)
-    response.headers["Location"] = f"{router.prefix}/{job_id}"
-    if wait and job.status.terminal:
+    response.headers["Location"] = f"{router.prefix}/{job.id}"
+    if wait is None:
+        return job
+    seconds = min(wait, services.settings.max_wait_seconds)
+    response.headers["Preference-Applied"] = f"wait={seconds}"
+    # The job is taken in: from here on the answer is a success, whatever becomes of the waiting.
+    with suppress(RedisError, ProblemError):
+        job = await _wait_for(services, job.id, seconds)
+    if job.status.terminal:
         response.status_code = 200
     return job
+
+
+def _preferred_wait(prefer: list[str]) -> int | None:
+    """The seconds of `wait` in the values of Prefer (RFC 7240), if it is there."""
+    for preference in ",".join(prefer).split(","):
+        if wait := _WAIT.fullmatch(preference.partition(";")[0].strip()):
+            return int(wait[1])
+    return None
 
 
 @router.get("/{job_id}", responses=_MISSING)
@@ -116,21 +131,32 @@ async def read(
     return await _wait_for(services, job_id, wait)
 
 
-@router.get(
-    "/{job_id}/events",
-    response_class=EventSourceResponse,
-    responses=_MISSING,
-)
-async def follow(
+async def _events_to_come(
     services: Shared,
     job: Annotated[Job, Depends(_existing)],
     last_event_id: Annotated[str, Header(description="set by browsers that reconnect")] = "",
+) -> tuple[str, str]:
+    """The job's id, and the event after which to go on. Answers 204 where none will come: so EventSource stops."""
+    after = last_event_id if _EVENT_ID.fullmatch(last_event_id) else "0"
+    if job.status.terminal and not await services.producer.events(job.id, after):
+        raise HTTPException(204)
+    return job.id, after
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses=_MISSING | {204: {"description": "the job is over, and Last-Event-ID was its last event"}},
+)
+async def follow(
+    services: Shared, to_come: Annotated[tuple[str, str], Depends(_events_to_come)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events, one for each status that the job takes; the stream ends with the job."""
-    after = last_event_id if _EVENT_ID.fullmatch(last_event_id) else "0"
-    with services.notices.watch(job.id) as something_happened:
-        while await services.producer.get(job.id):  # which also lets a job expire that nobody works on
-            for event in await services.producer.events(job.id, after):
+    job_id, after = to_come
+    with services.notices.watch(job_id) as something_happened:
+        # Asking for the job also lets it expire, should nobody work on it.
+        while await services.producer.get(job_id) and not services.notices.closed:
+            for event in await services.producer.events(job_id, after):
                 after = event.id
                 yield ServerSentEvent(event=event.status.value, id=event.id, data={"status": event.status.value})
                 if event.status.terminal:
@@ -146,6 +172,6 @@ async def _wait_for(services: Services, job_id: str, seconds: int) -> Job:
         while True:
             job = await _existing(services, job_id)
             remaining = deadline - loop.time()
-            if job.status.terminal or remaining <= 0:
+            if job.status.terminal or remaining <= 0 or services.notices.closed:
                 return job
             await look_again(something_happened, remaining)

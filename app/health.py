@@ -8,12 +8,14 @@ from app.services import Shared
 router = APIRouter(tags=["health"])
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
     """200 as long as this process answers at all."""
     return {"status": "ok"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"description": "Redis cannot be reached, or no worker is alive"}})
 async def readyz(services: Shared) -> dict[str, int | str]:
     """200 when a picture sent now would be captioned soon."""

@@ -27,6 +27,8 @@ class Notices:
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._loop = asyncio.get_running_loop()
+        self.closed = False
 
     async def listen(self) -> None:
         """Listen until cancelled, through any failure of Redis."""
@@ -41,7 +43,19 @@ class Notices:
                 if not deaf:  # once an outage is enough
                     log.warning("notices are not heard: %s", error)
                 deaf = True
+            except Exception:
+                log.exception("notices are not heard")  # waiting gets slower; this task must not end
             await asyncio.sleep(_RECONNECT_SECONDS)
+
+    def close_soon(self) -> None:
+        """Send everybody home: the process is about to end. May be called by a signal handler."""
+        self._loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        self.closed = True
+        for events in self._watchers.values():
+            for event in events:
+                event.set()
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[asyncio.Event]:

@@ -25,6 +25,7 @@ _HEADERS = {
 router = APIRouter()
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def index() -> FileResponse:
     """The page."""

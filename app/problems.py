@@ -53,6 +53,8 @@ def install_problem_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 204:  # not an error, and it may have no body
+            return Response(status_code=204, headers=error.headers)
         title = HTTPStatus(error.status_code).phrase
         detail = error.detail if error.detail != title else f"{request.method} {request.url.path}: {title.lower()}"
         kind = title.lower().replace(" ", "-")

@@ -1,6 +1,8 @@
 """The web process's settings. Read once from the environment, passed in from there on."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from jobs.settings import QueueSettings
 
@@ -21,3 +23,9 @@ class AppSettings(QueueSettings):
     decode_seconds: float = Field(20, gt=0, description="a picture that takes longer to decode is refused")
     decode_bytes: int = Field(3 * 2**29, ge=2**28, description="address space of a decoding process")
     max_wait_seconds: int = Field(60, ge=0, description="longest wait for a result within one request")
+
+    @model_validator(mode="after")
+    def _decoders_can_take_uploads_in(self) -> Self:
+        if self.max_upload_bytes > self.decode_bytes // 8:
+            raise ValueError("WORDLIGHT_MAX_UPLOAD_BYTES may be at most an eighth of WORDLIGHT_DECODE_BYTES")
+        return self

@@ -10,6 +10,8 @@ from redis.retry import Retry
 BLOCK_SECONDS = 1.0
 _TIMEOUT_SECONDS = 5.0
 _RETRIES = 2
+_CONNECTIONS = 32
+_QUEUE_SECONDS = 30.0
 
 
 def connect(url: str) -> Redis:
@@ -25,10 +27,14 @@ def connect(url: str) -> Redis:
 
 def connect_async(url: str) -> aioredis.Redis:
     """A client for asyncio; raises ValueError for a URL that is none."""
-    return aioredis.Redis.from_url(
+    # Hundreds of waiting clients are woken at once: their calls queue for a connection instead of failing.
+    pool = aioredis.BlockingConnectionPool.from_url(
         url,
-        protocol=2,  # the shapes of answers that we read are those of RESP2
+        max_connections=_CONNECTIONS,
+        timeout=_QUEUE_SECONDS,
+        protocol=2,
         socket_timeout=_TIMEOUT_SECONDS,
         socket_connect_timeout=_TIMEOUT_SECONDS,
         retry=AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
     )
+    return aioredis.Redis.from_pool(pool)

@@ -160,6 +160,11 @@ class Consumer:
     def _claims(self, entries: Entries) -> list[Claim]:
         """Entries of the stream with what is needed to work on them."""
         pipeline = self._redis.pipeline(transaction=False)
+        # An entry that names no job is not ours, and nobody could ever finish it.
+        for entry in [entry for entry, fields in entries if b"job" not in fields]:
+            self._redis.xack(keys.STREAM, keys.GROUP, entry)
+            self._redis.xdel(keys.STREAM, entry)
+        entries = [(entry, fields) for entry, fields in entries if b"job" in fields]
         job_ids = [fields[b"job"].decode() for _, fields in entries]
         for job_id in job_ids:
             pipeline.hget(keys.record(job_id), "attempt")

@@ -88,6 +88,22 @@ class Job(BaseModel):
     error: Problem | None
 
     @classmethod
+    def queued(cls, job_id: str, created: int, width: int, height: int) -> "Job":
+        """A job that was just taken in, at `created` in ms."""
+        return cls(
+            id=job_id,
+            status=Status.QUEUED,
+            created_at=_moment(created),
+            started_at=None,
+            completed_at=None,
+            attempts=0,
+            image=ImageSize(width=width, height=height),
+            model=None,
+            captions=[],
+            error=None,
+        )
+
+    @classmethod
     def from_record(cls, job_id: str, record: dict[bytes, bytes]) -> "Job":
         """Read a job from its Redis hash, as jobs/scripts/*.lua write it."""
         result = Result.model_validate_json(record[b"result"]) if b"result" in record else None
@@ -105,5 +121,5 @@ class Job(BaseModel):
         )
 
 
-def _moment(milliseconds: bytes) -> datetime:
+def _moment(milliseconds: bytes | int) -> datetime:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)

@@ -37,15 +37,15 @@ class Producer:
         self._submit = redis.register_script(read_script("submit"))
         self._expire = redis.register_script(read_script("expire"))
 
-    async def submit(self, image: bytes, width: int, height: int) -> str:
-        """Take in a working image whose upright original measures `width` x `height`; returns the job's id.
+    async def submit(self, image: bytes, width: int, height: int) -> Job:
+        """Take in a working image whose upright original measures `width` x `height`; returns the queued job.
 
         Raises QueueFull. When this returns, the job is in Redis, and a worker will see it.
         """
         # Unguessable: whoever knows the id may read the result.
         job_id = uuid.uuid4().hex
         settings = self._settings
-        accepted = await self._submit(
+        created = await self._submit(
             keys=script_keys(job_id),
             args=script_args(
                 job_id,
@@ -57,9 +57,9 @@ class Producer:
                 settings.job_lifetime_seconds * 1000,
             ),
         )
-        if not accepted:
+        if not created:
             raise QueueFull
-        return job_id
+        return Job.queued(job_id, int(created), width, height)
 
     async def get(self, job_id: str) -> Job | None:
         """The job as it is now; None if there is none of that id (any more)."""

@@ -1,7 +1,15 @@
 """The settings that every process on the queue shares. Read once from the environment, passed in from there on."""
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis import Redis
+
+
+def _known_url(url: str) -> str:
+    Redis.from_url(url)  # connects to nothing yet
+    return url
 
 
 class QueueSettings(BaseSettings):
@@ -9,7 +17,9 @@ class QueueSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WORDLIGHT_", env_ignore_empty=True, extra="ignore")
 
-    redis_url: str = Field("redis://127.0.0.1:6379/0", validation_alias="REDIS_URL")
+    redis_url: Annotated[str, AfterValidator(_known_url)] = Field(
+        "redis://127.0.0.1:6379/0", validation_alias="REDIS_URL"
+    )
     max_jobs: int = Field(1000, ge=1, description="jobs that may wait or run at once; more are answered 503")
     job_lifetime_seconds: int = Field(86_400, ge=1, description="a job not begun by then expires")
     result_ttl_seconds: int = Field(3_600, ge=1, description="how long a finished job can be read")

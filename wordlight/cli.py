@@ -1,7 +1,8 @@
 """`wordlight`: one command, with a subcommand for each thing that can be run.
 
 Each subcommand imports what it needs when it is called, so that `wordlight api` never loads torch and
-`wordlight caption` never loads a web framework. A failure that the user can mend is one line and exit status 1.
+`wordlight caption` never loads a web framework. A failure that the user can mend is one line and an exit status
+other than 0.
 """
 
 import argparse
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from model.captioner import Captioner, SearchOptions
 
+_OURS = {"app", "jobs", "model", "worker", "wordlight"}
+
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
@@ -34,6 +37,10 @@ def main() -> None:
         status = run(arguments)
     except KeyboardInterrupt:
         status = 130
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in _OURS:
+            raise
+        _fail(f"{error.name} is not installed: this command needs one of the extras of wordlight (see pyproject.toml)")
     sys.exit(status)
 
 
@@ -79,26 +86,25 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 def _serve(_arguments: argparse.Namespace) -> int:
     """run the whole service here: queue, web process and one worker"""
-    from app.settings import AppSettings
-    from wordlight.serve import CannotServe, serve
+    from wordlight.serve import CannotServe, ServeSettings, serve
 
     try:
-        return serve(_settings(AppSettings))
+        serve(_settings(ServeSettings))
     except CannotServe as error:
         _fail(str(error))
+    return 0
 
 
 def _api(_arguments: argparse.Namespace) -> int:
     """run the web process"""
-    from app.main import listen, run
+    from app.main import inherited_socket, listening_socket, run
     from app.settings import AppSettings
-    from wordlight.serve import inherited_socket
 
     settings = _settings(AppSettings)
     try:
-        listening = inherited_socket() or listen(settings.host, settings.port)
+        listening = inherited_socket() or listening_socket(settings)
     except OSError as error:
-        _fail(f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}")
+        _fail(str(error))
     run(settings, listening)
     return 0
 
@@ -111,10 +117,9 @@ def _worker(_arguments: argparse.Namespace) -> int:
     from worker.settings import WorkerSettings
 
     try:
-        run(_settings(WorkerSettings))
+        return run(_settings(WorkerSettings))
     except (CaptionerNotLoadable, DeviceUnavailable) as error:
-        _fail(str(error))
-    return 0
+        _fail(str(error), os.EX_CONFIG)
 
 
 def _caption(arguments: argparse.Namespace) -> int:
@@ -207,7 +212,8 @@ def _settings(kind: type[SettingsT]) -> SettingsT:
     except ValidationError as error:
         first = error.errors()[0]
         names = [name if name == "REDIS_URL" else f"WORDLIGHT_{name}".upper() for name in map(str, first["loc"])]
-        _fail(": ".join([*names, first["msg"]]))
+        # Pydantic says "Value error, " before what one of our own checks has said.
+        _fail(": ".join([*names, first["msg"].removeprefix("Value error, ")]), os.EX_CONFIG)
 
 
 def _device(arguments: argparse.Namespace) -> "torch.device":
@@ -219,6 +225,7 @@ def _device(arguments: argparse.Namespace) -> "torch.device":
         _fail(str(error))
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 1) -> NoReturn:
+    """End with one line; status os.EX_CONFIG tells a supervisor that another try would end in the same way."""
     print(f"wordlight: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)

@@ -5,6 +5,7 @@ It must not know what the processes do.
 
 import ctypes
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,10 @@ _PR_SET_PDEATHSIG: Final = 1  # from <linux/prctl.h>
 # A process that lived so long has started well: when it dies, it is started again at once.
 _HEALTHY_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 30.0
+
+
+class HopelessProcess(Exception):
+    """A process that cannot run, however often it is started. The message is one line."""
 
 
 class KeptProcess:
@@ -46,9 +51,14 @@ class KeptProcess:
         self._start_again_at = None
 
     def keep(self) -> None:
-        """Start the command again if it has died; sooner the longer it lived. To be called often."""
+        """Start the command again if it has died; sooner the longer it lived. To be called often.
+
+        Raises HopelessProcess when the command itself says that another try would end in the same way.
+        """
         if self._process is None or self._process.poll() is None:
             return
+        if self._process.returncode == os.EX_CONFIG:
+            raise HopelessProcess(f"the {self.name} cannot run with these settings")
         now = time.monotonic()
         if self._start_again_at is None:
             lived = now - self._started
@@ -60,21 +70,20 @@ class KeptProcess:
 
     def stop(self, timeout: float) -> None:
         """Ask the process to end, and make it end after `timeout` seconds."""
-        process, self._process = self._process, None
-        if process is None:
+        if self._process is None:
             return
-        process.terminate()
+        self.ask_to_end()
         try:
-            process.wait(timeout)
+            self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             log.warning("the %s did not stop within %.0f s: killing it", self.name, timeout)
-            process.kill()
-            process.wait()
+            self._process.kill()
+            self._process.wait()
 
-    @property
-    def exit_status(self) -> int | None:
-        """None while the process runs (or has not been started)."""
-        return self._process.poll() if self._process else None
+    def ask_to_end(self) -> None:
+        """Send SIGTERM; a process that was sent one before may take a second as a reason to hurry."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
 
 
 def _die_with_parent() -> None:

@@ -3,65 +3,61 @@
 With no REDIS_URL, an embedded Valkey is started first: the same topology as in production, by one command.
 """
 
+import http.client
 import os
 import signal
 import socket
 import sys
-import threading
-import urllib.error
-import urllib.request
+import time
 from pathlib import Path
 from types import FrameType
 
-from app.main import listen
+from app.main import LISTEN_FD, listening_socket
 from app.settings import AppSettings
 from wordlight.embedded import DataInUse, EmbeddedValkey
-from wordlight.processes import KeptProcess
+from wordlight.processes import HopelessProcess, KeptProcess
 
-_SOCKET_VARIABLE = "WORDLIGHT_LISTEN_FD"
 _POLL_SECONDS = 0.2
 # The web process first, so that nothing new comes; then the worker, which finishes its batch; the queue last.
 _STOP_SECONDS = {"web process": 10.0, "worker": 60.0, "queue server": 10.0}
 
 
+class ServeSettings(AppSettings):
+    """What `serve` itself must know, besides what it passes on in the environment."""
+
+    home: Path = Path(".wordlight")
+
+
 class CannotServe(Exception):
-    """The service cannot be started. The message is one line that says why."""
+    """The service cannot be started, or cannot go on. The message is one line that says why."""
 
 
-def serve(settings: AppSettings) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status. Raises CannotServe."""
+def serve(settings: ServeSettings) -> None:
+    """Run until SIGTERM, SIGINT or a closed terminal. Raises CannotServe."""
     try:
         # Bound here, and handed to the web process: a taken port is known at once, and callers only wait a little
         # while a web process that died is started again.
-        listening = listen(settings.host, settings.port)
+        listening = listening_socket(settings)
     except OSError as error:
-        why = os.strerror(error.errno or 0)
-        address = f"{settings.host}:{settings.port}"
-        raise CannotServe(f"cannot listen on {address}: {why} (WORDLIGHT_PORT chooses another port)") from error
+        raise CannotServe(f"{error} (WORDLIGHT_PORT chooses another port)") from error
     with listening:
         embedded = None
         environment = dict(os.environ)
-        if not os.environ.get("REDIS_URL"):
+        if "redis_url" not in settings.model_fields_set:
             try:
-                embedded = EmbeddedValkey(Path(os.environ.get("WORDLIGHT_HOME") or ".wordlight"))
+                embedded = EmbeddedValkey(settings.home)
             except (DataInUse, OSError) as error:
                 raise CannotServe(str(error)) from error
             environment["REDIS_URL"] = embedded.url
-        processes = _processes(embedded, environment, listening)
+        supervisor = Supervisor(_processes(embedded, environment, listening), settings.host, settings.port)
         try:
-            _run(processes, f"http://{_display(settings.host)}:{settings.port}")
+            supervisor.run()
+        except HopelessProcess as error:
+            raise CannotServe(str(error)) from error
         finally:
-            for process in processes[::-1]:
-                process.stop(_STOP_SECONDS[process.name])
+            supervisor.stop()
             if embedded:
                 embedded.close()
-    return 0
-
-
-def inherited_socket() -> socket.socket | None:
-    """The listening socket that `serve` handed to this process, if it did."""
-    number = os.environ.get(_SOCKET_VARIABLE)
-    return socket.socket(fileno=int(number)) if number else None
 
 
 def _processes(
@@ -69,47 +65,59 @@ def _processes(
 ) -> list[KeptProcess]:
     """In the order in which they are started."""
     wordlight = [sys.executable, "-m", "wordlight"]
-    web = KeptProcess(
-        "web process",
-        [*wordlight, "api"],
-        environment | {_SOCKET_VARIABLE: str(listening.fileno())},
-        pass_fds=[listening.fileno()],
-    )
+    descriptor = listening.fileno()
+    web = KeptProcess("web process", [*wordlight, "api"], environment | {LISTEN_FD: str(descriptor)}, [descriptor])
     worker = KeptProcess("worker", [*wordlight, "worker"], environment)
-    queue = [KeptProcess("queue server", embedded.command, environment)] if embedded else []
-    return [*queue, worker, web]
+    if embedded is None:
+        return [worker, web]
+    return [KeptProcess("queue server", embedded.command, environment, embedded.inherited), worker, web]
 
 
-def _run(processes: list[KeptProcess], url: str) -> None:
-    """Keep the processes running until told to stop; say once when they are ready."""
-    stop = threading.Event()
+class Supervisor:
+    """Keeps processes running until it is told to stop."""
 
-    def on_signal(_signum: int, _frame: FrameType | None) -> None:
-        stop.set()
+    def __init__(self, processes: list[KeptProcess], host: str, port: int) -> None:
+        self._processes = processes
+        # Where to ask, and what to print: an address that can be reached, where `host` means all there are.
+        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self._port = port
+        self._told_to_stop = False
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    for process in processes:
-        process.start()
-    announced = False
-    while not stop.wait(_POLL_SECONDS):
-        for process in processes:
-            process.keep()
-        if not announced and _ready(url):
-            print(f"Wordlight is ready at {url}", flush=True)
-            announced = True
-    print("stopping", flush=True)
+    def run(self) -> None:
+        """Start the processes and keep them running; say once when they are ready. Raises HopelessProcess."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+                signal.signal(number, self._on_signal)
+        for process in self._processes:
+            process.start()
+        announced = False
+        while not self._told_to_stop:
+            for process in self._processes:
+                process.keep()
+            if not announced and self._ready():
+                host = f"[{self._host}]" if ":" in self._host else self._host
+                print(f"Wordlight is ready at http://{host}:{self._port}", flush=True)
+                announced = True
+            time.sleep(_POLL_SECONDS)
+        print("stopping: the batch at hand is finished first", flush=True)
 
+    def stop(self) -> None:
+        """Stop the processes, the last to be started first."""
+        for process in self._processes[::-1]:
+            process.stop(_STOP_SECONDS[process.name])
 
-def _ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
+        if self._told_to_stop:  # asked again: whoever is still busy should leave things as they are
+            for process in self._processes:
+                process.ask_to_end()
+        self._told_to_stop = True
 
-
-def _display(host: str) -> str:
-    """A host as it stands in a URL that can be opened here."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{host}]" if ":" in host else host
+    def _ready(self) -> bool:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=1)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()

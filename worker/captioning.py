@@ -6,6 +6,7 @@ in halves, so that every job gets its own answer. It must not know where jobs co
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -17,27 +18,36 @@ from jobs.consumer import Claim, Consumer
 from jobs.job import Caption, ModelInfo, Result
 from jobs.problem import Problem
 from model.captioner import Captioner, SearchOptions
+from worker.held import Held
 from worker.ready import Prepared
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
+_TRIES_WHEN_LEAVING = 5
 
 Answer = TypeVar("Answer")
+
+
+class DeviceBroken(Exception):
+    """The device fails even at an easy task: whatever is in hand is better done by another process."""
 
 
 class Captioning:
     """Runs batches on the captioner's device."""
 
     def __init__(
-        self, captioner: Captioner, consumer: Consumer, options: SearchOptions, give_up: threading.Event
+        self, captioner: Captioner, consumer: Consumer, options: SearchOptions, held: Held, leaving: threading.Event
     ) -> None:
-        self._captioner, self._consumer, self._options = captioner, consumer, options
-        self._give_up = give_up
+        self._captioner, self._consumer, self._options, self._held = captioner, consumer, options, held
+        self._leaving = leaving
         self._model = ModelInfo(name=captioner.config.name, version=captioner.version)
 
     def run(self, batch: list[Prepared]) -> None:
-        """Begin, caption and finish the jobs of `batch`; those that are not ours any more are left out."""
+        """Begin, caption and finish the jobs of `batch`; those that are not ours any more are left out.
+
+        Raises DeviceBroken.
+        """
         started = self._until_stored(partial(self._consumer.start, [job.claim for job in batch])) or []
         claims = {claim.entry: claim for claim in started}
         ours = [Prepared(claims[job.claim.entry], job.pixels) for job in batch if job.claim.entry in claims]
@@ -45,37 +55,53 @@ class Captioning:
             self._caption(ours)
 
     def _caption(self, batch: list[Prepared]) -> None:
-        try:
-            captions = self._captioner.caption_pixels(torch.stack([job.pixels for job in batch]), self._options)
-        except Exception as error:
-            if len(batch) > 1:
-                log.warning("a batch of %d failed (%s): trying its halves", len(batch), error)
-                middle = len(batch) // 2
-                self._caption(batch[:middle])
-                self._caption(batch[middle:])
-                return
-            log.exception("job %s cannot be captioned", batch[0].claim.job_id)
-            problem = Problem.of(
-                "captioning-failed", "Captioning failed", 500, "the model could not caption this picture"
-            )
+        captions = self._try([job.pixels for job in batch])
+        if captions is not None:
+            for job, alternatives in zip(batch, captions, strict=True):
+                result = Result(model=self._model, captions=alternatives)
+                self._finish(job.claim, partial(self._consumer.succeed, job.claim, result))
+        elif len(batch) > 1:
+            middle = len(batch) // 2
+            self._caption(batch[:middle])
+            self._caption(batch[middle:])
+        elif self._try([torch.zeros_like(batch[0].pixels)]) is None:
+            raise DeviceBroken
+        else:
+            problem = Problem.of("captioning-failed", "Captioning failed", 500, "the model failed on this picture")
             self._finish(batch[0].claim, partial(self._consumer.fail, batch[0].claim, problem))
-            return
-        for job, alternatives in zip(batch, captions, strict=True):
-            found = [Caption.model_validate(caption.as_dict()) for caption in alternatives]
-            result = Result(model=self._model, captions=found)
-            self._finish(job.claim, partial(self._consumer.succeed, job.claim, result))
+
+    def _try(self, pixels: list[torch.Tensor]) -> list[list[Caption]] | None:
+        """The captions of prepared pictures, or None if the model failed: by then, what it had allocated is free."""
+        self._held.busy()
+        try:
+            found = self._captioner.caption_pixels(torch.stack(pixels), self._options)
+        except Exception:
+            log.exception("the model failed on a batch of %d", len(pixels))
+        else:
+            return [[Caption.model_validate(caption.as_dict()) for caption in alternatives] for alternatives in found]
+        finally:
+            self._held.idle()
+        if self._captioner.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
 
     def _finish(self, claim: Claim, finish: Callable[[], bool]) -> None:
-        stored = self._until_stored(finish)
-        if stored is False:
+        if self._until_stored(finish) is False:
             log.warning("job %s was taken over: this result came too late", claim.job_id)
 
     def _until_stored(self, call: Callable[[], Answer]) -> Answer | None:
-        """Ask Redis again until it answers: a computed result is worth waiting for. None if told to give up."""
-        while not self._give_up.is_set():
+        """Ask Redis again until it answers: a computed result is worth waiting for, but not for long when leaving.
+
+        None when it was given up; then somebody will take the job over.
+        """
+        tries_when_leaving = _TRIES_WHEN_LEAVING
+        while True:
             try:
                 return call()
             except RedisError as error:
-                log.warning("Redis does not take an answer, trying again: %s", error)
-                self._give_up.wait(_RETRY_SECONDS)
-        return None
+                log.warning("Redis does not take an answer: %s", error)
+            if self._leaving.is_set():
+                tries_when_leaving -= 1
+                if not tries_when_leaving:
+                    return None
+            time.sleep(_RETRY_SECONDS)

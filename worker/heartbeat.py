@@ -22,7 +22,7 @@ _EXIT_STUCK = 70
 
 
 class Heartbeat(threading.Thread):
-    """Beats until `stop` is set."""
+    """Beats until `stop` is set. Dies of what it does not expect; the worker dies with it."""
 
     def __init__(
         self,

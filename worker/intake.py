@@ -25,7 +25,7 @@ _SCANS_A_TAKEOVER = 5
 
 
 class Intake(threading.Thread):
-    """Claims and prepares until `stop` is set."""
+    """Claims and prepares until `stop` is set. Dies of what it does not expect; the worker dies with it."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Intake(threading.Thread):
         if time.monotonic() >= self._next_scan:
             claims = self._consumer.take_over(room)
             if claims:
-                log.warning("took over %d jobs of a worker that went silent", len(claims))
+                log.warning("took over %d jobs that another worker left", len(claims))
             else:
                 self._next_scan = time.monotonic() + self._scan_interval
         if not claims:
@@ -73,14 +73,12 @@ class Intake(threading.Thread):
 
     def _prepare_one(self, claim: Claim) -> None:
         try:
-            # The picture is a JPEG that our own web process encoded; it can only be missing, not hostile.
-            if claim.image is None:
-                raise LookupError("its picture is gone from Redis")
-            with Image.open(io.BytesIO(claim.image), formats=["JPEG"]) as image:
+            # The picture is a JPEG that our own web process encoded: it may be missing or broken, but not hostile.
+            with Image.open(io.BytesIO(claim.image or b""), formats=["JPEG"]) as image:
                 pixels = self._prepare(image)
-        except Exception as error:  # one bad job must not stop the intake
-            log.exception("job %s cannot be prepared", claim.job_id)
-            self._fail(claim, Problem.of("picture-lost", "Picture lost", 500, str(error)))
+        except OSError:
+            log.exception("job %s has no picture that can be read", claim.job_id)
+            self._fail(claim, Problem.of("picture-lost", "Picture lost", 500, "the queue has lost the picture"))
         else:
             self._ready.put(Prepared(claim, pixels))
 

@@ -17,7 +17,7 @@ from jobs.connection import connect
 from jobs.consumer import Consumer
 from model.captioner import Captioner, SearchOptions
 from model.device import choose_device
-from worker.captioning import Captioning
+from worker.captioning import Captioning, DeviceBroken
 from worker.heartbeat import Heartbeat
 from worker.held import Held
 from worker.intake import Intake
@@ -37,12 +37,13 @@ class Worker:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
         captioner = Captioner.load(settings.model, device)
-        self._stop, self._give_up = threading.Event(), threading.Event()
+        self._stop = threading.Event()
         self._consumer = Consumer(connect(settings.redis_url), settings)
         self._held = Held()
         self._ready = ReadyJobs(settings.batch_size, settings.solo_attempts)
-        options = SearchOptions(settings.beam_size, settings.num_captions, settings.max_words)
-        self._captioning = Captioning(captioner, self._consumer, options, self._give_up)
+        num_captions = min(settings.num_captions, settings.beam_size)
+        options = SearchOptions(settings.beam_size, num_captions, settings.max_words)
+        self._captioning = Captioning(captioner, self._consumer, options, self._held, self._stop)
         self._intake = Intake(
             self._consumer,
             self._held,
@@ -61,27 +62,36 @@ class Worker:
         )
         log.info("%s: %s %s on %s", self._consumer.name, captioner.config.name, captioner.version, device)
 
-    def run(self) -> None:
-        """Work until told to stop."""
+    def run(self) -> int:
+        """Work until told to stop, or until something is broken; returns the exit status."""
         self._heartbeat.start()
         self._intake.start()
+        status = 0
         while not self._stop.is_set():
             batch = self._ready.take(timeout=_POLL_SECONDS)
-            if batch:
-                self._held.busy()
-                self._captioning.run(batch)
-                self._held.idle()
-                self._held.discard([job.claim.entry for job in batch])
+            try:
+                if batch:
+                    self._captioning.run(batch)
+                    self._held.discard([job.claim.entry for job in batch])
+            except DeviceBroken:
+                log.critical("the device is broken: leaving")
+                self._stop.set()
+                status = 1
+            # Without one of its threads this process would look alive and do nothing.
+            if not ((self._intake.is_alive() and self._heartbeat.is_alive()) or self._stop.is_set()):
+                log.critical("a thread has died: leaving")
+                self._stop.set()
+                status = 1
         self._intake.join()
         self._heartbeat_stop.set()
         self._heartbeat.join()
         self._leave()
+        return status
 
     def stop(self, signum: int, _frame: FrameType | None) -> None:
         """A signal handler: finish the batch at hand and leave; asked twice, leave."""
         if self._stop.is_set():
             log.warning("%s again: handing everything back", signal.Signals(signum).name)
-            self._give_up.set()
             # In a thread: this handler may have interrupted code that holds a lock which leaving needs.
             threading.Thread(target=self._leave_at_once).start()
         self._stop.set()
@@ -98,12 +108,12 @@ class Worker:
             log.warning("left without saying goodbye: %s", error)
 
 
-def run(settings: WorkerSettings) -> None:
-    """Run a worker until SIGTERM or SIGINT. Raises CaptionerNotLoadable or DeviceUnavailable."""
+def run(settings: WorkerSettings) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns the exit status. Raises CaptionerNotLoadable, DeviceUnavailable."""
     # Before there is anything to hand back, a signal simply ends the process, even as PID 1, which has no default.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     worker = Worker(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.stop)
-    worker.run()
+    return worker.run()

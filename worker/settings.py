@@ -1,9 +1,8 @@
 """The worker's settings. Read once from the environment, passed in from there on."""
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from jobs.settings import QueueSettings
 from model.captioner import SHIPPED
@@ -17,12 +16,6 @@ class WorkerSettings(QueueSettings):
     threads: int = Field(0, ge=0, description="threads that a CPU computes with; 0 lets PyTorch choose")
     batch_size: int = Field(16, ge=1, description="most pictures to caption at once")
     beam_size: int = Field(3, ge=1, le=20)
-    num_captions: int = Field(3, ge=1, le=20, description="alternatives to return; at most beam_size")
+    num_captions: int = Field(3, ge=1, le=20, description="alternatives to return; never more than beams")
     max_words: int = Field(20, ge=1, le=100)
     stuck_seconds: float = Field(300, gt=0, description="a batch that takes longer ends its worker")
-
-    @model_validator(mode="after")
-    def _captions_come_from_beams(self) -> Self:
-        if self.num_captions > self.beam_size:
-            raise ValueError("WORDLIGHT_NUM_CAPTIONS may not be greater than WORDLIGHT_BEAM_SIZE")
-        return self

@@ -60,11 +60,11 @@ export function submit(file, { signal, onSent }) {
 export async function follow(job, { signal, onStatus }) {
   onStatus(job.status);
   if (isTerminal(job.status)) return job;
-  const ended = await listen(job.id, { signal, onStatus });
-  return ended ? read(job.id, { signal }) : poll(job.id, { signal, onStatus });
+  await listen(job.id, { signal, onStatus });
+  return poll(job.id, { signal, onStatus }); // at the end it answers at once
 }
 
-/** The event stream. True when it told of the end, false when it cannot be relied upon. */
+/** The event stream, until it has told of the end or cannot be relied upon. */
 function listen(id, { signal, onStatus }) {
   return new Promise((resolve, reject) => {
     const source = new EventSource(`${ROOT}/${encodeURIComponent(id)}/events`);
@@ -78,17 +78,17 @@ function listen(id, { signal, onStatus }) {
     const abort = () => finish(reject, new DOMException("stale", "AbortError"));
     const rearm = () => {
       clearTimeout(watchdog);
-      watchdog = setTimeout(() => finish(resolve, false), SILENCE_MS);
+      watchdog = setTimeout(() => finish(resolve), SILENCE_MS);
     };
     signal.addEventListener("abort", abort);
     for (const status of STATUSES) {
       source.addEventListener(status, () => {
-        if (isTerminal(status)) return finish(resolve, true);
+        if (isTerminal(status)) return finish(resolve);
         onStatus(status);
         rearm();
       });
     }
-    source.addEventListener("error", () => finish(resolve, false));
+    source.addEventListener("error", () => finish(resolve));
     rearm();
   });
 }

@@ -120,6 +120,7 @@ function reset() {
   stage.clearPoint();
   clearMap(heatmap);
   job = caption = null;
+  element("photo").alt = "The photograph you chose"; // until its own caption is there
   errorBox.hidden = true;
   errorBox.replaceChildren();
 }

@@ -43,6 +43,7 @@ export function openIntake({ input, samples, veil, onPhoto, onRefusal }) {
     event.preventDefault();
     depth = 0;
     show(false);
+    if (!carriesFiles(event) && event.dataTransfer?.types.includes("text/plain")) return; // text that slipped
     take([...(event.dataTransfer?.files ?? [])]);
   });
 
@@ -52,12 +53,14 @@ export function openIntake({ input, samples, veil, onPhoto, onRefusal }) {
     else onRefusal("Only picture files can be dropped here. Save the picture first, then drop the file.");
   }
 
+  let latest = null;
   async function takeSample(url) {
+    latest = url;
     try {
       const response = await fetch(url);
       if (!response.ok) throw new Error(`status ${response.status}`);
       const blob = await response.blob();
-      onPhoto(new File([blob], url.split("/").pop(), { type: "image/jpeg" }));
+      if (latest === url) onPhoto(new File([blob], url.split("/").pop(), { type: "image/jpeg" }));
     } catch {
       onRefusal("The sample could not be loaded. Check the connection, then try again.");
     }

@@ -14,9 +14,9 @@ local function announce(status)
   redis.call('PUBLISH', NOTICES, JOB)
 end
 
--- The job needs no more work. The first worker makes the group, so there may be none yet: hence pcall.
+-- The job needs no more work.
 local function drop(entry)
-  redis.pcall('XACK', STREAM, GROUP, entry)
+  redis.call('XACK', STREAM, GROUP, entry)
   redis.call('XDEL', STREAM, entry)
 end
 

@@ -1,9 +1,10 @@
 -- Take a job in, or refuse it: the bound holds however many ask at once.
 -- ARGV 5...: most jobs at once, image bytes, width, height, lifetime in ms.
--- Returns 1, or 0 when full. Asked again for a job that is in, it answers 1 and does nothing: the client library
--- repeats a call whose answer was lost.
-if redis.call('EXISTS', RECORD) == 1 then
-  return 1
+-- Returns when the job was taken in, or 0 when full. Asked again for a job that is in, it does nothing: the client
+-- library repeats a call whose answer was lost.
+local known = redis.call('HGET', RECORD, 'created')
+if known then
+  return tonumber(known)
 end
 if redis.call('XLEN', STREAM) >= tonumber(ARGV[5]) then
   return 0
@@ -15,4 +16,4 @@ redis.call('HSET', RECORD, 'status', 'queued', 'attempt', 0, 'entry', entry, 'wi
   'created', created, 'deadline', created + lifetime)
 redis.call('SET', IMAGE, ARGV[6], 'PX', 2 * lifetime)
 announce('queued')
-return 1
+return created

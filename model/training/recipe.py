@@ -1,4 +1,4 @@
-"""A recipe: everything that decides how a training run goes, as one TOML file. Two equal recipes give equal weights."""
+"""A recipe: what decides how a training run goes, as a TOML file. On one machine, equal recipes give equal weights."""
 
 import tomllib
 from pathlib import Path
