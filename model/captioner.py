@@ -51,6 +51,8 @@ class SearchOptions:
     beam_size: int = 3
     num_captions: int = 1
     max_words: int = 20
+    # How many words in a row may be said twice; 1 was chosen on `val`, over 2 and over no limit.
+    repeatable: int | None = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.beam_size <= MOST_BEAMS:
@@ -59,6 +61,8 @@ class SearchOptions:
             raise ValueError("num_captions must be between 1 and beam_size")
         if self.max_words < 1:
             raise ValueError("max_words must be positive")
+        if self.repeatable is not None and self.repeatable < 1:
+            raise ValueError("repeatable must be positive")
 
 
 class CaptionerNotLoadable(Exception):
@@ -90,7 +94,13 @@ class Captioner(nn.Module):
         """Prepared pixels (B, 3, S, S) to the best `num_captions` captions of each image, best first."""
         grid = self.encoder(normalise(pixels.to(self.device)))  # (B, C, R, R)
         memory = self.decoder.memorise(grid)
-        found = beam_search(self.decoder, memory, beams=options.beam_size, max_words=options.max_words)
+        found = beam_search(
+            self.decoder,
+            memory,
+            beams=options.beam_size,
+            max_words=options.max_words,
+            repeatable=options.repeatable,
+        )
         rows, cols = grid.shape[2:]
         return [
             [self._caption(hypothesis, rows, cols) for hypothesis in hypotheses[: options.num_captions]]

@@ -24,13 +24,21 @@ class Hypothesis:
 
 @torch.inference_mode()
 def beam_search(
-    decoder: Decoder, memory: Memory, *, beams: int, max_words: int, length_power: float = 0.7
+    decoder: Decoder,
+    memory: Memory,
+    *,
+    beams: int,
+    max_words: int,
+    length_power: float = 0.7,
+    repeatable: int | None = None,
 ) -> list[list[Hypothesis]]:
     """The `beams` best hypotheses of each image, best first.
 
     Hypotheses are ranked by log-probability / length ** `length_power`, where the length counts <end>; this keeps the
     search from preferring sentences only because they are short. <pad>, <start> and <unk> are never chosen, and <end>
     not as the first word. A hypothesis that has not ended after `max_words` is cut there, without an <end>.
+    No more than `repeatable` words in a row may be said a second time (Paulus, Xiong and Socher, 2018): with 1, "a man
+    in a red shirt and a red shirt" is never written. Log-probabilities are those of the unrestricted decoder.
     """
     images, vocabulary_size = memory.annotations.shape[0], decoder.output_bias.shape[0]
     device = memory.annotations.device
@@ -46,6 +54,7 @@ def beam_search(
     # An ended hypothesis goes on as itself, by <end> at no cost.
     only_end = torch.full((vocabulary_size,), -torch.inf, device=device)
     only_end[END] = 0.0
+    said = tokens.new_empty((images, beams, 0))  # (B, K, step): the words of each hypothesis so far
     steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     for step in range(max_words):
@@ -55,13 +64,13 @@ def beam_search(
         if step == 0:
             logprobs[:, :, END] = -torch.inf
         logprobs = torch.where(ended.unsqueeze(2), only_end, logprobs)
+        if repeatable is not None:
+            _forbid_repeats(logprobs, said, repeatable)
         candidates = (total.unsqueeze(2) + logprobs).flatten(1)  # (B, K*V)
         total, chosen = candidates.topk(beams, dim=1)
-        parent, tokens = (
-            chosen // vocabulary_size,
-            chosen % vocabulary_size,
-        )  # (B, K): whose continuation, which word
+        parent, tokens = chosen // vocabulary_size, chosen % vocabulary_size  # (B, K): whose continuation, which word
         state = new_state.rows(parent)
+        said = torch.cat([said.gather(1, parent.unsqueeze(2).expand_as(said)), tokens.unsqueeze(2)], dim=2)
         length = length.gather(1, parent) + ~ended.gather(1, parent)
         ended = tokens == END
         chosen_logprobs = logprobs.flatten(1).gather(1, chosen)
@@ -71,6 +80,19 @@ def beam_search(
 
     ranking = (total / length.clamp(min=1) ** length_power).argsort(dim=1, descending=True)
     return _trace_back(steps, total, ranking)
+
+
+def _forbid_repeats(logprobs: torch.Tensor, said: torch.Tensor, repeatable: int) -> None:
+    """Forbid in `logprobs` (B, K, V) whatever would say more than `repeatable` words of `said` (B, K, T) again."""
+    starts = said.shape[2] - repeatable  # places in `said` where that many words are followed by another
+    if starts <= 0:
+        return
+    runs = said.unfold(2, repeatable, 1)  # (B, K, starts + 1, repeatable)
+    said_before = (runs[:, :, :-1] == runs[:, :, -1:]).all(dim=3)  # (B, K, starts): the latest words, earlier
+    followers = said[:, :, repeatable:]  # (B, K, starts): what came next there
+    # An ended hypothesis only repeats <end>.
+    forbidden = torch.where(said_before & (followers != END), -torch.inf, 0.0).to(logprobs.dtype)
+    logprobs.scatter_add_(2, followers, forbidden)
 
 
 def _trace_back(

@@ -81,8 +81,16 @@ def test_enough_beams_find_every_sentence_in_the_order_of_the_ranking(seed: int)
     assert sorted(hypothesis.tokens for hypothesis in found) == sorted(sentences)
 
 
+def says_again(tokens: list[int], count: int) -> bool:
+    """Whether the last `count` tokens stand together at an earlier place too."""
+    runs = [tuple(tokens[start : start + count]) for start in range(len(tokens) - count + 1)]
+    return bool(runs) and runs[-1] in runs[:-1]
+
+
 @torch.inference_mode()
-def plain_beam_search(decoder: Decoder, memory: Memory, beams: int, max_words: int) -> list[list[int]]:
+def plain_beam_search(
+    decoder: Decoder, memory: Memory, beams: int, max_words: int, repeatable: int | None = None
+) -> list[list[int]]:
     """One image, one sentence at a time, every sentence told anew; what it returns ends by <end> or is cut."""
     alive: list[tuple[float, list[int]]] = [(0.0, [])]
     for length in range(max_words):
@@ -95,6 +103,8 @@ def plain_beam_search(decoder: Decoder, memory: Memory, beams: int, max_words: i
             logprobs = logits[0, 0, -1].log_softmax(dim=0).tolist()
             for token, logprob in enumerate(logprobs):
                 if token not in (PAD, START, UNKNOWN) and not (token == END and length == 0):
+                    if repeatable is not None and says_again([*tokens, token], repeatable + 1):
+                        continue
                     candidates.append((total + logprob, [*tokens, token]))
         alive = sorted(candidates, reverse=True)[:beams]
     alive.sort(key=lambda hypothesis: hypothesis[0] / len(hypothesis[1]) ** LENGTH_POWER, reverse=True)
@@ -108,6 +118,26 @@ def test_few_beams_keep_what_a_plain_search_keeps(seed: int, beams: int) -> None
     memory = random_memory(decoder)
     (found,) = beam_search(decoder, memory, beams=beams, max_words=7)
     assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(decoder, memory, beams, max_words=7)
+
+
+@pytest.mark.parametrize("repeatable", [1, 2])
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_more_words_in_a_row_are_said_twice_than_may_be(seed: int, beams: int, repeatable: int) -> None:
+    decoder = random_decoder(seed, words=2)  # with two words to say, everything is soon said again
+    decoder.output_bias.data[END] = -3.0
+    memory = random_memory(decoder, images=2)
+    free = beam_search(decoder, memory, beams=beams, max_words=12)
+    found = beam_search(decoder, memory, beams=beams, max_words=12, repeatable=repeatable)
+    for image, hypotheses in enumerate(found):
+        alone = memory_of(memory, image)
+        tokens = [hypothesis.tokens for hypothesis in hypotheses]
+        assert tokens == plain_beam_search(decoder, alone, beams, 12, repeatable)
+        assert tokens != [hypothesis.tokens for hypothesis in free[image]], "nothing was forbidden: this shows nothing"
+        for hypothesis in hypotheses:
+            length = len(hypothesis.tokens)
+            assert not any(says_again(hypothesis.tokens[:end], repeatable + 1) for end in range(length + 1))
+            assert_scored_right(decoder, alone, hypothesis, max_words=12)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
