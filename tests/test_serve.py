@@ -32,7 +32,14 @@ def processes_that_name(text: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_it_stops_cleanly_and_its_jobs_are_there_again(tmp_path: Path, tiny_captioner: Path, number: int) -> None:
     home, port = tmp_path / "home", free_port()
     first = serve(home, tiny_captioner, port)

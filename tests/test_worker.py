@@ -102,6 +102,7 @@ def test_a_second_worker_needs_nothing_but_to_be_started(
     assert [consumer["inactive"] >= 0 for consumer in redis.xinfo_consumers(keys.STREAM, keys.GROUP)] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_taken_over_and_its_late_result_refused(
     settings: QueueSettings, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_stopped_worker_is_taken_over_and_its_late_result_refused(
     assert_each_succeeded_once(settings, job_ids)
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_the_batch_and_hands_the_rest_back(
     settings: QueueSettings, redis: Redis, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_sigterm_finishes_the_batch_and_hands_the_rest_back(
     assert_each_succeeded_once(settings, job_ids)
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_hands_back_the_batch_at_hand_too(
     settings: QueueSettings, redis: Redis, slow_captioner: Path
 ) -> None:

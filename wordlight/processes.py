@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG: Final = 1  # from <linux/prctl.h>
 # A process that lived so long has started well: when it dies, it is started again at once.
 _HEALTHY_SECONDS = 10.0
-_LONGEST_PAUSE_SECONDS = 30.0
+_LONGEST_PAUSE_SECONDS = 3.0
 
 
 class HopelessProcess(Exception):
