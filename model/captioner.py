@@ -19,7 +19,7 @@ from torch import nn
 from model.caption import Attention, Caption, Word
 from model.decoder import Decoder, DecoderConfig
 from model.encoder import Encoder
-from model.pixels import normalise, to_pixels
+from model.pixels import as_stored, normalise, to_pixels
 from model.search import Hypothesis, beam_search
 from model.vocabulary import Vocabulary
 
@@ -41,6 +41,8 @@ class CaptionerConfig(BaseModel):
     name: str = "wordlight"
     encoder: str = "tf_efficientnet_lite2"
     image_size: int = Field(260, ge=32)
+    # The side of the training images as they lie on disk, where those are small JPEG files; None: anything.
+    stored_size: int | None = Field(None, ge=32)
     decoder: DecoderConfig = DecoderConfig()
 
 
@@ -87,6 +89,8 @@ class Captioner(nn.Module):
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
         """An upright RGB image to the uint8 pixels (3, S, S) that `caption_pixels` takes. Thread-safe, CPU only."""
+        if self.config.stored_size:
+            image = as_stored(image, self.config.stored_size)
         return to_pixels(image, self.config.image_size)
 
     @torch.inference_mode()

@@ -4,6 +4,8 @@ The picture is stretched to the square, not cropped: the network sees all of it,
 It must not know of files, orientation tags or colour modes other than RGB: whoever calls has dealt with those.
 """
 
+import io
+
 import numpy as np
 import torch
 from PIL import Image
@@ -11,6 +13,24 @@ from PIL import Image
 # EfficientNet-Lite was trained on inputs in [-1, 1].
 MEAN = 0.5
 STD = 0.5
+
+
+# How Flickr8k's images are compressed, to judge by their quantisation tables.
+_STORED_QUALITY = 85
+
+
+def as_stored(image: Image.Image, side: int) -> Image.Image:
+    """`image` as a training set of small files would hold it: stretched to `side` x `side`, and a JPEG.
+
+    A network learns the traces of both with everything else, and is less sure of pictures without them. An image of
+    that size is taken to have been through it.
+    """
+    if image.size == (side, side):
+        return image
+    file = io.BytesIO()
+    stretched = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    stretched.save(file, "JPEG", quality=_STORED_QUALITY, subsampling="4:2:0")
+    return Image.open(file)
 
 
 def to_pixels(image: Image.Image, size: int) -> torch.Tensor:

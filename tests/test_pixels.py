@@ -1,10 +1,11 @@
 """From a picture to the encoder's input tensor."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from model.pixels import normalise, to_pixels
+from model.pixels import as_stored, normalise, to_pixels
 
 
 def halves(size: tuple[int, int]) -> Image.Image:
@@ -57,3 +58,14 @@ def test_normalising_leaves_the_bytes_alone() -> None:
     pixels = torch.full((3, 2, 2), 9, dtype=torch.uint8)
     normalise(pixels)
     assert pixels.unique().tolist() == [9]
+
+
+def test_a_picture_is_shown_as_the_training_images_were_stored() -> None:
+    picture = Image.linear_gradient("L").resize((640, 480)).convert("RGB")
+    stored = as_stored(picture, 224)
+    assert stored.size == (224, 224)
+    assert stored.format == "JPEG"
+    difference = np.abs(np.asarray(stored, float) - np.asarray(picture.resize((224, 224)), float))
+    assert 0 < difference.mean() < 3
+    small = picture.resize((224, 224))
+    assert as_stored(small, 224) is small
