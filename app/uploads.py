@@ -47,8 +47,9 @@ class Uploads:
                     if self._receiving > self._settings.max_uploads:
                         raise unavailable("busy", "Busy", "too many uploads are being received: try again soon")
                     file = await self._within_time(body, files)
-                except ProblemError:
-                    await body.discard()
+                except ProblemError as error:
+                    if error.problem.status != 408:  # enough time has been lost with that one
+                        await body.discard()
                     raise
                 yield file
         finally:
