@@ -32,8 +32,6 @@ _PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": P
 _UNREACHABLE: dict[int | str, dict[str, Any]] = {503: {"description": "the queue cannot be reached", **_PROBLEM}}
 _INVALID: dict[int | str, dict[str, Any]] = {422: {"description": "a parameter that cannot be", **_PROBLEM}}
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "no such job (any more)", **_PROBLEM}}
-
-router = APIRouter(prefix="/v1/captions", tags=["captions"], responses=_UNREACHABLE | _INVALID)
 _PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _BODY: dict[str, Any] = {
     "required": True,
@@ -48,6 +46,8 @@ _BODY: dict[str, Any] = {
         "image/*": _PICTURE,
     },
 }
+
+router = APIRouter(prefix="/v1/captions", tags=["captions"], responses=_UNREACHABLE | _INVALID)
 
 
 async def _existing(services: Shared, job_id: JobId) -> Job:

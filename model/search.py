@@ -55,7 +55,7 @@ def beam_search(
     only_end = torch.full((vocabulary_size,), -torch.inf, device=device)
     only_end[END] = 0.0
     said = tokens.new_empty((images, beams, 0))  # (B, K, step): the words of each hypothesis so far
-    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     for step in range(max_words):
         logits, new_state, weights = decoder.step(tokens, state, memory)
@@ -74,12 +74,12 @@ def beam_search(
         length = length.gather(1, parent) + ~ended.gather(1, parent)
         ended = tokens == END
         chosen_logprobs = logprobs.flatten(1).gather(1, chosen)
-        steps.append((parent, tokens, chosen_logprobs, weights))
+        steps.append((parent, chosen_logprobs, weights))
         if bool(ended.all()):
             break
 
     ranking = (total / length.clamp(min=1) ** length_power).argsort(dim=1, descending=True)
-    return _trace_back(steps, total, ranking)
+    return _trace_back(steps, said, total, ranking)
 
 
 def _forbid_repeats(logprobs: torch.Tensor, said: torch.Tensor, repeatable: int) -> None:
@@ -96,20 +96,20 @@ def _forbid_repeats(logprobs: torch.Tensor, said: torch.Tensor, repeatable: int)
 
 
 def _trace_back(
-    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]],
+    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    said: torch.Tensor,
     total: torch.Tensor,
     ranking: torch.Tensor,
 ) -> list[list[Hypothesis]]:
-    """Follow the parents from the last step to the first: so words and attention are those of the surviving beams."""
+    """Follow the parents from the last step to the first: so attention is that of the surviving beams, as `said` is."""
     row = ranking  # (B, K): the beam that held each hypothesis after the step at hand
-    tokens, logprobs, attention = [], [], []
-    for parent, step_tokens, step_logprobs, step_weights in reversed(steps):
-        tokens.append(step_tokens.gather(1, row))
+    logprobs, attention = [], []
+    for parent, step_logprobs, step_weights in reversed(steps):
         logprobs.append(step_logprobs.gather(1, row))
         row = parent.gather(1, row)
         # Attention belongs to the beam that looked, which is the parent of the word that it led to.
         attention.append(step_weights.gather(1, row.unsqueeze(2).expand(-1, -1, step_weights.shape[2])))
-    all_tokens = torch.stack(tokens[::-1], dim=2).tolist()  # B x K x T
+    all_tokens = said.gather(1, ranking.unsqueeze(2).expand_as(said)).tolist()  # B x K x T
     all_logprobs = torch.stack(logprobs[::-1], dim=2).tolist()
     all_attention = torch.stack(attention[::-1], dim=2).float().cpu()  # (B, K, T, L)
     all_totals = total.gather(1, ranking).tolist()

@@ -72,6 +72,13 @@ def assert_each_succeeded_once(settings: QueueSettings, job_ids: list[str]) -> N
         assert len(get(settings, job_id).captions) == 3
 
 
+def assert_an_heir_does_the_rest(settings: QueueSettings, captioner: Path, job_ids: list[str]) -> None:
+    heir = start_worker(settings, captioner)
+    wait_until_ended(settings, job_ids)
+    assert heir.end() == 0
+    assert_each_succeeded_once(settings, job_ids)
+
+
 def test_kill_in_mid_batch_loses_nothing(
     settings: QueueSettings, redis: Redis, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
@@ -81,10 +88,7 @@ def test_kill_in_mid_batch_loses_nothing(
     assert victim.end(signal.SIGKILL) == -signal.SIGKILL
     held = redis.xpending(keys.STREAM, keys.GROUP)["pending"]
     assert held > 0, "the worker died with nothing in its hands: the test shows nothing"
-    heir = start_worker(settings, tiny_captioner)
-    wait_until_ended(settings, job_ids)
-    assert heir.end() == 0
-    assert_each_succeeded_once(settings, job_ids)
+    assert_an_heir_does_the_rest(settings, tiny_captioner, job_ids)
     assert redis.xlen(keys.STREAM) == 0
 
 
@@ -130,10 +134,7 @@ def test_sigterm_finishes_the_batch_and_hands_the_rest_back(
     jobs = [get(settings, job_id) for job_id in job_ids]
     assert {job.status for job in jobs} == {Status.SUCCEEDED, Status.QUEUED}
     assert not redis.zcard(keys.WORKERS)
-    heir = start_worker(settings, tiny_captioner)
-    wait_until_ended(settings, job_ids)
-    heir.end()
-    assert_each_succeeded_once(settings, job_ids)
+    assert_an_heir_does_the_rest(settings, tiny_captioner, job_ids)
 
 
 @pytest.mark.slow

@@ -24,11 +24,18 @@ def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], record: dict[
     unfinished.replace(path)
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """The record alone, without the tensors, which are large."""
+    with safe_open(path, framework="pt") as file:
+        record: dict[str, Any] = json.loads(file.metadata()["record"])
+        return record
+
+
 def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """What `write_checkpoint` was given."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(file.metadata()["record"])
+    return tensors, read_record(path)
 
 
 def with_prefix(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -23,7 +23,7 @@ from model.evaluation.scores import quick_cider
 from model.search import beam_search
 from model.training.activations import trunk_activations
 from model.training.batches import Batch, Batches
-from model.training.checkpoint import read_checkpoint, with_prefix, without_prefix, write_checkpoint
+from model.training.checkpoint import read_checkpoint, read_record, with_prefix, without_prefix, write_checkpoint
 from model.training.dataset import Sample, load_split
 from model.training.loss import caption_loss
 from model.training.optimiser import make_average, make_optimiser, rate_factor, trained_parameters
@@ -205,8 +205,7 @@ class Trainer:
         }
 
     def _check_same_run(self) -> None:
-        _, record = read_checkpoint(self.checkpoint)
-        if record["run"] != self._identity():
+        if read_record(self.checkpoint)["run"] != self._identity():
             raise RunMismatch(f"{self.run} holds a run of another recipe or data: choose another --run, or remove it")
 
     def _resume(self) -> None:
