@@ -4,6 +4,7 @@ In: nothing but a connection; out: claims, and jobs that are over. It must not k
 methods may raise redis.exceptions.RedisError; each may be called from any thread.
 """
 
+import logging
 import os
 import secrets
 import socket
@@ -17,11 +18,15 @@ from redis.exceptions import ResponseError
 from jobs import keys
 from jobs.connection import BLOCK_SECONDS
 from jobs.job import Result, Status
+from jobs.options import CaptionOptions, ScoreOptions, read_options
 from jobs.problem import Problem
 from jobs.scripts import read_script, script_args, script_keys
 from jobs.settings import QueueSettings
 
+log = logging.getLogger(__name__)
+
 _ENTRIES_A_SCAN = 100
+_SCRIPTS = ("start", "say", "finish", "heartbeat", "leave", "sweep", "reconcile")
 
 # As redis-py reads them from the stream.
 Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
@@ -29,12 +34,18 @@ Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that this worker holds. `attempt` counts the attempts begun so far, by whomever."""
+    """A job that this worker holds. `attempt` counts the attempts begun so far, by whomever.
+
+    `options` are None where they cannot be read: a newer web process may know some that this program does not.
+    """
 
     job_id: str
     entry: str
     attempt: int
     image: bytes | None
+    options: CaptionOptions | ScoreOptions | None
+    created: float  # seconds since 1970
+    request_id: str
 
 
 class Consumer:
@@ -48,10 +59,7 @@ class Consumer:
         # Where the next scan for neglected entries begins. Kept: a scan that always began at the start would never
         # come past a long head of live entries.
         self._cursor = "0-0"
-        self._scripts = {
-            name: redis.register_script(read_script(name))
-            for name in ("start", "finish", "heartbeat", "leave", "sweep")
-        }
+        self._scripts = {name: redis.register_script(read_script(name)) for name in _SCRIPTS}
 
     def claim(self, count: int) -> list[Claim]:
         """Up to `count` new jobs, waiting a second for the first if there is none."""
@@ -100,14 +108,15 @@ class Consumer:
         pipeline = self._redis.pipeline(transaction=False)
         for claim in claims:
             self._scripts["start"](
-                keys=script_keys(claim.job_id, keys.DEAD),
+                keys=script_keys(),
                 args=script_args(
+                    self._settings,
                     claim.job_id,
-                    self._settings.result_ttl_seconds,
                     self.name,
                     claim.entry,
                     self._settings.max_attempts,
                     problem,
+                    self._settings.dead_ttl_seconds * 1000,
                 ),
                 client=pipeline,
             )
@@ -118,44 +127,75 @@ class Consumer:
             if answer[0] == b"run"
         ]
 
+    def say(self, claims: Sequence[Claim], events: Sequence[Sequence[str]]) -> set[str]:
+        """Tell which words (each the JSON of an event) have been decided for each of `claims`.
+
+        Returns the entries of those that nobody wants any more: canceled, deleted, or taken over.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for claim, words in zip(claims, events, strict=True):
+            self._scripts["say"](
+                keys=script_keys(),
+                args=script_args(self._settings, claim.job_id, claim.attempt, *words),
+                client=pipeline,
+            )
+        return {claim.entry for claim, wanted in zip(claims, pipeline.execute(), strict=True) if not wanted}
+
+    def unwanted(self, claims: Sequence[Claim]) -> set[str]:
+        """The entries of those of `claims` that nobody wants any more: canceled, deleted, or taken over."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for claim in claims:
+            pipeline.hmget(keys.record(claim.job_id), "status", "attempt")
+        return {
+            claim.entry
+            for claim, (status, attempt) in zip(claims, pipeline.execute(), strict=True)
+            if status != b"processing" or int(attempt) != claim.attempt
+        }
+
     def succeed(self, claim: Claim, result: Result) -> bool:
-        """Store the result and end the job; False if another worker has the job now, or had ended it before."""
-        return self._finish(claim, Status.SUCCEEDED, "result", result.model_dump_json())
+        """Store the result and end the job; False if another worker has the job now, or it had ended before."""
+        text = result.captions[0].text if result.captions else ""
+        return self._finish(
+            claim, Status.SUCCEEDED, result.model.version, "result", result.model_dump_json(), "text", text
+        )
 
     def fail(self, claim: Claim, problem: Problem) -> bool:
-        """End the job with a problem; False if another worker has the job now, or had ended it before."""
-        return self._finish(claim, Status.FAILED, "error", problem.model_dump_json())
+        """End the job with a problem; False if another worker has the job now, or it had ended before."""
+        return self._finish(claim, Status.FAILED, "", "error", problem.model_dump_json())
 
-    def heartbeat(self, entries: Sequence[str]) -> set[str]:
-        """Tell that this worker lives and still works on `entries`; returns those that are still its own."""
-        kept = self._scripts["heartbeat"](
-            keys=script_keys("", keys.WORKERS),
-            args=script_args("", 0, self.name, 10 * self._takeover_ms, *entries),
-        )
+    def heartbeat(self, entries: Sequence[str], version: str = "") -> set[str]:
+        """Tell that this worker lives, which captioner it has, and that it still works on `entries`.
+
+        Returns those that are still its own.
+        """
+        kept = self._run("heartbeat", self.name, 10 * self._takeover_ms, version, *entries)
         return {entry.decode() for entry in cast(list[bytes], kept)}
 
     def sweep(self) -> None:
-        """Forget the names of workers long gone."""
-        self._scripts["sweep"](keys=script_keys(""), args=script_args("", 0, 60 * self._takeover_ms))
+        """Forget the names of workers long gone, and help jobs that have lost their way."""
+        try:
+            self._run("sweep", 60 * self._takeover_ms)
+        except ResponseError as error:
+            if "no such key" not in str(error) and not str(error).startswith("NOGROUP"):
+                raise
+            self._create_group()
+        cursor = b"0"
+        while True:
+            cursor, back = cast(tuple[bytes, int], self._run("reconcile", cursor, _ENTRIES_A_SCAN))
+            if back:
+                log.warning("put %d jobs back into the queue, which had lost them", back)
+            if cursor == b"0":
+                return
 
     def leave(self, entries: Sequence[str]) -> None:
         """Say goodbye, handing back `entries`; another worker takes them at its next look."""
-        self._scripts["leave"](keys=script_keys("", keys.WORKERS), args=script_args("", 0, self.name, *entries))
+        self._run("leave", self.name, *entries)
 
-    def _finish(self, claim: Claim, status: Status, field: str, value: str) -> bool:
-        answer = self._scripts["finish"](
-            keys=script_keys(claim.job_id),
-            args=script_args(
-                claim.job_id,
-                self._settings.result_ttl_seconds,
-                claim.entry,
-                claim.attempt,
-                status.value,
-                field,
-                value,
-            ),
-        )
-        return bool(answer)
+    def _finish(self, claim: Claim, status: Status, version: str, *fields: str) -> bool:
+        return bool(self._run("finish", claim.job_id, claim.attempt, status.value, version, *fields))
+
+    def _run(self, script: str, *more: str | bytes | int) -> object:
+        return self._scripts[script](keys=script_keys(), args=script_args(self._settings, *more))
 
     def _claims(self, entries: Entries) -> list[Claim]:
         """Entries of the stream with what is needed to work on them."""
@@ -167,11 +207,11 @@ class Consumer:
         entries = [(entry, fields) for entry, fields in entries if b"job" in fields]
         job_ids = [fields[b"job"].decode() for _, fields in entries]
         for job_id in job_ids:
-            pipeline.hget(keys.record(job_id), "attempt")
+            pipeline.hmget(keys.record(job_id), "attempt", "options", "created", "request")
             pipeline.get(keys.image(job_id))
-        answers = iter(cast(list[bytes | None], pipeline.execute()))
+        answers = iter(pipeline.execute())
         return [
-            Claim(job_id, entry.decode(), int(next(answers) or 0), next(answers))
+            _claim(job_id, entry, next(answers), next(answers))
             for job_id, (entry, _) in zip(job_ids, entries, strict=True)
         ]
 
@@ -182,3 +222,14 @@ class Consumer:
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
+
+
+def _claim(job_id: str, entry: bytes, fields: Sequence[bytes | None], image: bytes | None) -> Claim:
+    attempt, text, created, request = fields
+    try:
+        options = read_options(text or b"")
+    except ValueError:
+        options = None
+    return Claim(
+        job_id, entry.decode(), int(attempt or 0), image, options, int(created or 0) / 1000, (request or b"").decode()
+    )

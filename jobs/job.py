@@ -9,7 +9,13 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
+from jobs.options import Options, read_options
 from jobs.problem import Problem
+
+Record = dict[bytes, bytes]
+
+# Records of version 0.1.0 have none.
+_NO_OPTIONS = b'{"kind":"caption"}'
 
 
 class Status(StrEnum):
@@ -41,7 +47,8 @@ class Word(BaseModel):
 
     text: str
     logprob: float
-    attention: Attention
+    known: bool = Field(True, description="false: the captioner has not learned this word, and read it as <unk>")
+    attention: Attention | None = Field(None, description="null where it was not asked for")
 
 
 class Caption(BaseModel):
@@ -77,49 +84,106 @@ class Job(BaseModel):
     """A job as everyone sees it."""
 
     id: str
+    name: str | None = Field(description="the file's name, where it came with others")
+    batch: str | None = Field(description="the batch that it came with")
     status: Status
     created_at: datetime
     started_at: datetime | None = Field(description="when the latest attempt began")
     completed_at: datetime | None
+    expires_at: datetime = Field(
+        description="until then it can be read; before it has begun: when it will be given up if it does not begin"
+    )
     attempts: int = Field(description="how often a worker has begun it; more than one means that a worker died")
+    cached: bool = Field(description="answered by another job's run: same pixels, same options, same captioner")
     image: ImageSize
+    options: Options
     model: ModelInfo | None
-    captions: list[Caption] = Field(description="best first; empty until the job has succeeded")
+    captions: list[Caption] = Field(
+        description="best first, sampled ones as they were drawn; empty until the job has succeeded"
+    )
     error: Problem | None
 
     @classmethod
-    def queued(cls, job_id: str, created: int, width: int, height: int) -> "Job":
-        """A job that was just taken in, at `created` in ms."""
-        return cls(
-            id=job_id,
-            status=Status.QUEUED,
-            created_at=_moment(created),
-            started_at=None,
-            completed_at=None,
-            attempts=0,
-            image=ImageSize(width=width, height=height),
-            model=None,
-            captions=[],
-            error=None,
-        )
-
-    @classmethod
-    def from_record(cls, job_id: str, record: dict[bytes, bytes]) -> "Job":
-        """Read a job from its Redis hash, as jobs/scripts/*.lua write it."""
+    def from_record(cls, job_id: str, record: Record, keep_seconds: int) -> "Job":
+        """Read a job from its Redis hash, as jobs/scripts/*.lua write it; it is kept so long when it is over."""
         result = Result.model_validate_json(record[b"result"]) if b"result" in record else None
+        completed = int(record[b"completed"]) if b"completed" in record else None
         return cls(
             id=job_id,
+            name=_text(record, b"name"),
+            batch=_text(record, b"batch"),
             status=Status(record[b"status"].decode()),
             created_at=_moment(record[b"created"]),
             started_at=_moment(record[b"started"]) if b"started" in record else None,
-            completed_at=_moment(record[b"completed"]) if b"completed" in record else None,
+            completed_at=_moment(completed) if completed else None,
+            expires_at=_moment(completed + keep_seconds * 1000 if completed else record[b"deadline"]),
             attempts=int(record[b"attempt"]),
+            cached=b"cached" in record,
             image=ImageSize(width=int(record[b"width"]), height=int(record[b"height"])),
+            options=read_options(record.get(b"options", _NO_OPTIONS)),
             model=result.model if result else None,
             captions=result.captions if result else [],
-            error=Problem.model_validate_json(record[b"error"]) if b"error" in record else None,
+            error=_problem(record),
+        )
+
+
+class JobSummary(BaseModel):
+    """A job in a list: without its captions' words."""
+
+    id: str
+    name: str | None = Field(description="the file's name, where it came with others")
+    status: Status
+    created_at: datetime
+    completed_at: datetime | None
+    text: str | None = Field(description="the best caption, once the job has succeeded")
+    error: Problem | None
+
+    @classmethod
+    def from_record(cls, job_id: str, record: Record) -> "JobSummary":
+        """Read a summary from the fields `SUMMARY` of a job's Redis hash."""
+        return cls(
+            id=job_id,
+            name=_text(record, b"name"),
+            status=Status(record[b"status"].decode()),
+            created_at=_moment(record[b"created"]),
+            completed_at=_moment(record[b"completed"]) if b"completed" in record else None,
+            text=_text(record, b"text"),
+            error=_problem(record),
+        )
+
+
+SUMMARY = ("name", "status", "created", "completed", "text", "error")
+
+
+class Batch(BaseModel):
+    """Jobs that came in one request."""
+
+    id: str
+    created_at: datetime
+    done: bool = Field(description="whether all of its jobs are over")
+    counts: dict[Status, int] = Field(description="how many jobs are in which state")
+    jobs: list[JobSummary] = Field(description="in the order of the files; those deleted or expired are left out")
+
+    @classmethod
+    def of(cls, batch_id: str, created: bytes, jobs: list[JobSummary]) -> "Batch":
+        """A batch whose jobs are now as `jobs` say."""
+        counts = {status: sum(job.status is status for job in jobs) for status in Status}
+        return cls(
+            id=batch_id,
+            created_at=_moment(created),
+            done=all(job.status.terminal for job in jobs),
+            counts=counts,
+            jobs=jobs,
         )
 
 
 def _moment(milliseconds: bytes | int) -> datetime:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def _text(record: Record, field: bytes) -> str | None:
+    return record[field].decode() if field in record else None
+
+
+def _problem(record: Record) -> Problem | None:
+    return Problem.model_validate_json(record[b"error"]) if b"error" in record else None

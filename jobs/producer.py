@@ -1,84 +1,161 @@
-"""The half of the queue that `app` holds: put a job in, look at it, follow it.
+"""The half of the queue that `app` holds: put jobs in, look at them, follow them, take them back.
 
-In: working images; out: jobs and their events. It must not know of HTTP, nor of how workers take jobs.
+In: working images and options; out: jobs and their events. It must not know of HTTP, nor of how workers take jobs.
+Every method may raise redis.exceptions.RedisError. What belongs to another owner is as if it were not there.
 """
 
-import uuid
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from redis import asyncio as aioredis
 
 from jobs import keys
-from jobs.job import Job, Status
+from jobs.ids import issued, new_id
+from jobs.job import SUMMARY, Batch, Job, JobSummary, Record
+from jobs.options import CaptionOptions, ScoreOptions
+from jobs.problem import Problem
 from jobs.scripts import read_script, script_args, script_keys
+from jobs.secret import shared_secret
 from jobs.settings import QueueSettings
+
+_SCRIPTS = ("submit", "expire", "cancel", "delete")
 
 
 class QueueFull(Exception):
     """As many jobs wait or run as may; nothing was taken in."""
 
 
+class KeyReused(Exception):
+    """The Idempotency-Key came with another request before; nothing was taken in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A working image (JPEG) and the size of the upright original."""
+
+    data: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a request: its picture, or why there is none."""
+
+    content: Picture | Problem
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is asked for, by whom. `idempotency` is the client's key, `fingerprint` tells its request from others."""
+
+    options: CaptionOptions | ScoreOptions
+    owner: str = ""
+    request_id: str = ""
+    webhook_url: str = ""
+    idempotency: str = ""
+    fingerprint: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a job; `id` is durable, and later events have greater ones."""
+    """Something that happened to a job; `id` is durable, and later events have greater ones.
+
+    `name` is a status, or "word"; `data` is JSON.
+    """
 
     id: str
-    status: Status
+    name: str
+    data: str
 
 
 class Producer:
-    """Submits jobs and reads them back. Every method may raise redis.exceptions.RedisError."""
+    """Submits jobs and reads them back."""
 
     def __init__(self, redis: aioredis.Redis, settings: QueueSettings) -> None:
         self._redis = redis
         self._settings = settings
-        self._submit = redis.register_script(read_script("submit"))
-        self._expire = redis.register_script(read_script("expire"))
+        self._scripts = {name: redis.register_script(read_script(name)) for name in _SCRIPTS}
 
-    async def submit(self, image: bytes, width: int, height: int) -> Job:
-        """Take in a working image whose upright original measures `width` x `height`; returns the queued job.
+    async def submit(self, submission: Submission, picture: Picture) -> Job:
+        """Take in a picture; returns the queued job, or the one that the same request made before.
 
-        Raises QueueFull. When this returns, the job is in Redis, and a worker will see it.
+        Raises QueueFull and KeyReused. When this returns, the job is in Redis, and a worker will see it.
         """
-        # Unguessable: whoever knows the id may read the result.
-        job_id = uuid.uuid4().hex
-        settings = self._settings
-        created = await self._submit(
-            keys=script_keys(job_id),
-            args=script_args(
-                job_id,
-                settings.result_ttl_seconds,
-                settings.max_jobs,
-                image,
-                width,
-                height,
-                settings.job_lifetime_seconds * 1000,
-            ),
-        )
-        if not created:
-            raise QueueFull
-        return Job.queued(job_id, int(created), width, height)
+        job_id = await self._take_in(submission, [File(picture)], batch="")
+        job = await self.get(job_id, submission.owner)
+        if job is None:
+            raise LookupError(f"job {job_id} was deleted as soon as it was there")
+        return job
 
-    async def get(self, job_id: str) -> Job | None:
-        """The job as it is now; None if there is none of that id (any more)."""
+    async def submit_batch(self, submission: Submission, files: Sequence[File]) -> str:
+        """Take in all of `files` or none, each as a job of its own; returns the id of the batch.
+
+        Raises QueueFull and KeyReused. A file without a picture becomes a job that has failed.
+        """
+        batch_id = new_id(await shared_secret(self._redis), submission.owner)
+        return await self._take_in(submission, files, batch_id)
+
+    async def get(self, job_id: str, owner: str = "") -> Job | None:
+        """The job as it is now; None if the owner has none of that id (any more)."""
         record = await self._record(job_id)
-        if not record:
+        if not record or record.get(b"owner", b"").decode() != owner:
             return None
         if record[b"status"] == b"queued":
-            expired = await self._expire(
-                keys=script_keys(job_id), args=script_args(job_id, self._settings.result_ttl_seconds)
-            )
+            expired = await self._run("expire", job_id)
             if expired:
                 record = await self._record(job_id)
-        return Job.from_record(job_id, record)
+        return Job.from_record(job_id, record, self._settings.result_ttl_seconds) if record else None
+
+    async def was_issued(self, job_id: str, owner: str = "") -> bool:
+        """Whether the owner once had a job or batch of that id."""
+        return issued(await shared_secret(self._redis), owner, job_id)
+
+    async def image(self, job_id: str) -> bytes | None:
+        """The working image of a job, as long as it is kept."""
+        return cast(bytes | None, await self._redis.get(keys.image(job_id)))
+
+    async def batch(self, batch_id: str, owner: str = "") -> Batch | None:
+        """The batch and its jobs as they are now; None if the owner has none of that id (any more)."""
+        record = cast(Record, await self._redis.hgetall(keys.batch(batch_id)))
+        if not record or record[b"owner"].decode() != owner:
+            return None
+        jobs = await self._summaries(record[b"jobs"].decode().split())
+        return Batch.of(batch_id, record[b"created"], jobs)
+
+    async def delete_batch(self, batch_id: str) -> None:
+        """Forget the batch; its jobs are for the caller to delete."""
+        await self._redis.delete(keys.batch(batch_id))
+
+    async def latest(self, owner: str, limit: int, before: str | None = None) -> list[JobSummary]:
+        """The owner's latest jobs, the newest first, but those from `before` (a job id) on."""
+        jobs: list[JobSummary] = []
+        last = f"({before}" if before else "+"
+        while len(jobs) < limit:
+            found = await self._redis.zrange(keys.owned(owner), last, "-", desc=True, bylex=True, offset=0, num=limit)
+            ids = [name.decode() for name in cast(list[bytes], found)]
+            jobs += await self._summaries(ids)
+            if len(ids) < limit:
+                break
+            last = f"({ids[-1]}"
+        return jobs[:limit]
+
+    async def cancel(self, job_id: str) -> None:
+        """End the job if it is not over. It is over when this returns, though a worker may need a moment to notice."""
+        await self._run("cancel", job_id)
+
+    async def delete(self, job_id: str) -> None:
+        """Remove the job, its picture and its result; cancel it first if it is not over."""
+        await self._run("delete", job_id)
 
     async def events(self, job_id: str, after: str) -> list[Event]:
         """What happened to the job since the event `after` ("0" for all of it), the oldest first."""
         answer = await self._redis.xrange(keys.events(job_id), min=f"({after}")
-        rows = cast(list[tuple[bytes, dict[bytes, bytes]]], answer)
-        return [Event(entry.decode(), Status(fields[b"status"].decode())) for entry, fields in rows]
+        rows = cast(list[tuple[bytes, Record]], answer)
+        return [Event(entry.decode(), fields[b"event"].decode(), fields[b"data"].decode()) for entry, fields in rows]
 
     async def notices(self) -> AsyncIterator[str | None]:
         """Ids of jobs as something happens to them, for ever; None first, and whenever nothing came for a while.
@@ -97,5 +174,63 @@ class Producer:
         since = (seconds - self._settings.takeover_seconds) * 1000
         return int(await self._redis.zcount(keys.WORKERS, since, "+inf"))
 
-    async def _record(self, job_id: str) -> dict[bytes, bytes]:
-        return cast(dict[bytes, bytes], await self._redis.hgetall(keys.record(job_id)))
+    async def _take_in(self, submission: Submission, files: Sequence[File], batch: str) -> str:
+        """The id of the job or batch that the request made, now or before."""
+        secret, settings, options = await shared_secret(self._redis), self._settings, submission.options
+        lifetime = min(options.expires_in or settings.job_lifetime_seconds, settings.job_lifetime_seconds)
+        idempotency = ""
+        if submission.idempotency:
+            digest = hashlib.sha256(submission.idempotency.encode()).hexdigest()
+            idempotency = keys.idempotency(submission.owner, digest)
+        ids = [new_id(secret, submission.owner) for _ in files]
+        rows: list[str | bytes | int] = []
+        for job_id, file in zip(ids, files, strict=True):
+            rows += [job_id, file.name, *_columns(file.content, submission)]
+        answer, *made = await self._scripts["submit"](
+            keys=script_keys(),
+            args=script_args(
+                settings,
+                settings.max_jobs,
+                lifetime * 1000,
+                submission.owner,
+                submission.request_id,
+                submission.webhook_url,
+                options.model_dump_json(),
+                batch,
+                idempotency,
+                submission.fingerprint,
+                *rows,
+            ),
+        )
+        if answer == b"full":
+            raise QueueFull
+        if answer == b"other":
+            raise KeyReused
+        return str(made[0].decode()) if made else batch or ids[0]
+
+    async def _summaries(self, ids: Sequence[str]) -> list[JobSummary]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipeline.hmget(keys.record(job_id), *SUMMARY)
+        summaries = []
+        for job_id, values in zip(ids, await pipeline.execute(), strict=True):
+            record = {name.encode(): value for name, value in zip(SUMMARY, values, strict=True) if value is not None}
+            if record:
+                summaries.append(JobSummary.from_record(job_id, record))
+        return summaries
+
+    async def _record(self, job_id: str) -> Record:
+        return cast(Record, await self._redis.hgetall(keys.record(job_id)))
+
+    async def _run(self, script: str, job_id: str) -> int:
+        return int(await self._scripts[script](keys=script_keys(), args=script_args(self._settings, job_id)))
+
+
+def _columns(content: Picture | Problem, submission: Submission) -> list[str | bytes | int]:
+    """Image, width, height, fingerprint and problem, as submit.lua takes them."""
+    if isinstance(content, Problem):
+        return ["", 0, 0, "", content.model_dump_json()]
+    # An owner's cache is its own: from the speed of an answer nobody learns what others have asked for.
+    asked = submission.options.model_dump_json(exclude={"expires_in"})
+    digest = hashlib.sha256(f"{submission.owner} {content.width} {content.height} {asked} ".encode() + content.data)
+    return [content.data, content.width, content.height, digest.hexdigest(), ""]

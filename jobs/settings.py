@@ -23,6 +23,8 @@ class QueueSettings(BaseSettings):
     max_jobs: int = Field(1000, ge=1, description="jobs that may wait or run at once; more are answered 503")
     job_lifetime_seconds: int = Field(86_400, ge=1, description="a job not begun by then expires")
     result_ttl_seconds: int = Field(3_600, ge=1, description="how long a finished job can be read")
+    max_pictures: int = Field(2000, ge=0, description="finished jobs whose picture is kept, for heatmaps drawn here")
+    dead_ttl_seconds: int = Field(7 * 86_400, ge=1, description="how long a dead letter and its picture are kept")
     takeover_seconds: float = Field(10, gt=0, description="a worker not heard of for so long has lost its jobs")
     max_attempts: int = Field(5, ge=1, description="attempts at a job before it goes to the dead letters")
     solo_attempts: int = Field(2, ge=0, description="attempts in a batch before a job is tried alone")

@@ -2,66 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
+from queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 from redis import Redis
 
 from jobs import keys
-from jobs.connection import connect_async
 from jobs.consumer import Claim, Consumer
-from jobs.job import Job, ModelInfo, Result, Status
-from jobs.problem import Problem
+from jobs.job import Job, Status
 from jobs.producer import Producer, QueueFull
 from jobs.settings import QueueSettings
-
-RESULT = Result(model=ModelInfo(name="none", version="0"), captions=[])
-PROBLEM = Problem.of("test", "Test", 500, "a test")
-
-T = TypeVar("T")
-
-
-def produce(settings: QueueSettings, action: Callable[[Producer], Awaitable[T]]) -> T:
-    """Do something with a producer, in an event loop of its own."""
-
-    async def act() -> T:
-        async with connect_async(settings.redis_url) as client:
-            return await action(Producer(client, settings))
-
-    return asyncio.run(act())
-
-
-def submit(settings: QueueSettings, count: int = 1) -> list[str]:
-    async def act(producer: Producer) -> list[str]:
-        return [(await producer.submit(b"image", 40, 30)).id for _ in range(count)]
-
-    return produce(settings, act)
-
-
-def get(settings: QueueSettings, job_id: str) -> Job:
-    job = produce(settings, lambda producer: producer.get(job_id))
-    assert job
-    return job
-
-
-def history(settings: QueueSettings, job_id: str) -> list[str]:
-    return [event.status.value for event in produce(settings, lambda producer: producer.events(job_id, "0"))]
-
-
-def claim_all(consumer: Consumer, count: int) -> list[Claim]:
-    """Claim until `count` jobs are held; a first call may only make the group."""
-    claims: list[Claim] = []
-    while len(claims) < count:
-        claims += consumer.claim(count - len(claims))
-    return claims
-
-
-def take_over_all(consumer: Consumer, count: int) -> list[Claim]:
-    """Scan until `count` jobs were taken over. Entries become old enough by themselves."""
-    claims: list[Claim] = []
-    while len(claims) < count:
-        claims += consumer.take_over(count - len(claims))
-    return claims
 
 
 def test_a_job_runs_its_course(settings: QueueSettings, redis: Redis) -> None:
@@ -89,8 +38,8 @@ def test_a_finished_job_leaves_only_what_expires(settings: QueueSettings, redis:
     consumer.succeed(consumer.start(claim_all(consumer, 1))[0], RESULT)
     assert redis.xlen(keys.STREAM) == 0
     assert redis.xpending(keys.STREAM, keys.GROUP)["pending"] == 0
-    assert not redis.exists(keys.image(job_id))
-    for key in (keys.record(job_id), keys.events(job_id)):
+    assert not redis.exists(keys.ACTIVE)
+    for key in (keys.record(job_id), keys.events(job_id), keys.image(job_id)):
         assert 0 < redis.ttl(key) <= settings.result_ttl_seconds
 
 
@@ -98,7 +47,7 @@ def test_admission_never_passes_its_bound(settings: QueueSettings) -> None:
     settings = settings.model_copy(update={"max_jobs": 7})
 
     async def burst(producer: Producer) -> list[Job | BaseException]:
-        return await asyncio.gather(*(producer.submit(b"x", 1, 1) for _ in range(40)), return_exceptions=True)
+        return await asyncio.gather(*(producer.submit(ANY, PICTURE) for _ in range(40)), return_exceptions=True)
 
     answers = produce(settings, burst)
     assert sum(isinstance(answer, Job) for answer in answers) == 7

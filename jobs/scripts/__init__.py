@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 
 from jobs import keys
+from jobs.settings import QueueSettings
 
 
 @cache
@@ -17,11 +18,11 @@ def read_script(name: str) -> str:
     return "\n".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name))
 
 
-def script_keys(job_id: str, *more: str) -> list[str]:
-    """KEYS as prelude.lua wants them; "" is the job id of scripts that are not about one job."""
-    return [keys.STREAM, keys.record(job_id), keys.image(job_id), keys.events(job_id), *more]
+def script_keys() -> list[str]:
+    """KEYS as prelude.lua wants them."""
+    return [keys.STREAM]
 
 
-def script_args(job_id: str, keep_seconds: float, *more: str | bytes | int) -> list[str | bytes | int]:
-    """ARGV as prelude.lua wants it."""
-    return [job_id, keys.GROUP, int(keep_seconds * 1000), keys.NOTICES, *more]
+def script_args(settings: QueueSettings, *more: str | bytes | int) -> list[str | bytes | int]:
+    """ARGV as prelude.lua wants it, and what else a script takes."""
+    return [keys.GROUP, settings.result_ttl_seconds * 1000, settings.max_pictures, *more]

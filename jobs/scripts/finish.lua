@@ -1,14 +1,20 @@
 -- End a job, once: the first to come wins, and an attempt that another one has followed comes too late.
--- ARGV 5...: entry, attempt, terminal status, 'result' or 'error', its JSON.
+-- ARGV 4...: job, attempt, terminal status, version of the captioner, then fields of the record and their values.
 -- Returns 1 when the job is over by this call (or was by this very call, asked again), 0 when it came too late.
-local entry, attempt, terminal = ARGV[5], ARGV[6], ARGV[7]
+local id, attempt, terminal, version = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
-local status, latest = unpack(redis.call('HMGET', RECORD, 'status', 'attempt'))
+local status, latest, cache = unpack(redis.call('HMGET', named('job', id), 'status', 'attempt', 'cache'))
 if latest ~= attempt then
   return 0
 end
 if status ~= 'processing' then
   return status == terminal and 1 or 0
 end
-conclude(entry, terminal, ARGV[8], ARGV[9])
+if cache and version ~= '' and not string.find(cache, ':' .. version .. ':', 1, true) then
+  -- Another captioner's answer than was expected when the job came.
+  if redis.call('GET', cache) == id then
+    redis.call('DEL', cache)
+  end
+end
+conclude(id, terminal, unpack(ARGV, 8))
 return 1

@@ -1,11 +1,14 @@
--- Tell that a worker lives, and keep what it holds from being taken over. Not about one job: of the conventions, only
--- the stream and the group hold.
--- KEYS 5: workers. ARGV 5...: worker, ms after which a silent worker is forgotten, then the entries that it holds.
+-- Tell that a worker lives and which captioner it has, and keep what it holds from being taken over.
+-- ARGV 4...: worker, ms after which a silent worker is forgotten, version of its captioner or '', then the entries that
+-- it holds.
 -- Returns those of the entries that are still its own.
-local worker = ARGV[5]
+local worker, silence, version = ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
-redis.call('ZADD', KEYS[5], now(), worker)
-redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now() - ARGV[6])
+redis.call('ZADD', TAG .. 'workers', now(), worker)
+redis.call('ZREMRANGEBYSCORE', TAG .. 'workers', '-inf', now() - silence)
+if version ~= '' then
+  redis.call('SET', TAG .. 'model', version)
+end
 local kept = {}
 for i = 7, #ARGV do
   if holds(worker, ARGV[i]) then

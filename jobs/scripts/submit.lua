@@ -1,19 +1,104 @@
--- Take a job in, or refuse it: the bound holds however many ask at once.
--- ARGV 5...: most jobs at once, image bytes, width, height, lifetime in ms.
--- Returns when the job was taken in, or 0 when full. Asked again for a job that is in, it does nothing: the client
--- library repeats a call whose answer was lost.
-local known = redis.call('HGET', RECORD, 'created')
-if known then
-  return tonumber(known)
+-- Take the jobs of one request in, or none of them: the bounds hold however many ask at once.
+-- ARGV 4...: most jobs at once, lifetime in ms, owner, request id, webhook, options, batch id,
+--   key of the Idempotency-Key and fingerprint of its request, then for each job: id, file name, image, width, height,
+--   fingerprint for the cache, problem. All may be '' where there is none; a job with a problem is over at once.
+-- Returns {'taken'}, {'same', id of the job or batch that the same request made before}, {'other'} (the same
+-- Idempotency-Key, but another request), or {'full'}.
+-- Asked again for jobs that are in, it does nothing: the client library repeats a call whose answer was lost.
+local most, lifetime, owner, request = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local webhook, options, batch, idempotency, fingerprint = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local FIRST, FIELDS = 13, 7
+
+if redis.call('EXISTS', named('job', ARGV[FIRST])) == 1 then
+  return {'taken'}
 end
-if redis.call('XLEN', STREAM) >= tonumber(ARGV[5]) then
-  return 0
+if idempotency ~= '' then
+  local before, made = unpack(redis.call('HMGET', idempotency, 'fingerprint', 'made'))
+  if made and redis.call('EXISTS', named('job', made), named('batch', made)) > 0 then
+    if before ~= fingerprint then
+      return {'other'}
+    end
+    return {'same', made}
+  end
 end
-local created, lifetime = now(), tonumber(ARGV[9])
-local entry = redis.call('XADD', STREAM, '*', 'job', JOB)
--- The record stays until the job is over. The image may go when the job must have begun long ago, or expired.
-redis.call('HSET', RECORD, 'status', 'queued', 'attempt', 0, 'entry', entry, 'width', ARGV[7], 'height', ARGV[8],
-  'created', created, 'deadline', created + lifetime)
-redis.call('SET', IMAGE, ARGV[6], 'PX', 2 * lifetime)
-announce('queued')
-return created
+
+-- The job that has the answer already, or is about to have it; `cache` is the name under which it is known.
+local version = redis.call('GET', TAG .. 'model')
+local function known(digest)
+  if digest == '' or not version then
+    return nil
+  end
+  local cache = TAG .. 'cache:' .. version .. ':' .. digest
+  local id = redis.call('GET', cache)
+  local status = id and redis.call('HGET', named('job', id), 'status')
+  if status == 'succeeded' then
+    return cache, id, 'answered'
+  elseif status == 'queued' or status == 'processing' then
+    return cache, id, 'awaited'
+  end
+  return cache, nil, nil
+end
+
+local places = 0
+for at = FIRST, #ARGV, FIELDS do
+  local _, _, state = known(ARGV[at + 5])
+  if ARGV[at + 6] == '' and state ~= 'answered' then
+    places = places + 1
+  end
+end
+if redis.call('ZCARD', ACTIVE) + places > most then
+  return {'full'}
+end
+
+local created = now()
+local items = {}
+for at = FIRST, #ARGV, FIELDS do
+  local id, name, image, width, height, digest, problem = unpack(ARGV, at, at + FIELDS - 1)
+  local record = named('job', id)
+  items[#items + 1] = id
+  redis.call('HSET', record, 'status', 'queued', 'attempt', 0, 'width', width, 'height', height, 'created', created,
+    'deadline', created + lifetime, 'options', options, 'owner', owner, 'request', request)
+  for field, value in pairs({name = name, webhook = webhook, batch = batch}) do
+    if value ~= '' then
+      redis.call('HSET', record, field, value)
+    end
+  end
+  if image ~= '' then
+    -- The image may go when the job must have begun long ago, or expired.
+    redis.call('SET', named('image', id), image, 'PX', 2 * lifetime + KEEP)
+  end
+  redis.call('ZADD', named('owner', owner), 0, id)
+  redis.call('ZADD', ACTIVE, created, id)
+  announce_status(id, 'queued', 0)
+  count('jobs_submitted')
+  local cache, other, state = known(digest)
+  if problem ~= '' then
+    conclude(id, 'failed', 'error', problem)
+  elseif state == 'answered' then
+    local result, text = unpack(redis.call('HMGET', named('job', other), 'result', 'text'))
+    count('jobs_cached')
+    conclude(id, 'succeeded', 'result', result, 'text', text, 'cached', 1)
+  elseif state == 'awaited' then
+    count('jobs_cached')
+    redis.call('HSET', record, 'leader', other)
+    redis.call('SADD', named('twins', other), id)
+  else
+    enqueue(id)
+    if cache then
+      redis.call('HSET', record, 'cache', cache)
+      redis.call('SET', cache, id)
+    end
+  end
+end
+
+local known_for = 2 * lifetime + KEEP
+local made = batch ~= '' and batch or items[1]
+if batch ~= '' then
+  redis.call('HSET', named('batch', batch), 'owner', owner, 'created', created, 'jobs', table.concat(items, ' '))
+  redis.call('PEXPIRE', named('batch', batch), known_for)
+end
+if idempotency ~= '' then
+  redis.call('HSET', idempotency, 'fingerprint', fingerprint, 'made', made)
+  redis.call('PEXPIRE', idempotency, known_for)
+end
+return {'taken'}

@@ -1,0 +1,172 @@
+"""What a client may ask for: the one type of options that app checks, the queue keeps and worker obeys.
+
+In: text or JSON fields of a request; out: options in which every default is filled in, so that a job says all about
+itself. Plain data: how words are chosen is model/'s business.
+"""
+
+import re
+import secrets
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator
+
+MOST_CAPTIONS = 20
+_HAS_A_WORD = re.compile(r"[^\W_]")
+_SEED_BITS = 32
+
+Value = TypeVar("Value")
+
+
+class Strategy(StrEnum):
+    """How the words of a caption are chosen."""
+
+    BEAM = "beam"
+    GREEDY = "greedy"
+    SAMPLE = "sample"
+    DIVERSE = "diverse"
+
+    @property
+    def searches(self) -> bool:
+        """Whether several sentences are kept in mind at once; the others decide word by word."""
+        return self in (Strategy.BEAM, Strategy.DIVERSE)
+
+
+class AttentionForm(StrEnum):
+    """In which form the attention of words is returned."""
+
+    GRID = "grid"
+    NONE = "none"
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attention: AttentionForm = Field(AttentionForm.GRID, description="`grid`: where each word looked; `none`: left out")
+    expires_in: int | None = Field(
+        None, ge=1, description="seconds after which a job that has not begun expires; the service's limit by default"
+    )
+
+
+class CaptionOptions(_Options):
+    """How to caption a picture."""
+
+    kind: Literal["caption"] = "caption"
+    strategy: Strategy = Field(
+        Strategy.BEAM,
+        description="`beam`: the most probable sentences; `diverse`: beam search in groups that avoid each other's "
+        "words; `greedy`: the most probable word each time; `sample`: words drawn by their probability",
+    )
+    num_captions: int = Field(
+        default=None,
+        validate_default=True,
+        ge=1,
+        le=MOST_CAPTIONS,
+        description="how many captions to return: 3 for `beam` and `diverse`, else 1",
+    )
+    beam_size: int = Field(
+        default=None,
+        validate_default=True,
+        ge=1,
+        le=MOST_CAPTIONS,
+        description="sentences kept in mind, in `beam` and `diverse` only: at least `num_captions`, and for `diverse` "
+        "a multiple of it; 3 or `num_captions` by default",
+    )
+    temperature: float = Field(1.0, ge=0.05, le=10, description="`sample`: below 1 prefers probable words")
+    top_k: int | None = Field(None, ge=1, le=100_000, description="`sample`: only among the k most probable words")
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="`sample`: only among the most probable words that together have probability p"
+    )
+    seed: int | None = Field(
+        None,
+        validate_default=True,
+        ge=0,
+        lt=2**_SEED_BITS,
+        description="`sample`: the same seed gives the same captions; drawn and told if not given",
+    )
+    max_words: int = Field(20, ge=1, le=100, description="words to write at most, those of `prefix` not counted")
+    prefix: str = Field("", max_length=300, description="the caption begins with these words")
+
+    @field_validator("num_captions", mode="before")
+    @classmethod
+    def _captions_of_the_strategy(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            return value
+        strategy = info.data.get("strategy", Strategy.BEAM)
+        return 3 if strategy.searches else 1
+
+    @field_validator("num_captions")
+    @classmethod
+    def _one_sentence_when_greedy(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("strategy") is Strategy.GREEDY and value != 1:
+            raise ValueError("greedy search finds one sentence")
+        return value
+
+    @field_validator("beam_size", mode="before")
+    @classmethod
+    def _beams_of_the_strategy(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            return value
+        strategy, captions = info.data.get("strategy", Strategy.BEAM), info.data.get("num_captions", 1)
+        return {Strategy.BEAM: max(3, captions), Strategy.DIVERSE: captions}.get(strategy, 1)
+
+    @field_validator("beam_size")
+    @classmethod
+    def _beams_for_all_captions(cls, value: int, info: ValidationInfo) -> int:
+        strategy, captions = info.data.get("strategy"), info.data.get("num_captions", 1)
+        if strategy is None:
+            return value
+        if not strategy.searches:
+            if value != 1:
+                raise ValueError(f"strategy {strategy.value!r} has no beams")
+        elif value < captions:
+            raise ValueError("must be at least num_captions")
+        elif strategy is Strategy.DIVERSE and value % captions:
+            raise ValueError("must be a multiple of num_captions with strategy 'diverse'")
+        return value
+
+    @field_validator("temperature", "top_k", "top_p", "seed", mode="before")
+    @classmethod
+    def _only_when_sampling(cls, value: Value, info: ValidationInfo) -> Value | int:
+        strategy = info.data.get("strategy")
+        if info.field_name == "seed" and value is None and strategy is Strategy.SAMPLE:
+            return secrets.randbits(_SEED_BITS)
+        if value is not None and strategy not in (None, Strategy.SAMPLE) and not _is_default(info.field_name, value):
+            raise ValueError("is for strategy 'sample' only")
+        return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix_has_words(cls, value: str) -> str:
+        if value.strip() and not _HAS_A_WORD.search(value):
+            raise ValueError("has no word in it")
+        return value.strip()
+
+
+class ScoreOptions(_Options):
+    """How probable a given caption is, and where its words look."""
+
+    kind: Literal["score"] = "score"
+    caption: str = Field(max_length=1000, description="the caption to be scored")
+
+    @field_validator("caption")
+    @classmethod
+    def _caption_has_words(cls, value: str) -> str:
+        if not _HAS_A_WORD.search(value):
+            raise ValueError("has no word in it")
+        return value.strip()
+
+
+Options = Annotated[CaptionOptions | ScoreOptions, Field(discriminator="kind")]
+
+_ADAPTER: TypeAdapter[CaptionOptions | ScoreOptions] = TypeAdapter(Options)
+
+
+def read_options(text: str | bytes) -> CaptionOptions | ScoreOptions:
+    """Options as `model_dump_json` wrote them. Raises ValueError."""
+    return _ADAPTER.validate_json(text)
+
+
+def _is_default(field: str | None, value: object) -> bool:
+    # What `model_dump_json` wrote is read again: it names every field.
+    return field == "temperature" and value in (1, 1.0, "1", "1.0")

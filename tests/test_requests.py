@@ -1,0 +1,359 @@
+"""What clients may ask of the queue besides captioning: the same again, something else instead, or never mind."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit
+from redis import Redis
+
+from jobs import keys
+from jobs.consumer import Consumer
+from jobs.ids import issued, new_id
+from jobs.job import Job, Status
+from jobs.options import CaptionOptions
+from jobs.producer import File, KeyReused, Picture, Producer, QueueFull, Submission
+from jobs.settings import QueueSettings
+
+
+@pytest.fixture
+def worker(redis: Redis, settings: QueueSettings) -> Consumer:
+    """A worker that has told which captioner it has."""
+    consumer = Consumer(redis, settings)
+    consumer.claim(1)
+    consumer.heartbeat([], RESULT.model.version)
+    return consumer
+
+
+def finish_one(worker: Consumer, *, well: bool = True) -> str:
+    """Run the next job; returns its id."""
+    (started,) = worker.start(claim_all(worker, 1))
+    assert worker.succeed(started, RESULT) if well else worker.fail(started, PROBLEM)
+    return started.job_id
+
+
+def test_the_same_again_is_answered_at_once(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    (first,) = submit(settings)
+    finish_one(worker)
+    (again,) = submit(settings)
+    assert again != first
+    job = get(settings, again)
+    assert (job.status, job.cached, job.captions, job.model) == (
+        Status.SUCCEEDED,
+        True,
+        RESULT.captions,
+        RESULT.model,
+    )
+    assert not get(settings, first).cached
+    assert history(settings, again) == ["queued", "succeeded"]
+    assert redis.xlen(keys.STREAM) == 0
+
+
+@pytest.mark.parametrize(
+    ("submission", "picture"),
+    [
+        (ANY, Picture(b"another", 40, 30)),
+        (ANY, Picture(PICTURE.data, 30, 40)),
+        (Submission(CaptionOptions(max_words=5)), PICTURE),
+        (Submission(CaptionOptions(), owner="somebody"), PICTURE),
+    ],
+)
+def test_something_else_is_not(
+    settings: QueueSettings, worker: Consumer, redis: Redis, submission: Submission, picture: Picture
+) -> None:
+    submit(settings)
+    finish_one(worker)
+    job = produce(settings, lambda producer: producer.submit(submission, picture))
+    assert job.status is Status.QUEUED
+    assert redis.xlen(keys.STREAM) == 1
+
+
+def test_how_long_a_job_may_wait_does_not_change_the_answer(settings: QueueSettings, worker: Consumer) -> None:
+    submit(settings)
+    finish_one(worker)
+    (again,) = submit(settings, submission=Submission(CaptionOptions(expires_in=5)))
+    assert get(settings, again).cached
+
+
+def test_another_captioner_is_asked_anew(settings: QueueSettings, worker: Consumer) -> None:
+    submit(settings)
+    finish_one(worker)
+    worker.heartbeat([], "a newer version")
+    (again,) = submit(settings)
+    assert get(settings, again).status is Status.QUEUED
+    finish_one(worker)  # by the older one, which is still at work: not what the newer one would have said
+    (third,) = submit(settings)
+    assert get(settings, third).status is Status.QUEUED
+
+
+def test_failures_are_not_remembered(settings: QueueSettings, worker: Consumer) -> None:
+    submit(settings)
+    finish_one(worker, well=False)
+    (again,) = submit(settings)
+    assert get(settings, again).status is Status.QUEUED
+
+
+def test_twins_share_one_run(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    ids = submit(settings, 3)
+    assert redis.xlen(keys.STREAM) == 1
+    assert finish_one(worker) == ids[0]
+    assert [get(settings, job_id).cached for job_id in ids] == [False, True, True]
+    for job_id in ids[1:]:
+        assert get(settings, job_id).captions == RESULT.captions
+        assert history(settings, job_id) == ["queued", "succeeded"]
+    assert not redis.exists(keys.ACTIVE)
+
+
+def test_twins_share_a_failure_but_it_is_not_remembered(settings: QueueSettings, worker: Consumer) -> None:
+    ids = submit(settings, 2)
+    finish_one(worker, well=False)
+    assert [get(settings, job_id).error for job_id in ids] == [PROBLEM, PROBLEM]
+    (again,) = submit(settings)
+    assert get(settings, again).status is Status.QUEUED
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete", "expire"])
+def test_a_twin_takes_the_place_of_one_that_nobody_wants(
+    settings: QueueSettings, worker: Consumer, redis: Redis, end: str
+) -> None:
+    first = submit(settings)[0]
+    second, third = sorted(submit(settings, 2))
+    if end == "cancel":
+        produce(settings, lambda producer: producer.cancel(first))
+    elif end == "delete":
+        produce(settings, lambda producer: producer.delete(first))
+    else:
+        redis.hset(keys.record(first), "deadline", 0)
+        assert get(settings, first).status is Status.EXPIRED
+    (fourth,) = submit(settings)  # which joins the new one
+    assert finish_one(worker) == second
+    assert [get(settings, job_id).cached for job_id in (second, third, fourth)] == [False, True, True]
+    assert redis.xlen(keys.STREAM) == 0
+
+
+def test_a_twin_that_leaves_is_left_alone(settings: QueueSettings, worker: Consumer) -> None:
+    first, second = submit(settings, 2)
+    produce(settings, lambda producer: producer.cancel(second))
+    assert finish_one(worker) == first
+    assert history(settings, second) == ["queued", "canceled"]
+
+
+def test_a_queued_job_that_is_canceled_is_never_run(settings: QueueSettings, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    for _ in range(2):
+        produce(settings, lambda producer: producer.cancel(job_id))
+    assert history(settings, job_id) == ["queued", "canceled"]
+    assert redis.xlen(keys.STREAM) == 0
+
+
+def test_a_claimed_job_that_is_canceled_is_not_begun(settings: QueueSettings, worker: Consumer) -> None:
+    (job_id,) = submit(settings)
+    claims = claim_all(worker, 1)
+    produce(settings, lambda producer: producer.cancel(job_id))
+    assert worker.start(claims) == []
+
+
+def test_a_running_job_that_is_canceled_takes_no_result(settings: QueueSettings, worker: Consumer) -> None:
+    job_id, other = submit(settings)[0], submit(settings, submission=Submission(CaptionOptions(max_words=3)))[0]
+    started = worker.start(claim_all(worker, 2))
+    assert worker.unwanted(started) == set()
+    assert worker.say(started, [["{}"], ["{}"]]) == set()
+    produce(settings, lambda producer: producer.cancel(job_id))
+    assert worker.unwanted(started) == {started[0].entry}
+    assert worker.say(started, [["{}"], ["{}"]]) == {started[0].entry}
+    assert [worker.succeed(claim, RESULT) for claim in started] == [False, True]
+    assert history(settings, job_id) == ["queued", "processing", "word", "canceled"]
+    assert history(settings, other) == ["queued", "processing", "word", "word", "succeeded"]
+
+
+def test_a_job_that_is_over_cannot_be_canceled(settings: QueueSettings, worker: Consumer) -> None:
+    (job_id,) = submit(settings)
+    finish_one(worker)
+    produce(settings, lambda producer: producer.cancel(job_id))
+    assert get(settings, job_id).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("when", ["queued", "processing", "succeeded"])
+def test_a_deleted_job_leaves_nothing(settings: QueueSettings, worker: Consumer, redis: Redis, when: str) -> None:
+    (job_id,) = submit(settings)
+    if when == "processing":
+        worker.start(claim_all(worker, 1))
+    elif when == "succeeded":
+        finish_one(worker)
+    produce(settings, lambda producer: producer.delete(job_id))
+    assert not [key for key in redis.scan_iter("*") if job_id.encode() in key]
+    assert redis.xlen(keys.STREAM) == 0
+    assert not redis.exists(keys.ACTIVE)
+    assert produce(settings, lambda producer: producer.latest("", 10)) == []
+    assert produce(settings, lambda producer: producer.was_issued(job_id))
+    (again,) = submit(settings)
+    assert get(settings, again).status is Status.QUEUED
+
+
+def test_an_idempotency_key_makes_one_job(settings: QueueSettings, redis: Redis) -> None:
+    asked = replace(ANY, idempotency="k", fingerprint="f")
+
+    async def burst(producer: Producer) -> list[Job]:
+        return await asyncio.gather(*(producer.submit(asked, Picture(bytes([n]), 1, 1)) for n in range(9)))
+
+    assert len({job.id for job in produce(settings, burst)}) == 1
+    assert redis.xlen(keys.STREAM) == 1
+
+
+def test_an_idempotency_key_is_for_one_request_of_one_owner(settings: QueueSettings) -> None:
+    (job_id,) = submit(settings, submission=replace(ANY, idempotency="k", fingerprint="f"))
+    with pytest.raises(KeyReused):
+        submit(settings, submission=replace(ANY, idempotency="k", fingerprint="another"))
+    job = produce(
+        settings, lambda p: p.submit(replace(ANY, idempotency="k", fingerprint="another", owner="o"), PICTURE)
+    )
+    assert job.id != job_id
+
+
+def test_an_idempotency_key_is_free_again_when_its_job_is_gone(settings: QueueSettings) -> None:
+    asked = replace(ANY, idempotency="k", fingerprint="f")
+    (job_id,) = submit(settings, submission=asked)
+    produce(settings, lambda producer: producer.delete(job_id))
+    assert submit(settings, submission=asked) != [job_id]
+
+
+def test_a_batch_is_taken_whole_or_not_at_all(settings: QueueSettings, redis: Redis) -> None:
+    settings = settings.model_copy(update={"max_jobs": 3})
+    files = [File(Picture(bytes([n]), 1, 1), f"{n}.jpg") for n in range(3)]
+    with pytest.raises(QueueFull):
+        produce(settings, lambda producer: producer.submit_batch(ANY, [*files, File(PICTURE)]))
+    assert not redis.exists(keys.ACTIVE, keys.STREAM)
+    # A file without a picture takes no place.
+    batch_id = produce(settings, lambda producer: producer.submit_batch(ANY, [*files, File(PROBLEM, "bad.txt")]))
+    batch = produce(settings, lambda producer: producer.batch(batch_id))
+    assert batch
+    assert [(job.name, job.status, job.error) for job in batch.jobs] == [
+        ("0.jpg", Status.QUEUED, None),
+        ("1.jpg", Status.QUEUED, None),
+        ("2.jpg", Status.QUEUED, None),
+        ("bad.txt", Status.FAILED, PROBLEM),
+    ]
+    assert not batch.done
+    assert batch.counts[Status.QUEUED] == 3
+    assert produce(settings, lambda producer: producer.batch(batch_id, "another")) is None
+
+
+def test_answers_that_are_known_need_no_place(settings: QueueSettings, worker: Consumer) -> None:
+    settings = settings.model_copy(update={"max_jobs": 1})
+    submit(settings)
+    finish_one(worker)
+    produce(settings, lambda producer: producer.submit(ANY, Picture(b"fills the queue", 1, 1)))
+    with pytest.raises(QueueFull):
+        produce(settings, lambda producer: producer.submit(ANY, Picture(b"one too many", 1, 1)))
+    (again,) = submit(settings)
+    assert get(settings, again).cached
+
+
+def test_an_owner_sees_only_what_is_its_own(settings: QueueSettings) -> None:
+    theirs = produce(settings, lambda producer: producer.submit(replace(ANY, owner="them"), PICTURE))
+    (ours,) = submit(settings)
+    assert produce(settings, lambda producer: producer.get(theirs.id)) is None
+    assert produce(settings, lambda producer: producer.get(theirs.id, "them"))
+    assert [job.id for job in produce(settings, lambda producer: producer.latest("", 10))] == [ours]
+    assert not produce(settings, lambda producer: producer.was_issued(theirs.id))
+    assert produce(settings, lambda producer: producer.was_issued(theirs.id, "them"))
+
+
+def test_a_list_goes_on_where_it_ended(settings: QueueSettings) -> None:
+    ids = submit(settings, 7)
+
+    async def walk(producer: Producer) -> list[str]:
+        seen: list[str] = []
+        while page := await producer.latest("", 3, seen[-1] if seen else None):
+            seen += [job.id for job in page]
+        return seen
+
+    produce(settings, lambda producer: producer.delete(ids[3]))
+    assert sorted(produce(settings, walk)) == sorted({*ids} - {ids[3]})
+    # Ids are in the order of time, to the millisecond.
+    seen = produce(settings, walk)
+    assert [job_id[:12] for job_id in seen] == sorted([job_id[:12] for job_id in seen], reverse=True)
+
+
+def test_lists_and_pictures_are_forgotten_in_time(settings: QueueSettings, redis: Redis) -> None:
+    settings = settings.model_copy(update={"result_ttl_seconds": 1, "max_pictures": 2})
+    brief = Consumer(redis, settings)
+    ids = []
+    for n in range(5):
+        ids.append(produce(settings, lambda producer, n=n: producer.submit(ANY, Picture(bytes([n]), 1, 1))).id)
+        finish_one(brief)
+    assert [bool(redis.exists(keys.image(job_id))) for job_id in ids] == [False, False, False, True, True]
+    while redis.exists(*map(keys.record, ids)):
+        redis.wait(0, 50)  # what waits is the server: the records expire by themselves
+    produce(settings, lambda producer: producer.submit(ANY, Picture(b"last", 1, 1)))
+    finish_one(brief)
+    left = {key.decode().removeprefix(keys.TAG).partition(":")[0] for key in redis.scan_iter("*")}
+    assert redis.zcard(keys.owned("")) == 1
+    assert left <= {"jobs", "workers", "model", "metrics", "secret", "job", "image", "events", "owner", "expiring"} | {
+        "pictures",
+        "cache",
+    }
+
+
+@pytest.mark.parametrize("lost", ["stream", "group", "entry"])
+def test_jobs_that_the_stream_has_lost_are_put_back(
+    settings: QueueSettings, worker: Consumer, redis: Redis, lost: str
+) -> None:
+    waiting = submit(settings)[0]
+    begun_id = produce(settings, lambda producer: producer.submit(ANY, Picture(b"begun", 1, 1))).id
+    claims = {claim.job_id: claim for claim in claim_all(worker, 2)}
+    (begun,) = worker.start([claims[begun_id]])
+    if lost == "stream":
+        redis.delete(keys.STREAM)
+    elif lost == "group":
+        redis.xgroup_destroy(keys.STREAM, keys.GROUP)
+    else:
+        redis.xdel(keys.STREAM, *(claim.entry for claim in claims.values()))
+    worker.sweep()
+    assert not worker.start([begun])
+    assert not worker.succeed(begun, RESULT) or lost == "group"
+    started = worker.start(claim_all(worker, 2)) if lost != "group" else worker.start(claim_all(worker, 1))
+    for claim in started:
+        assert worker.succeed(claim, RESULT)
+    for job_id in (waiting, begun_id):
+        assert get(settings, job_id).status is Status.SUCCEEDED
+        assert history(settings, job_id).count("succeeded") == 1
+
+
+def test_entries_deleted_while_pending_are_not_stuck(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    (claim,) = claim_all(worker, 1)
+    redis.xdel(keys.STREAM, claim.entry)
+    heir = Consumer(redis, settings)
+    assert heir.take_over(10) == []
+    heir.sweep()
+    (again,) = heir.start(claim_all(heir, 1))
+    assert heir.succeed(again, RESULT)
+    assert get(settings, job_id).status is Status.SUCCEEDED
+
+
+def test_what_nobody_asks_about_expires_too(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    redis.hset(keys.record(job_id), "deadline", 0)
+    worker.sweep()
+    assert redis.hget(keys.record(job_id), "status") == b"expired"
+
+
+def test_two_who_take_over_at_once_share_the_jobs(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    ids = [produce(settings, lambda p, n=n: p.submit(ANY, Picture(bytes([n]), 1, 1))).id for n in range(20)]
+    worker.leave([claim.entry for claim in claim_all(worker, 20)])
+    heirs = Consumer(redis, settings), Consumer(redis, settings)
+    taken: list[str] = []
+    while len(taken) < 20:
+        for heir in heirs:
+            taken += [claim.job_id for claim in heir.start(heir.take_over(3))]
+    assert sorted(taken) == sorted(ids)
+
+
+def test_ids_are_known_by_their_seal() -> None:
+    made = new_id(b"secret", "owner")
+    assert issued(b"secret", "owner", made)
+    assert not issued(b"secret", "another", made)
+    assert not issued(b"another", "owner", made)
+    for other in ("", "x", made[:-1], made.upper(), "0" * 36, made[:-2] + ("00" if made[-2:] != "00" else "11")):
+        assert not issued(b"secret", "owner", other)
