@@ -1,177 +1,151 @@
-"""The routes of /v1/captions: put a picture in, read the job, follow it.
+"""The routes of /v1/captions: put a picture in, read the job, list, cancel and remove jobs.
 
-In: requests; out: jobs, as jobs/job.py describes them. It must not know how pictures are decoded or queued.
+In: requests; out: jobs, as app/resources.py shows them. It must not know how pictures are decoded or queued.
 """
 
-import asyncio
-import re
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Path, Query, Request, Response
 from redis.exceptions import RedisError
-from starlette.exceptions import HTTPException
 
-from app.decoder import DecoderBusy
-from app.notices import LOOK_AGAIN_SECONDS, look_again
-from app.picture import PictureRefused
-from app.problems import ProblemError, unavailable
+from app.caller import Caller, Who
+from app.forms import caption_body
+from app.problems import ProblemError
+from app.resources import CAPTIONS, JobList, JobResource, problems
 from app.services import Services, Shared
+from app.submissions import IdempotencyKey, Prefer, one_picture, submitted
+from app.tickets import ticket
+from app.waiting import preferred_wait, wait_until
 from jobs.job import Job
-from jobs.problem import Problem
-from jobs.producer import QueueFull
-
-_REFUSED_STATUS = {"unsupported-format": 415, "undecodable-image": 422, "too-many-pixels": 422}
-_WAIT = re.compile(r"wait *= *\"?(\d{1,9})\"?", re.IGNORECASE)
-_EVENT_ID = re.compile(r"\d{1,15}-\d{1,15}")
+from jobs.options import CaptionOptions
 
 JobId = Annotated[str, Path(description="as in the answer to POST")]
-_PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
-_UNREACHABLE: dict[int | str, dict[str, Any]] = {503: {"description": "the queue cannot be reached", **_PROBLEM}}
-_INVALID: dict[int | str, dict[str, Any]] = {422: {"description": "a parameter that cannot be", **_PROBLEM}}
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "no such job (any more)", **_PROBLEM}}
-_PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["image"],
-                "properties": {"image": {"type": "string", "format": "binary"}},
-            }
-        },
-        "image/*": _PICTURE,
-    },
-}
 
-router = APIRouter(prefix="/v1/captions", tags=["captions"], responses=_UNREACHABLE | _INVALID)
+MISSING = problems(_404="there is no such job", _410="the job was deleted, or its time is over")
+SUBMITTED = problems(
+    _400="the body is malformed or was cut off",
+    _408="the upload was too slow",
+    _413="too many bytes",
+    _415="no image of an accepted format",
+    _422="a value that cannot be, an image that cannot be decoded or has too many pixels, or an Idempotency-Key that "
+    "came with another request",
+    _429="your limit is reached; see Retry-After",
+    _503="the queue is full or cannot be reached; see Retry-After",
+)
 
-
-async def _existing(services: Shared, job_id: JobId) -> Job:
-    """The job of that id. Raises the 404."""
-    job = await services.producer.get(job_id)
-    if job is None:
-        raise ProblemError("not-found", "Not found", 404, f"there is no job {job_id} (any more)")
-    return job
+router = APIRouter(
+    prefix=CAPTIONS,
+    tags=["captions"],
+    responses=problems(_422="a parameter that cannot be", _503="the queue cannot be reached"),
+)
 
 
 @router.post(
     "",
     status_code=202,
-    response_model=Job,
+    response_model=JobResource,
     responses={
-        200: {"model": Job, "description": "finished within the wait that `Prefer: wait=N` asked for"},
-        202: {"description": "taken in; not finished yet"},
-        **{
-            status: {"description": description, **_PROBLEM}
-            for status, description in {
-                400: "the body is malformed or was cut off",
-                408: "the upload was too slow",
-                413: "too many bytes",
-                415: "no image of an accepted format",
-                422: "an image that cannot be decoded, or has too many pixels",
-                503: "the queue is full or cannot be reached; see Retry-After",
-            }.items()
-        },
+        200: {"model": JobResource, "description": "over within the wait, or answered by what is known already"},
+        202: {"description": "taken in; not over yet"},
+        **SUBMITTED,
     },
-    openapi_extra={"requestBody": _BODY},
+    openapi_extra={"requestBody": caption_body(CaptionOptions)},
 )
 async def submit(
     request: Request,
     response: Response,
     services: Shared,
-    prefer: Annotated[list[str], Header(description="`wait=N` waits up to N seconds for the captions")] = [],  # noqa: B006
-) -> Job:
-    """Caption a picture: multipart/form-data with the file in the field `image`, or the file as the body."""
-    wait = _preferred_wait(prefer)
-    async with services.uploads.receive(request) as upload:
-        try:
-            picture = await services.decoder.prepare(upload)
-        except PictureRefused as refused:
-            status = _REFUSED_STATUS[refused.reason]
-            title = refused.reason.replace("-", " ").capitalize()
-            raise ProblemError(refused.reason, title, status, refused.detail) from None
-        except DecoderBusy:
-            raise unavailable("busy", "Busy", "too many pictures are being decoded: try again soon") from None
-    try:
-        job = await services.producer.submit(picture.data, picture.width, picture.height)
-    except QueueFull:
-        raise unavailable("queue-full", "Queue full", "as many jobs as may are waiting: try again soon") from None
-    response.headers["Location"] = f"{router.prefix}/{job.id}"
-    if wait is None:
-        return job
-    seconds = min(wait, services.settings.max_wait_seconds)
-    response.headers["Preference-Applied"] = f"wait={seconds}"
-    # The job is taken in: from here on the answer is a success, whatever becomes of the waiting.
-    with suppress(RedisError, ProblemError):
-        job = await _wait_for(services, job.id, seconds)
+    caller: Who,
+    prefer: Prefer = [],  # noqa: B006
+    idempotency_key: IdempotencyKey = "",
+) -> JobResource:
+    """Caption a picture.
+
+    Send a form with the file in the field `image` and options in others; or the file itself as the body, with options
+    in the query; or JSON with options and an `image_url`.
+    """
+    async with one_picture(request, services, caller, CaptionOptions, idempotency_key) as (submission, picture):
+        job = await submitted(services, submission, picture)
+    return await answer(response, services, caller, job, preferred_wait(prefer))
+
+
+@router.get("", responses=problems(_422="a parameter that cannot be"))
+async def list_jobs(
+    services: Shared,
+    caller: Who,
+    limit: Annotated[int, Query(ge=1, le=100, description="jobs a page")] = 20,
+    cursor: Annotated[str | None, Query(pattern="^[0-9a-f]{36}$", description="as in `next` of the last page")] = None,
+) -> JobList:
+    """The caller's jobs, the newest first, as long as they are kept."""
+    jobs = await services.producer.latest(caller.key_id, limit, cursor)
+    following = f"{CAPTIONS}?limit={limit}&cursor={jobs[-1].id}" if len(jobs) == limit else None
+    return JobList(jobs=jobs, next=following)
+
+
+@router.get("/{job_id}", responses=MISSING)
+async def read(
+    services: Shared,
+    caller: Who,
+    job_id: JobId,
+    wait: Annotated[int, Query(ge=0, description="seconds to wait for the job to end; capped at 60")] = 0,
+) -> JobResource:
+    """The job as it is, or as it is when it ends or the wait does."""
+    return await resource(services, await _waited_for(services, caller, job_id, wait))
+
+
+@router.post("/{job_id}/cancel", responses=MISSING)
+async def cancel(services: Shared, caller: Who, job_id: JobId) -> JobResource:
+    """End the job, if it is not over. Asked again, or too late, this changes nothing and shows the job as it is."""
+    await existing(services, caller, job_id)
+    await services.producer.cancel(job_id)
+    return await resource(services, await existing(services, caller, job_id))
+
+
+@router.delete("/{job_id}", status_code=204, responses=MISSING)
+async def delete(services: Shared, caller: Who, job_id: JobId) -> None:
+    """Remove the job, its picture and its result. One that is not over is canceled."""
+    await existing(services, caller, job_id)
+    await services.producer.delete(job_id)
+
+
+async def answer(response: Response, services: Services, caller: Caller, job: Job, wait: int | None) -> JobResource:
+    """The answer to a submission: the job when it ends, or as it is when the wait does."""
+    response.headers["Location"] = f"{CAPTIONS}/{job.id}"
+    if wait is not None and not job.status.terminal:
+        seconds = min(wait, services.settings.max_wait_seconds)
+        response.headers["Preference-Applied"] = f"wait={seconds}" if wait else "respond-async"
+        # The job is taken in: from here on the answer is a success, whatever becomes of the waiting.
+        with suppress(RedisError, ProblemError):
+            job = await _waited_for(services, caller, job.id, seconds)
     if job.status.terminal:
         response.status_code = 200
+    return await resource(services, job)
+
+
+async def existing(services: Services, caller: Caller, job_id: str) -> Job:
+    """The caller's job of that id. Raises the 404 and the 410."""
+    job = await services.producer.get(job_id, caller.owner)
+    if job is None:
+        raise await missing(services, caller, job_id, "job")
     return job
 
 
-def _preferred_wait(prefer: list[str]) -> int | None:
-    """The seconds of `wait` in the values of Prefer (RFC 7240), if it is there."""
-    for preference in ",".join(prefer).split(","):
-        if wait := _WAIT.fullmatch(preference.partition(";")[0].strip()):
-            return int(wait[1])
-    return None
+async def missing(services: Services, caller: Caller, name: str, kind: str) -> ProblemError:
+    """Why there is no such job or batch."""
+    if await services.producer.was_issued(name, caller.key_id):
+        return ProblemError("gone", "Gone", 410, f"the {kind} {name} was deleted, or its time is over")
+    return ProblemError("not-found", "Not found", 404, f"there is no {kind} of that id")
 
 
-@router.get("/{job_id}", responses=_MISSING)
-async def read(
-    services: Shared,
-    job_id: JobId,
-    wait: Annotated[int, Query(ge=0, description="seconds to wait for the job to end; capped at 60")] = 0,
-) -> Job:
-    """The job as it is, or as it is when it ends or the wait does."""
-    return await _wait_for(services, job_id, wait)
+async def resource(services: Services, job: Job) -> JobResource:
+    """The job as clients see it."""
+    # Where keys are needed, a browser's EventSource, which cannot send one, needs a way in.
+    sealed = ticket(await services.producer.secret(), job.id) if services.settings.keys_required else ""
+    return JobResource.of(job, sealed)
 
 
-async def _events_to_come(
-    services: Shared,
-    job: Annotated[Job, Depends(_existing)],
-    last_event_id: Annotated[str, Header(description="set by browsers that reconnect")] = "",
-) -> tuple[str, str]:
-    """The job's id, and the event after which to go on. Answers 204 where none will come: so EventSource stops."""
-    after = last_event_id if _EVENT_ID.fullmatch(last_event_id) else "0"
-    if job.status.terminal and not await services.producer.events(job.id, after):
-        raise HTTPException(204)
-    return job.id, after
-
-
-@router.get(
-    "/{job_id}/events",
-    response_class=EventSourceResponse,
-    responses=_MISSING | {204: {"description": "the job is over, and Last-Event-ID was its last event"}},
-)
-async def follow(
-    services: Shared, to_come: Annotated[tuple[str, str], Depends(_events_to_come)]
-) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events, one for each status that the job takes; the stream ends with the job."""
-    job_id, after = to_come
-    with services.notices.watch(job_id) as something_happened:
-        # Asking for the job also lets it expire, should nobody work on it.
-        while await services.producer.get(job_id) and not services.notices.closed:
-            for event in await services.producer.events(job_id, after):
-                after = event.id
-                yield ServerSentEvent(event=event.status.value, id=event.id, data={"status": event.status.value})
-                if event.status.terminal:
-                    return
-            await look_again(something_happened, LOOK_AGAIN_SECONDS)
-
-
-async def _wait_for(services: Services, job_id: str, seconds: int) -> Job:
-    """The job when it ends, or as it is after `seconds`, whichever is first. Raises the 404."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + min(seconds, services.settings.max_wait_seconds)
-    with services.notices.watch(job_id) as something_happened:
-        while True:
-            job = await _existing(services, job_id)
-            remaining = deadline - loop.time()
-            if job.status.terminal or remaining <= 0 or services.notices.closed:
-                return job
-            await look_again(something_happened, remaining)
+async def _waited_for(services: Services, caller: Caller, job_id: str, seconds: int) -> Job:
+    return await wait_until(
+        services, [job_id], seconds, lambda: existing(services, caller, job_id), lambda job: job.status.terminal
+    )

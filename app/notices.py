@@ -58,16 +58,18 @@ class Notices:
                 event.set()
 
     @contextmanager
-    def watch(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something happens to the job."""
+    def watch(self, *job_ids: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something happens to one of the jobs."""
         event = asyncio.Event()
-        self._watchers[job_id].add(event)
+        for job_id in job_ids:
+            self._watchers[job_id].add(event)
         try:
             yield event
         finally:
-            self._watchers[job_id].discard(event)
-            if not self._watchers[job_id]:
-                del self._watchers[job_id]
+            for job_id in job_ids:
+                self._watchers[job_id].discard(event)
+                if not self._watchers[job_id]:
+                    del self._watchers[job_id]
 
 
 async def look_again(event: asyncio.Event, seconds: float) -> None:

@@ -127,19 +127,19 @@ class Consumer:
             if answer[0] == b"run"
         ]
 
-    def say(self, claims: Sequence[Claim], events: Sequence[Sequence[str]]) -> set[str]:
-        """Tell which words (each the JSON of an event) have been decided for each of `claims`.
+    def say(self, words: Sequence[tuple[Claim, int, Sequence[str]]]) -> set[str]:
+        """Tell which words have been decided: of each job how many were told before, and the JSON of further ones.
 
-        Returns the entries of those that nobody wants any more: canceled, deleted, or taken over.
+        Returns the entries of jobs that nobody wants any more: canceled, deleted, or taken over.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        for claim, words in zip(claims, events, strict=True):
+        for claim, before, events in words:
             self._scripts["say"](
                 keys=script_keys(),
-                args=script_args(self._settings, claim.job_id, claim.attempt, *words),
+                args=script_args(self._settings, claim.job_id, claim.attempt, before, *events),
                 client=pipeline,
             )
-        return {claim.entry for claim, wanted in zip(claims, pipeline.execute(), strict=True) if not wanted}
+        return {claim.entry for (claim, *_), wanted in zip(words, pipeline.execute(), strict=True) if not wanted}
 
     def unwanted(self, claims: Sequence[Claim]) -> set[str]:
         """The entries of those of `claims` that nobody wants any more: canceled, deleted, or taken over."""

@@ -99,16 +99,20 @@ class Producer:
         batch_id = new_id(await shared_secret(self._redis), submission.owner)
         return await self._take_in(submission, files, batch_id)
 
-    async def get(self, job_id: str, owner: str = "") -> Job | None:
-        """The job as it is now; None if the owner has none of that id (any more)."""
+    async def get(self, job_id: str, owner: str | None = "") -> Job | None:
+        """The job as it is now; None if the owner (`None`: anybody) has none of that id (any more)."""
         record = await self._record(job_id)
-        if not record or record.get(b"owner", b"").decode() != owner:
+        if not record or owner not in (None, record.get(b"owner", b"").decode()):
             return None
         if record[b"status"] == b"queued":
             expired = await self._run("expire", job_id)
             if expired:
                 record = await self._record(job_id)
         return Job.from_record(job_id, record, self._settings.result_ttl_seconds) if record else None
+
+    async def secret(self) -> bytes:
+        """What ids and tickets are sealed with."""
+        return await shared_secret(self._redis)
 
     async def was_issued(self, job_id: str, owner: str = "") -> bool:
         """Whether the owner once had a job or batch of that id."""

@@ -4,12 +4,13 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit
+from queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 from redis import Redis
 
 from jobs import keys
 from jobs.consumer import Consumer
 from jobs.ids import issued, new_id
+from jobs.inspector import Inspector, NotSent
 from jobs.job import Job, Status
 from jobs.options import CaptionOptions
 from jobs.producer import File, KeyReused, Picture, Producer, QueueFull, Submission
@@ -157,10 +158,10 @@ def test_a_running_job_that_is_canceled_takes_no_result(settings: QueueSettings,
     job_id, other = submit(settings)[0], submit(settings, submission=Submission(CaptionOptions(max_words=3)))[0]
     started = worker.start(claim_all(worker, 2))
     assert worker.unwanted(started) == set()
-    assert worker.say(started, [["{}"], ["{}"]]) == set()
+    assert worker.say([(claim, 0, ["{}"]) for claim in started]) == set()
     produce(settings, lambda producer: producer.cancel(job_id))
     assert worker.unwanted(started) == {started[0].entry}
-    assert worker.say(started, [["{}"], ["{}"]]) == {started[0].entry}
+    assert worker.say([(claim, 1, ["{}"]) for claim in started]) == {started[0].entry}
     assert [worker.succeed(claim, RESULT) for claim in started] == [False, True]
     assert history(settings, job_id) == ["queued", "processing", "word", "canceled"]
     assert history(settings, other) == ["queued", "processing", "word", "word", "succeeded"]
@@ -357,3 +358,42 @@ def test_ids_are_known_by_their_seal() -> None:
     assert not issued(b"another", "owner", made)
     for other in ("", "x", made[:-1], made.upper(), "0" * 36, made[:-2] + ("00" if made[-2:] != "00" else "11")):
         assert not issued(b"secret", "owner", other)
+
+
+def test_no_word_is_told_twice(settings: QueueSettings, worker: Consumer) -> None:
+    (job_id,) = submit(settings)
+    (claim,) = worker.start(claim_all(worker, 1))
+    for before, words in ((0, ["1", "2"]), (0, ["1", "2"]), (1, ["2", "3"]), (3, ["4"])):
+        worker.say([(claim, before, words)])
+    events = produce(settings, lambda producer: producer.events(job_id, "0"))
+    assert [event.data for event in events if event.name == "word"] == ["1", "2", "3", "4"]
+
+
+def test_a_dead_letter_is_sent_back_as_a_new_job(settings: QueueSettings, redis: Redis) -> None:
+    settings = settings.model_copy(update={"max_attempts": 1, "takeover_seconds": 0.01, "result_ttl_seconds": 1})
+    asked = replace(ANY, owner="o", request_id="r")
+    (job_id,) = [produce(settings, lambda p: p.submit(asked, PICTURE)).id]
+    first, second = Consumer(redis, settings), Consumer(redis, settings)
+    assert first.start(claim_all(first, 1))
+    assert second.start(take_over_all(second, 1)) == []
+    inspector = Inspector(redis, settings)
+    (letter,) = inspector.dead(10)
+    assert (letter.id, letter.status, letter.attempts, letter.owner, letter.request_id) == (
+        job_id,
+        "failed",
+        1,
+        "o",
+        "r",
+    )
+    assert "1 attempts" in letter.reason
+    assert redis.ttl(keys.record(job_id)) > 60  # longer than results
+    new = inspector.send_back(job_id)
+    assert [row.id for row in inspector.active(10)] == [new]
+    (claim,) = claim_all(second, 1)
+    assert (claim.job_id, claim.image, claim.request_id, claim.options) == (new, PICTURE.data, "r", asked.options)
+    job = produce(settings, lambda producer: producer.get(job_id, "o"))
+    assert job
+    assert job.status is Status.FAILED
+    assert inspector.counts() == {"active": 1, "dead": 0, "workers": 0}
+    with pytest.raises(NotSent):
+        inspector.send_back(job_id)

@@ -1,7 +1,7 @@
-"""One batch of jobs through the model, and each job to its end.
+"""One batch of jobs to their ends, whatever the model does.
 
 In: prepared jobs; out: results in Redis. A batch that the model cannot do (out of memory, or one bad picture) is done
-in halves, so that every job gets its own answer. It must not know where jobs come from.
+in halves, so that every job gets its own answer. It must not know where jobs come from, nor how captions are made.
 """
 
 import logging
@@ -16,8 +16,10 @@ from redis.exceptions import RedisError
 
 from jobs.consumer import Claim, Consumer
 from jobs.job import Caption, ModelInfo, Result
+from jobs.options import CaptionOptions
 from jobs.problem import Problem
-from model.captioner import Captioner, SearchOptions
+from model.captioner import Captioner
+from worker.computing import Computing
 from worker.held import Held
 from worker.ready import Prepared
 
@@ -25,8 +27,11 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 _TRIES_WHEN_LEAVING = 5
+# What PyTorch says when the machine's memory is full; for a device's memory it has an exception of its own.
+_NO_MEMORY = "can't allocate memory"
 
 Answer = TypeVar("Answer")
+Captions = list[list[Caption] | None]
 
 
 class DeviceBroken(Exception):
@@ -37,10 +42,17 @@ class Captioning:
     """Runs batches on the captioner's device."""
 
     def __init__(
-        self, captioner: Captioner, consumer: Consumer, options: SearchOptions, held: Held, leaving: threading.Event
+        self,
+        captioner: Captioner,
+        consumer: Consumer,
+        held: Held,
+        leaving: threading.Event,
+        too_large: Callable[[int], None],
     ) -> None:
-        self._captioner, self._consumer, self._options, self._held = captioner, consumer, options, held
-        self._leaving = leaving
+        """`too_large` is told of the size of each batch that did not fit the memory."""
+        self._device, self._consumer, self._held = captioner.device, consumer, held
+        self._leaving, self._too_large = leaving, too_large
+        self._computing = Computing(captioner, consumer, self._until_stored)
         self._model = ModelInfo(name=captioner.config.name, version=captioner.version)
 
     def run(self, batch: list[Prepared]) -> None:
@@ -55,39 +67,42 @@ class Captioning:
             self._caption(ours)
 
     def _caption(self, batch: list[Prepared]) -> None:
-        captions = self._try([job.pixels for job in batch])
+        captions = self._try(batch)
         if captions is not None:
             for job, alternatives in zip(batch, captions, strict=True):
-                result = Result(model=self._model, captions=alternatives)
-                self._finish(job.claim, partial(self._consumer.succeed, job.claim, result))
+                if alternatives is not None:
+                    result = Result(model=self._model, captions=alternatives)
+                    self._finish(job.claim, partial(self._consumer.succeed, job.claim, result))
         elif len(batch) > 1:
             middle = len(batch) // 2
             self._caption(batch[:middle])
             self._caption(batch[middle:])
-        elif self._try([torch.zeros_like(batch[0].pixels)]) is None:
+        elif self._try([_easy(batch[0])]) is None:
             raise DeviceBroken
         else:
             problem = Problem.of("captioning-failed", "Captioning failed", 500, "the model failed on this picture")
             self._finish(batch[0].claim, partial(self._consumer.fail, batch[0].claim, problem))
 
-    def _try(self, pixels: list[torch.Tensor]) -> list[list[Caption]] | None:
-        """The captions of prepared pictures, or None if the model failed: by then, what it had allocated is free."""
+    def _try(self, batch: list[Prepared]) -> Captions | None:
+        """The captions of each job, or None if the model failed: by then, what it had allocated is free."""
         self._held.busy()
         try:
-            found = self._captioner.caption_pixels(torch.stack(pixels), self._options)
-        except Exception:
-            log.exception("the model failed on a batch of %d", len(pixels))
-        else:
-            return [[Caption.model_validate(caption.as_dict()) for caption in alternatives] for alternatives in found]
+            return self._computing.run(batch)
+        except Exception as error:
+            if _out_of_memory(error):
+                log.warning("a batch of %d does not fit the memory", len(batch))
+                self._too_large(len(batch))
+            else:
+                log.exception("the model failed on a batch of %d", len(batch))
         finally:
             self._held.idle()
-        if self._captioner.device.type == "cuda":
+        if self._device.type == "cuda":
             torch.cuda.empty_cache()
         return None
 
     def _finish(self, claim: Claim, finish: Callable[[], bool]) -> None:
         if self._until_stored(finish) is False:
-            log.warning("job %s was taken over: this result came too late", claim.job_id)
+            log.warning("job %s is over or was taken over: this result came too late", claim.job_id)
 
     def _until_stored(self, call: Callable[[], Answer]) -> Answer | None:
         """Ask Redis again until it answers: a computed result is worth waiting for, but not for long when leaving.
@@ -105,3 +120,13 @@ class Captioning:
                 if not tries_when_leaving:
                     return None
             time.sleep(_RETRY_SECONDS)
+
+
+def _easy(job: Prepared) -> Prepared:
+    """Something that every captioner can do."""
+    claim = Claim(job.claim.job_id, job.claim.entry, 0, None, CaptionOptions(), 0.0, "")
+    return Prepared(claim, torch.zeros_like(job.pixels))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY in str(error))

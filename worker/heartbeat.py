@@ -32,11 +32,13 @@ class Heartbeat(threading.Thread):
         *,
         takeover_seconds: float,
         stuck_seconds: float,
+        version: str,
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._consumer, self._held, self._stop_event = consumer, held, stop
         self._interval = takeover_seconds / _BEATS_A_TAKEOVER
         self._stuck_seconds = stuck_seconds
+        self._version = version
 
     def run(self) -> None:
         """See the class."""
@@ -48,7 +50,7 @@ class Heartbeat(threading.Thread):
                 os._exit(_EXIT_STUCK)
             try:
                 entries = self._held.entries()
-                kept = self._consumer.heartbeat(entries)
+                kept = self._consumer.heartbeat(entries, self._version)
                 if lost := [entry for entry in entries if entry not in kept]:
                     # Taken over while we were stopped or cut off. Whatever we still compute for them is refused.
                     self._held.discard(lost)

@@ -72,6 +72,11 @@ class Intake(threading.Thread):
         return [claim for claim in claims if claim.entry in new]
 
     def _prepare_one(self, claim: Claim) -> None:
+        if claim.options is None:
+            log.error("job %s asks for something that this program does not know", claim.job_id)
+            detail = "a worker of another version than the web process could not read the options"
+            self._fail(claim, Problem.of("options-unknown", "Options unknown", 500, detail))
+            return
         try:
             # The picture is a JPEG that our own web process encoded: it may be missing or broken, but not hostile.
             with Image.open(io.BytesIO(claim.image or b""), formats=["JPEG"]) as image:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from jobs.connection import connect
 from jobs.consumer import Consumer
-from model.captioner import Captioner, SearchOptions
+from model.captioner import Captioner
 from model.device import choose_device
 from worker.captioning import Captioning, DeviceBroken
 from worker.heartbeat import Heartbeat
@@ -41,9 +41,7 @@ class Worker:
         self._consumer = Consumer(connect(settings.redis_url), settings)
         self._held = Held()
         self._ready = ReadyJobs(settings.batch_size, settings.solo_attempts)
-        num_captions = min(settings.num_captions, settings.beam_size)
-        options = SearchOptions(settings.beam_size, num_captions, settings.max_words)
-        self._captioning = Captioning(captioner, self._consumer, options, self._held, self._stop)
+        self._captioning = Captioning(captioner, self._consumer, self._held, self._stop, self._remember_too_large)
         self._intake = Intake(
             self._consumer,
             self._held,
@@ -59,6 +57,7 @@ class Worker:
             self._heartbeat_stop,
             takeover_seconds=settings.takeover_seconds,
             stuck_seconds=settings.stuck_seconds,
+            version=captioner.version,
         )
         log.info("%s: %s %s on %s", self._consumer.name, captioner.config.name, captioner.version, device)
 
@@ -95,6 +94,12 @@ class Worker:
             # In a thread: this handler may have interrupted code that holds a lock which leaving needs.
             threading.Thread(target=self._leave_at_once).start()
         self._stop.set()
+
+    def _remember_too_large(self, size: int) -> None:
+        # Not found out again with every batch.
+        if size > 1:
+            log.warning("from now on, no batch is larger than %d", size // 2)
+            self._ready.limit(size // 2)
 
     def _leave_at_once(self) -> None:
         self._leave()

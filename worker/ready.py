@@ -35,6 +35,11 @@ class ReadyJobs:
         self._jobs: deque[Prepared] = deque()
         self._changed = threading.Condition()
 
+    def limit(self, batch_size: int) -> None:
+        """From now on, no batch is larger."""
+        with self._changed:
+            self._batch_size = max(1, min(self._batch_size, batch_size))
+
     def put(self, job: Prepared) -> None:
         """Add a job. It is for the caller to ask for `room` first."""
         with self._changed:

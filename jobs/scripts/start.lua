@@ -28,7 +28,7 @@ if tonumber(attempt) >= most then
   return {'dead'}
 end
 attempt = redis.call('HINCRBY', record, 'attempt', 1)
-redis.call('HSET', record, 'status', 'processing', 'started', now())
+redis.call('HSET', record, 'status', 'processing', 'started', now(), 'told', 0)
 -- While it is worked on, what it needs does not expire, however long it had to wait.
 redis.call('PERSIST', named('image', id))
 announce_status(id, 'processing', attempt)
