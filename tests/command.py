@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -61,11 +62,14 @@ class Service:
     command: Command
 
 
-def start_command(*arguments: str, **environment: str) -> Command:
-    """Start `wordlight` with these arguments, in an environment without settings of its own but `environment`."""
+def start_command(*arguments: str, prefix: Sequence[str] = (), **environment: str) -> Command:
+    """Start `wordlight` with these arguments, in an environment without settings of its own but `environment`.
+
+    `prefix` goes before the command.
+    """
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WORDLIGHT_") and key != "REDIS_URL"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "wordlight", *arguments],
+        [*prefix, sys.executable, "-m", "wordlight", *arguments],
         env=clean | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

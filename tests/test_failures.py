@@ -1,0 +1,183 @@
+"""What dies, stops or is cut off while there is work: real processes, real signals, and every promise kept."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import tiny
+from command import Command
+from PIL import Image
+from queueing import ANY, get, history, produce
+from redis import Redis
+from test_admission import start_api
+from test_api import encode, problem
+from test_worker import assert_each_succeeded_once, start_slow_worker, start_worker, submit, wait_until_ended
+from valkey import RestartableValkey
+
+from jobs import keys
+from jobs.job import Status
+from jobs.producer import Picture, Producer
+from jobs.settings import QueueSettings
+
+JPEG = {"Content-Type": "image/jpeg"}
+PICTURES = [encode(tiny.picture(top, bottom)) for top in tiny.COLOURS for bottom in tiny.COLOURS if top != bottom]
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[RestartableValkey]:
+    """A queue server of our own, to be ill-treated."""
+    server = RestartableValkey(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def start_poisonable_worker(settings: QueueSettings, captioner: Path) -> Command:
+    environment = {
+        "REDIS_URL": settings.redis_url,
+        "WORDLIGHT_MODEL": str(captioner),
+        "WORDLIGHT_THREADS": "1",
+        "WORDLIGHT_BATCH_SIZE": "8",
+        "WORDLIGHT_TAKEOVER_SECONDS": "0.5",
+        "WORDLIGHT_MAX_ATTEMPTS": "4",
+    }
+    program = Path(__file__).with_name("poison.py")
+    process = subprocess.Popen(
+        [sys.executable, str(program)],
+        env=os.environ | environment | {"PYTHONPATH": str(program.parent.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Command(process)
+
+
+@pytest.mark.slow
+def test_a_picture_that_kills_its_worker_harms_nobody_else(
+    settings: QueueSettings, redis: Redis, tiny_captioner: Path
+) -> None:
+    async def act(producer: Producer) -> list[str]:
+        white = encode(Image.new("RGB", (96, 96), "white"))
+        pictures = [*PICTURES[:5], white, *PICTURES[5:]]
+        return [(await producer.submit(ANY, Picture(data, 96, 96))).id for data in pictures]
+
+    job_ids = produce(settings, act)
+    poison = job_ids.pop(5)
+    deaths = 0
+    while not get(settings, poison).status.terminal:
+        worker = start_poisonable_worker(settings, tiny_captioner)
+        ends = [asyncio.run(_first(worker, settings, [poison, *job_ids]))]
+        deaths += ends == [-signal.SIGKILL]
+    worker.end()
+    job = get(settings, poison)
+    assert (job.status, job.attempts, deaths) == (Status.FAILED, 4, 4)
+    assert job.error
+    assert job.error.type.endswith(":poison")
+    assert redis.xlen(keys.DEAD) == 1
+    # Its companions were in its company twice at most, and have all been captioned.
+    assert_each_succeeded_once(settings, job_ids)
+    assert max(get(settings, job_id).attempts for job_id in job_ids) <= 3
+    assert redis.xlen(keys.STREAM) == 0
+
+
+async def _first(worker: Command, settings: QueueSettings, job_ids: list[str]) -> int | None:
+    """The exit status of a worker that has died, or None when all jobs are over before."""
+    loop = asyncio.get_running_loop()
+    died = loop.run_in_executor(None, worker.process.wait)
+    over = loop.run_in_executor(None, lambda: wait_until_ended(settings, job_ids))
+    await asyncio.wait([died, over], return_when=asyncio.FIRST_COMPLETED)
+    if died.done():
+        over.cancel()
+        return await died
+    worker.process.terminate()
+    await died
+    return None
+
+
+@pytest.mark.slow
+def test_a_queue_server_that_is_killed_under_load_forgets_nothing(
+    valkey: RestartableValkey, tiny_captioner: Path
+) -> None:
+    settings = QueueSettings(redis_url=valkey.url)
+    worker = start_worker(settings, tiny_captioner)
+    worker.wait_for_line("on cpu")
+    api, url = start_api(REDIS_URL=valkey.url)
+    answers: Counter[int] = Counter()
+    accepted: list[str] = []
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for number in range(120):
+            if number in (40, 80):
+                valkey.kill()
+            if number in (50, 90):
+                valkey.start()
+            # Different options, so that none is answered by another's run.
+            body = PICTURES[number % len(PICTURES)]
+            answer = client.post(f"/v1/captions?max_words={number % 100 + 1}", content=body, headers=JPEG)
+            answers[answer.status_code] += 1
+            if answer.status_code == 202:
+                accepted.append(answer.json()["id"])
+            else:
+                problem(answer, 503, "queue-unreachable")
+    assert answers[503] >= 10
+    assert len(accepted) >= 90
+    wait_until_ended(settings, accepted)
+    for job_id in accepted:
+        assert Counter(history(settings, job_id))["succeeded"] == 1
+    assert worker.end() == 0
+    api.end()
+
+
+@pytest.mark.slow
+def test_a_queue_server_that_is_silent_for_half_a_minute(valkey: RestartableValkey, tiny_captioner: Path) -> None:
+    settings = QueueSettings(redis_url=valkey.url)
+    worker = start_worker(settings, tiny_captioner)
+    worker.wait_for_line("on cpu")
+    api, url = start_api(REDIS_URL=valkey.url)
+    with httpx.Client(base_url=url, timeout=60) as client:
+        assert client.post("/v1/captions", content=PICTURES[0], headers=JPEG).status_code == 202
+        valkey.stop()
+        # Each answer takes as long as it is worth waiting for one: together more than thirty seconds.
+        waited = 0.0
+        while waited < 30:
+            answer = client.post("/v1/captions", content=PICTURES[1], headers=JPEG)
+            problem(answer, 503, "queue-unreachable")
+            assert client.get("/healthz").status_code == 200
+            waited += answer.elapsed.total_seconds()
+        assert worker.process.poll() is None
+        valkey.go_on()
+        answer = client.post("/v1/captions", content=PICTURES[2], headers=JPEG | {"Prefer": "wait=60"})
+        assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+    assert worker.end() == 0
+    api.end()
+
+
+def test_a_worker_that_is_told_to_stop_while_it_loads_its_model_stops(
+    settings: QueueSettings, slow_captioner: Path
+) -> None:
+    worker = start_worker(settings, slow_captioner)
+    # It has begun to import PyTorch, which takes a second or more.
+    assert worker.end() in (0, -signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_lose_nothing(
+    settings: QueueSettings, redis: Redis, tiny_captioner: Path, slow_captioner: Path
+) -> None:
+    """A short form of benchmarks/kills.py."""
+    job_ids = submit(settings, 48)
+    for kill in range(4):
+        worker = start_slow_worker(settings, slow_captioner, batch_size=4)
+        wait_until_ended(settings, job_ids, count=4 * (kill + 1))
+        assert worker.end(signal.SIGKILL) == -signal.SIGKILL
+    heir = start_worker(settings, tiny_captioner)
+    wait_until_ended(settings, job_ids)
+    assert heir.end() == 0
+    assert_each_succeeded_once(settings, job_ids)
+    assert redis.xpending(keys.STREAM, keys.GROUP)["pending"] == 0
