@@ -14,12 +14,12 @@ import pytest
 import tiny
 from command import Command
 from PIL import Image
+from queue_server import RestartableValkey
 from queueing import ANY, get, history, produce
 from redis import Redis
 from test_admission import start_api
 from test_api import encode, problem
 from test_worker import assert_each_succeeded_once, start_slow_worker, start_worker, submit, wait_until_ended
-from valkey import RestartableValkey
 
 from jobs import keys
 from jobs.job import Status

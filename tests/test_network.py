@@ -8,9 +8,9 @@ import httpx
 import pytest
 from command import start_command
 from network import Network, NoNamespaces
+from queue_server import RestartableValkey
 from redis import Redis
 from test_failures import JPEG, PICTURES
-from valkey import RestartableValkey
 
 from jobs import keys
 

