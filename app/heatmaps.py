@@ -1,0 +1,117 @@
+"""The routes of heatmaps as files, for clients that cannot draw: one word's, and a contact sheet of a caption.
+
+In: requests; out: PNGs. It must not know how they are drawn, nor how pictures are kept.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from app.captions import _existing as existing
+from app.contact_sheet import Scale, contact_sheet, highest
+from app.overlay import word_overlay
+from app.problems import ProblemError, unavailable
+from app.renderer import Renderer, RendererBusy
+from app.services import Services, Shared
+from jobs.job import Caption, Job
+from jobs.problem import Problem
+
+_THREADS = 2
+_MAX_WAITING = 32  # a common sheet takes a tenth of a second
+
+_PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+    **{
+        status: {"description": description, **_PROBLEM}
+        for status, description in {
+            404: "no such job (any more), caption or word, or attention was not asked for",
+            409: "the job is not finished yet",
+            410: "the picture is gone; the captions are still there",
+            422: "a parameter that cannot be",
+            503: "too many heatmaps are being drawn, or the queue cannot be reached; see Retry-After",
+        }.items()
+    },
+}
+
+CaptionNumber = Annotated[int, Path(ge=0, description="which caption of the job; 0 is the first")]
+WordNumber = Annotated[int, Path(ge=0, description="which word of the caption; 0 is the first")]
+ColourScale = Annotated[
+    Scale, Query(description="what is brightest: the strongest cell of each `word`, or that of the whole `caption`")
+]
+ExistingJob = Annotated[Job, Depends(existing)]
+
+router = APIRouter(prefix="/v1/captions/{job_id}/captions/{n}", tags=["heatmaps"], responses=_RESPONSES)
+renderer = Renderer(_THREADS, _MAX_WAITING)
+
+
+class Png(Response):
+    """A response that is a PNG, in the documentation of the API too."""
+
+    media_type = "image/png"
+
+
+def _caption(job: ExistingJob, n: CaptionNumber) -> Caption:
+    """The caption of that number. Raises the 409 and the 404."""
+    if not job.status.terminal:
+        raise ProblemError("not-finished", "Not finished", 409, f"job {job.id} is {job.status}: wait for its end")
+    if n >= len(job.captions):
+        raise _missing(f"job {job.id} has {len(job.captions)} captions; there is no number {n}, counted from 0")
+    return job.captions[n]
+
+
+ExistingCaption = Annotated[Caption, Depends(_caption)]
+
+
+@router.get("/words/{m}.png", response_class=Png)
+async def word_heatmap(
+    services: Shared, job: ExistingJob, caption: ExistingCaption, m: WordNumber, scale: ColourScale = "word"
+) -> Response:
+    """The upright picture, at most 768 pixels a side, with what one word looked at over it."""
+    if m >= len(caption.words):
+        raise _missing(f"the caption has {len(caption.words)} words; there is no number {m}, counted from 0")
+    word = caption.words[m]
+    if word.attention is None:
+        raise _no_attention()
+    top = None if scale == "word" else highest(caption.words)
+    description = f'"{word.text}" in "{caption.text}"'
+    picture = await _picture(services, job)
+    return await _png(job, partial(word_overlay, picture, word.attention, top, description))
+
+
+@router.get("/sheet.png", response_class=Png)
+async def sheet(services: Shared, job: ExistingJob, caption: ExistingCaption, scale: ColourScale = "word") -> Response:
+    """All words of a caption on one sheet: the picture, then one small heatmap for each word."""
+    if not any(word.attention for word in caption.words):
+        raise _no_attention()
+    picture = await _picture(services, job)
+    return await _png(job, partial(contact_sheet, picture, caption, scale))
+
+
+async def _picture(services: Services, job: Job) -> bytes:
+    """The job's working image. Raises the 410."""
+    picture = await services.producer.image(job.id)
+    if picture is None:
+        raise ProblemError("picture-gone", "Picture gone", 410, f"the picture of job {job.id} is not kept any more")
+    return picture
+
+
+async def _png(job: Job, draw: Callable[[], bytes]) -> Response:
+    """What `draw` draws, to be kept as long as the job is. Raises the 503."""
+    try:
+        data = await renderer.render(draw)
+    except RendererBusy:
+        raise unavailable("busy", "Busy", "too many heatmaps are being drawn: try again soon") from None
+    seconds = max(0, int((job.expires_at - datetime.now(UTC)).total_seconds()))
+    return Png(data, headers={"Cache-Control": f"private, max-age={seconds}"})
+
+
+def _missing(detail: str) -> ProblemError:
+    return ProblemError("not-found", "Not found", 404, detail)
+
+
+def _no_attention() -> ProblemError:
+    return ProblemError("no-attention", "No attention", 404, "there is no attention to draw: it was not asked for")
