@@ -6,7 +6,7 @@ In: requests; out: jobs, as app/resources.py shows them. It must not know how pi
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from redis.exceptions import RedisError
 
 from app.caller import Caller, Who
@@ -39,6 +39,17 @@ router = APIRouter(
     tags=["captions"],
     responses=problems(_422="a parameter that cannot be", _503="the queue cannot be reached"),
 )
+
+
+async def existing(services: Shared, caller: Who, job_id: JobId) -> Job:
+    """The caller's job of that id. Raises the 404 and the 410."""
+    job = await services.producer.get(job_id, caller.owner)
+    if job is None:
+        raise await missing(services, caller, job_id, "job")
+    return job
+
+
+ExistingJob = Annotated[Job, Depends(existing)]
 
 
 @router.post(
@@ -95,18 +106,16 @@ async def read(
 
 
 @router.post("/{job_id}/cancel", responses=MISSING)
-async def cancel(services: Shared, caller: Who, job_id: JobId) -> JobResource:
+async def cancel(services: Shared, caller: Who, job: ExistingJob) -> JobResource:
     """End the job, if it is not over. Asked again, or too late, this changes nothing and shows the job as it is."""
-    await existing(services, caller, job_id)
-    await services.producer.cancel(job_id)
-    return await resource(services, await existing(services, caller, job_id))
+    await services.producer.cancel(job.id)
+    return await resource(services, await existing(services, caller, job.id))
 
 
 @router.delete("/{job_id}", status_code=204, responses=MISSING)
-async def delete(services: Shared, caller: Who, job_id: JobId) -> None:
+async def delete(services: Shared, job: ExistingJob) -> None:
     """Remove the job, its picture and its result. One that is not over is canceled."""
-    await existing(services, caller, job_id)
-    await services.producer.delete(job_id)
+    await services.producer.delete(job.id)
 
 
 async def answer(response: Response, services: Services, caller: Caller, job: Job, wait: int | None) -> JobResource:
@@ -121,14 +130,6 @@ async def answer(response: Response, services: Services, caller: Caller, job: Jo
     if job.status.terminal:
         response.status_code = 200
     return await resource(services, job)
-
-
-async def existing(services: Services, caller: Caller, job_id: str) -> Job:
-    """The caller's job of that id. Raises the 404 and the 410."""
-    job = await services.producer.get(job_id, caller.owner)
-    if job is None:
-        raise await missing(services, caller, job_id, "job")
-    return job
 
 
 async def missing(services: Services, caller: Caller, name: str, kind: str) -> ProblemError:

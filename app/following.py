@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
 from app.caller import Who
-from app.captions import MISSING, JobId, existing
+from app.captions import MISSING, ExistingJob
 from app.notices import LOOK_AGAIN_SECONDS, look_again
 from app.resources import CAPTIONS, problems
 from app.services import Shared
@@ -26,12 +26,10 @@ router = APIRouter(prefix=CAPTIONS, tags=["captions"], responses=problems(_503="
 
 async def _events_to_come(
     services: Shared,
-    caller: Who,
-    job_id: JobId,
+    job: ExistingJob,
     last_event_id: Annotated[str, Header(description="set by browsers that reconnect")] = "",
 ) -> tuple[str, str]:
     """The job's id, and the event after which to go on. Answers 204 where none will come: so EventSource stops."""
-    job = await existing(services, caller, job_id)
     after = last_event_id if _EVENT_ID.fullmatch(last_event_id) else "0"
     if job.status.terminal and not await services.producer.events(job.id, after):
         raise HTTPException(204)

@@ -10,31 +10,27 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from app.captions import _existing as existing
+from app.captions import ExistingJob
 from app.contact_sheet import Scale, contact_sheet, highest
 from app.overlay import word_overlay
 from app.problems import ProblemError, unavailable
 from app.renderer import Renderer, RendererBusy
+from app.resources import CAPTIONS, problems
 from app.services import Services, Shared
 from jobs.job import Caption, Job
-from jobs.problem import Problem
 
 _THREADS = 2
 _MAX_WAITING = 32  # a common sheet takes a tenth of a second
 
-_PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
-    **{
-        status: {"description": description, **_PROBLEM}
-        for status, description in {
-            404: "no such job (any more), caption or word, or attention was not asked for",
-            409: "the job is not finished yet",
-            410: "the picture is gone; the captions are still there",
-            422: "a parameter that cannot be",
-            503: "too many heatmaps are being drawn, or the queue cannot be reached; see Retry-After",
-        }.items()
-    },
+    **problems(
+        _404="no such job, caption or word, or attention was not asked for",
+        _409="the job is not finished yet",
+        _410="the job was deleted or its time is over, or its picture is gone",
+        _422="a parameter that cannot be",
+        _503="too many heatmaps are being drawn, or the queue cannot be reached; see Retry-After",
+    ),
 }
 
 CaptionNumber = Annotated[int, Path(ge=0, description="which caption of the job; 0 is the first")]
@@ -42,9 +38,8 @@ WordNumber = Annotated[int, Path(ge=0, description="which word of the caption; 0
 ColourScale = Annotated[
     Scale, Query(description="what is brightest: the strongest cell of each `word`, or that of the whole `caption`")
 ]
-ExistingJob = Annotated[Job, Depends(existing)]
 
-router = APIRouter(prefix="/v1/captions/{job_id}/captions/{n}", tags=["heatmaps"], responses=_RESPONSES)
+router = APIRouter(prefix=CAPTIONS + "/{job_id}/captions/{n}", tags=["heatmaps"], responses=_RESPONSES)
 renderer = Renderer(_THREADS, _MAX_WAITING)
 
 
@@ -70,7 +65,7 @@ ExistingCaption = Annotated[Caption, Depends(_caption)]
 async def word_heatmap(
     services: Shared, job: ExistingJob, caption: ExistingCaption, m: WordNumber, scale: ColourScale = "word"
 ) -> Response:
-    """The upright picture, at most 768 pixels a side, with what one word looked at over it."""
+    """The upright picture, as small as it is kept, with what one word looked at over it."""
     if m >= len(caption.words):
         raise _missing(f"the caption has {len(caption.words)} words; there is no number {m}, counted from 0")
     word = caption.words[m]
