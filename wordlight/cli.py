@@ -239,7 +239,7 @@ def _settings(kind: type[SettingsT]) -> SettingsT:
         return kind()
     except ValidationError as error:
         first = error.errors()[0]
-        names = [name if name == "REDIS_URL" else f"WORDLIGHT_{name}".upper() for name in map(str, first["loc"])]
+        names = [name if name == "REDIS_URL" else f"WORDLIGHT_{name}".upper() for name in map(str, first["loc"][:1])]
         # Pydantic says "Value error, " before what one of our own checks has said.
         _fail(": ".join([*names, first["msg"].removeprefix("Value error, ")]), os.EX_CONFIG)
 
