@@ -1,6 +1,7 @@
 """Every error of the web process as RFC 9457 problem+json, the framework's own included.
 
-In: exceptions; out: responses. Routes raise `ProblemError`; nothing else here is for them.
+In: exceptions; out: responses. Routes raise `ProblemError`; middleware, which no handler watches, answers with the
+`response` of one.
 """
 
 import logging
@@ -30,10 +31,20 @@ class ProblemError(Exception):
         self.problem = Problem.of(kind, title, status, detail)
         self.headers = headers
 
+    def response(self) -> Response:
+        """The answer that tells it."""
+        return _response(self.problem, self.headers)
+
 
 def unavailable(kind: str, title: str, detail: str) -> ProblemError:
     """A 503 that says when to come back."""
     return ProblemError(kind, title, 503, detail, {"Retry-After": _RETRY_SECONDS})
+
+
+def queue_unreachable(request: Request, error: RedisError) -> ProblemError:
+    """The 503 for a request that Redis failed; it is logged, too."""
+    log.warning("Redis failed during %s %s: %s", request.method, request.url.path, error)
+    return unavailable("queue-unreachable", "Queue unreachable", "the queue cannot be reached: try again soon")
 
 
 def install_problem_handlers(api: FastAPI) -> None:
@@ -41,15 +52,11 @@ def install_problem_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(ProblemError)
     async def _problem(_request: Request, error: ProblemError) -> Response:
-        return _response(error.problem, error.headers)
+        return error.response()
 
     @api.exception_handler(RedisError)
     async def _redis(request: Request, error: RedisError) -> Response:
-        log.warning("Redis failed during %s %s: %s", request.method, request.url.path, error)
-        unreachable = unavailable(
-            "queue-unreachable", "Queue unreachable", "the queue cannot be reached: try again soon"
-        )
-        return _response(unreachable.problem, unreachable.headers)
+        return queue_unreachable(request, error).response()
 
     @api.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:

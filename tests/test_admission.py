@@ -82,7 +82,9 @@ def test_an_upload_that_takes_for_ever_is_answered(redis_url: str) -> None:
     command, url = start_api(REDIS_URL=redis_url, WORDLIGHT_UPLOAD_SECONDS="0.3")
     address = urlsplit(url)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=60) as connection:
-        head = "POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
+        head = (
+            "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
+        )
         connection.sendall(head.encode() + b"\xff\xd8")
         with connection.makefile("rb") as answer:
             text = answer.read().decode()  # to its end: the connection is closed
@@ -98,7 +100,7 @@ def test_more_uploads_at_once_than_may_be_are_told_to_come_again(redis_url: str)
         socket.create_connection((address.hostname or "", address.port or 0), timeout=60) as slow,
         httpx.Client(base_url=url, timeout=60) as client,
     ):
-        head = "POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
+        head = "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
         slow.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
         assert b" 100 " in slow.recv(100)  # it is being received now
         problem(client.post("/v1/captions", content=PICTURE, headers=HEADERS), 503, "busy")

