@@ -39,6 +39,8 @@ ACCEPTED: Final = (
 _WORKING_QUALITY: Final = 92  # JPEG quality: no visible loss, about a tenth of the raw size
 _BMP_HEADER_SIZES: Final = (12, 16, 40, 52, 56, 64, 108, 124)  # "BM" alone also begins plain text
 _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF
+_HEIC_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_DNG_VERSION, _NEW_SUBFILE_TYPE, _SUB_IFDS = 50706, 254, 330  # TIFF tags
 _UPRIGHT: Final = {  # EXIF orientation → what turns the picture upright; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -94,7 +96,7 @@ def prepare(data: bytes, limits: PictureLimits) -> WorkingImage:
     """
     name = identify(data)
     if name is None:
-        raise PictureRefused(Refusal.UNSUPPORTED_FORMAT, _unsupported_detail(data))
+        raise _unsupported(_what_it_is_instead(data))
     Image.MAX_IMAGE_PIXELS = (limits.max_pixels + 1) // 2  # Pillow raises above twice this, only warns below
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the pool is the parallelism, and threads cost address space
     try:
@@ -141,13 +143,18 @@ def _brands(data: bytes) -> set[bytes]:
     return {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}
 
 
-def _unsupported_detail(data: bytes) -> str:
-    accepted = f"{', '.join(ACCEPTED[:-1])} and {ACCEPTED[-1]} are accepted."
+def _what_it_is_instead(data: bytes) -> str:
+    """Says in a few words why bytes that `identify` does not know are refused."""
     if not data:
-        return f"The file is empty; {accepted}"
-    if {b"heic", b"heix", b"hevc", b"heim", b"mif1"} & _brands(data):
-        return f"HEIC pictures are not supported; {accepted}"
-    return f"The file is not a picture in a supported format; {accepted}"
+        return "The file is empty"
+    if _HEIC_BRANDS & _brands(data):
+        return "HEIC pictures are not supported, but can be saved as JPEG"
+    return "The file is not a picture in a supported format"
+
+
+def _unsupported(why: str) -> PictureRefused:
+    detail = f"{why}; {', '.join(ACCEPTED[:-1])} and {ACCEPTED[-1]} are accepted."
+    return PictureRefused(Refusal.UNSUPPORTED_FORMAT, detail)
 
 
 def _too_many_pixels(limits: PictureLimits) -> PictureRefused:
@@ -163,6 +170,8 @@ def _decode(data: bytes, name: str, limits: PictureLimits) -> WorkingImage:
             raise _too_many_pixels(limits)
         if width < 1 or height < 1:
             raise ValueError("no pixels")
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_camera_raw(image):
+            raise _unsupported("Camera raw files are not supported")
         if name == "JPEG":  # libjpeg decodes at 1/2, 1/4 or 1/8 for less: the last step not below the target
             image.draft(None, _fit((width, height), limits.working_side))
         covered = image.tile[0].extents if name == "GIF" else None  # where in the picture its first frame lies
@@ -181,6 +190,13 @@ def _decode(data: bytes, name: str, limits: PictureLimits) -> WorkingImage:
     encoded = io.BytesIO()
     rgb.save(encoded, "JPEG", quality=_WORKING_QUALITY, subsampling=0)
     return WorkingImage(encoded.getvalue(), width, height)
+
+
+def _is_camera_raw(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """True for DNG, NEF, ARW and their like: TIFFs whose page is a thumbnail, with the photograph in a page below."""
+    kind = image.tag_v2.get(_NEW_SUBFILE_TYPE)
+    is_thumbnail = isinstance(kind, int) and bool(kind & 1)
+    return _DNG_VERSION in image.tag_v2 or (is_thumbnail and _SUB_IFDS in image.tag_v2)
 
 
 def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -11,8 +11,10 @@ import os
 import resource
 import select
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,51 @@ def test_too_little_memory_refuses_the_picture() -> None:
                 await decoder.prepare(io.BytesIO(buffer.getvalue()))
             assert refused.value.reason is Refusal.UNDECODABLE_IMAGE
             assert (await decoder.prepare(io.BytesIO(a_jpeg()))).width == 300
+
+    asyncio.run(story())
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that ask for much memory: as pixels, as frames, as text, as a profile, as pages."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    def encoded(kind: str, **options: object) -> bytes:
+        buffer = io.BytesIO()
+        Image.new("RGB", (16, 16), (10, 200, 30)).save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    def png(*chunks: bytes) -> bytes:
+        whole = encoded("PNG")
+        return whole[:33] + b"".join(chunks) + whole[33:]
+
+    zeros = zlib.compress(bytes(300_000_000), 9)
+    page = struct.pack("<H", 0) + struct.pack("<I", 0)  # a directory of nothing, and the place of the next one
+    pages = b"".join(page[:2] + struct.pack("<I", 8 + 6 * (number + 1)) for number in range(100_000))
+    return {
+        "zTXt": png(chunk(b"zTXt", b"x\0\0" + zeros)),
+        "iTXt": png(chunk(b"iTXt", b"x\0\1\0\0\0" + zeros)),
+        "iCCP": png(chunk(b"iCCP", b"x\0\0" + zeros)),
+        "many texts": png(*[chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(1_000_000), 9))] * 300),
+        "APNG": png(chunk(b"acTL", struct.pack(">II", 0xFFFFFFFF, 0))),
+        "TIFF pages": b"II*\0" + struct.pack("<I", 8) + pages,
+        "TIFF tag": b"II*\0" + struct.pack("<IHHHII", 8, 1, 270, 2, 0x7FFFFFFF, 8) + bytes(9),
+        "GIF screen": b"GIF89a" + struct.pack("<HH", 65535, 976) + encoded("GIF")[10:],
+        "JPEG": encoded("JPEG").replace(struct.pack(">HH", 16, 16), struct.pack(">HH", 65500, 970), 1),
+        "WebP": bytes(encoded("WEBP", save_all=True, append_images=[Image.new("RGB", (16, 16))] * 50)[:-9]),
+    }
+
+
+def test_bombs_harm_neither_the_server_nor_the_child() -> None:
+    async def story() -> None:
+        async with PictureDecoder(1, 60, 256 << 20, PictureLimits(), 1) as decoder:
+            child = await decoder._run(os.getpid)
+            for name, data in bombs().items():
+                assert len(data) < 2 << 20, name
+                (answer,) = await asyncio.gather(decoder.prepare(io.BytesIO(data)), return_exceptions=True)
+                assert isinstance(answer, (WorkingImage, PictureRefused)), name
+                assert await decoder._run(os.getpid) == child, name
 
     asyncio.run(story())
 
