@@ -84,7 +84,9 @@ class Uploads:
         try:
             form = await bounded.form(max_files=1, max_fields=8)
         except HTTPException as error:
-            raise ProblemError("malformed-multipart", "Malformed multipart body", 400, error.detail) from error
+            raise _malformed(error.detail) from error
+        except UnicodeError as error:  # from a charset that no text can be in, which Starlette does not expect
+            raise _malformed("the charset of the form cannot be used") from error
         files.push_async_callback(form.close)
         image = form.get("image")
         if not isinstance(image, UploadFile):
@@ -99,6 +101,10 @@ class Uploads:
             file.write(chunk)
         file.seek(0)
         return cast(BinaryIO, file)
+
+
+def _malformed(detail: str) -> ProblemError:
+    return ProblemError("malformed-multipart", "Malformed multipart body", 400, detail)
 
 
 class _Body:

@@ -1,0 +1,177 @@
+"""Fuzzing of the upload path: many broken pictures, in many broken requests, at a real web process.
+
+In: how many, and a seed; out: a table of answers, and a last line of JSON. Ends with 1 if any input crashed the web
+process, was answered 5xx or not at all, or left a trace in its log; such inputs are saved. Input number N of a seed is
+always the same, so `--seed S --only N` tries it again.
+"""
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+from picture_mutations import mutate
+from raw_client import NO_PROBLEM, NoAnswer, RawClient
+from request_mutations import Request, choose
+from small_pictures import small_pictures
+from web_process import WebProcess, web_process
+
+_SILENCE_SECONDS = 60.0  # longer than any upload or decoding may take
+_LOOK_SECONDS = 0.25
+_SETTLE_SECONDS = 30
+_ENOUGH_FAILURES = 20
+_UNCHANGED = 0.1  # of the pictures, so that accepted uploads are among the inputs
+
+
+def main() -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=100_000, metavar="N", help="how many (default 100000)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed makes other inputs (default 1)")
+    parser.add_argument("--only", type=int, metavar="N", help="only input number N of the seed")
+    parser.add_argument("--connections", type=int, default=6, metavar="N", help="at once (default 6)")
+    parser.add_argument(
+        "--failures", type=Path, default=Path("fuzz-failures"), metavar="DIR", help="where to save them"
+    )
+    arguments = parser.parse_args()
+    numbers = range(arguments.inputs) if arguments.only is None else [arguments.only]
+    with web_process(WORDLIGHT_DECODE_SECONDS="5") as web:
+        run = FuzzRun(web, arguments.seed, iter(numbers), arguments.failures)
+        figures = run.run(arguments.connections)
+    run.print_table()
+    print(f"seed {arguments.seed}: {figures['inputs']} inputs, {figures['failures']} failures")
+    print(json.dumps(figures))
+    return 1 if figures["failures"] else 0
+
+
+def make_input(seed: int, number: int) -> tuple[str, Request]:
+    """Input `number` of `seed`: the kind of request it is, and the request."""
+    dice = Random(f"{seed}/{number}")
+    pictures = small_pictures()
+    names = list(pictures)
+    picture = pictures[dice.choice(names)]
+    if dice.random() > _UNCHANGED:
+        picture = mutate(dice, picture, pictures[dice.choice(names)])
+    case = choose(dice)
+    return case.name, case.build(dice, picture)
+
+
+class FuzzRun:
+    """One run against one web process, on several threads."""
+
+    def __init__(self, web: WebProcess, seed: int, numbers: Iterator[int], failures: Path) -> None:
+        self._web, self._seed, self._folder = web, seed, failures
+        self._numbers = numbers
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._answers: Counter[tuple[str, str]] = Counter()  # (kind of request, answer)
+        self._inputs = 0
+        self._failed: list[str] = []
+        self._children: set[int] = set()
+
+    def run(self, connections: int) -> dict[str, object]:
+        """Send every input; returns the figures."""
+        usual = self._web.children()
+        self._children |= usual
+        before, files_before = self._web.memory_mib(), self._web.open_files()
+        started = time.monotonic()
+        watcher = threading.Thread(target=self._watch_children)
+        watcher.start()
+        with ThreadPoolExecutor(connections) as pool:
+            for client in [pool.submit(self._send_all) for _ in range(connections)]:
+                client.result()
+        seconds = time.monotonic() - started
+        self._over.set()
+        watcher.join()
+        if self._web.alive:
+            self._check_afterwards(len(usual))
+        else:
+            self._failed.append(f"the web process ended with {self._web.process.returncode}")
+            print(self._web.log_tail(), file=sys.stderr)
+        after = self._web.memory_mib() if self._web.alive else {}
+        by_answer: Counter[str] = Counter()
+        for (_, answer), count in self._answers.items():
+            by_answer[answer] += count
+        return {
+            "benchmark": "fuzz_uploads",
+            "seed": self._seed,
+            "inputs": self._inputs,
+            "failures": len(self._failed),
+            "answers": dict(sorted(by_answer.items())),
+            "children_replaced": len(self._children) - len(usual),
+            "rss_mib_before": round(before["now"], 1),
+            "rss_mib_after": round(after.get("now", 0), 1),
+            "rss_mib_peak": round(after.get("peak", 0), 1),
+            "open_files_before": files_before,
+            "open_files_after": self._web.open_files() if self._web.alive else 0,
+            "inputs_per_second": round(self._inputs / seconds, 1),
+            "seconds": round(seconds, 1),
+        }
+
+    def print_table(self) -> None:
+        """How each kind of request was answered."""
+        answers = sorted({answer for _, answer in self._answers})
+        for kind in sorted({kind for kind, _ in self._answers}):
+            said = {answer: self._answers[kind, answer] for answer in answers if (kind, answer) in self._answers}
+            print(f"{kind:20} {sum(said.values()):7}  " + ", ".join(f"{answer}: {said[answer]}" for answer in said))
+        for failure in self._failed:
+            print(f"FAILED {failure}")
+
+    def _send_all(self) -> None:
+        with RawClient(self._web.port, _SILENCE_SECONDS) as client:
+            while not self._over.is_set():
+                with self._lock:
+                    number = next(self._numbers, None)
+                if number is None:
+                    return
+                self._send(client, number)
+
+    def _send(self, client: RawClient, number: int) -> None:
+        kind, request = make_input(self._seed, number)
+        try:
+            answers = client.send(request.data, request.owed)
+        except NoAnswer as none:
+            said = ["closed"]
+            why, failed = str(none), request.owed or none.silent or not self._web.alive
+        else:
+            said = [f"{answer.status} {answer.kind}".strip() for answer in answers]
+            why = ", ".join(said)
+            failed = any(answer.status >= 500 or answer.kind == NO_PROBLEM for answer in answers)
+        with self._lock:
+            self._inputs += 1
+            self._answers.update((kind, each) for each in said)
+            if failed:
+                self._failed.append(f"input {number} ({kind}): {why}")
+                self._folder.mkdir(parents=True, exist_ok=True)
+                (self._folder / f"{self._seed}-{number}.http").write_bytes(request.data)
+            if not self._web.alive or len(self._failed) >= _ENOUGH_FAILURES:
+                self._over.set()
+
+    def _watch_children(self) -> None:
+        while not self._over.wait(_LOOK_SECONDS) and self._web.alive:
+            self._children |= self._web.children()
+
+    def _check_afterwards(self, usual_children: int) -> None:
+        """That it still takes pictures, keeps no more children than it began with, and logged no error."""
+        with RawClient(self._web.port, _SILENCE_SECONDS) as client:
+            whole = small_pictures()["PNG"]
+            head = b"POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+            (answer,) = client.send(head % len(whole) + whole, owed=1)
+            if answer.status != 202:
+                self._failed.append(f"afterwards, a good picture was answered {answer.status} {answer.kind}")
+        pause, deadline = threading.Event(), time.monotonic() + _SETTLE_SECONDS
+        while len(self._web.children()) > usual_children and time.monotonic() < deadline:
+            pause.wait(_LOOK_SECONDS)
+        if len(self._web.children()) > usual_children:
+            self._failed.append(f"{len(self._web.children())} children are left of {usual_children}")
+        self._failed += [f"in the log: {line}" for line in self._web.complaints()[:_ENOUGH_FAILURES]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""Requests that send a picture, from ordinary to outrageous, by chance that can be repeated.
+
+In: the bytes of a file and a random.Random; out: the bytes of a request, and what may be expected of the answer. CASES
+is the table of all kinds: a new way to send pictures is a new row. It must not know what is in the files.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import odd_values
+
+PATH = b"/v1/captions"
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send on a connection."""
+
+    data: bytes
+    # How many answers must come. Requests that end where they say, as HTTP wants it, are owed one each, and the
+    # connection can go on. What is owed none is the last on its connection, which may also be closed without an answer.
+    owed: int = 1
+
+
+Build = Callable[[Random, bytes], Request]
+
+
+def request(body: bytes, headers: Headers, method: bytes = b"POST", target: bytes = PATH) -> Request:
+    """A request whose framing is right."""
+    lines = [(b"Host", b"fuzz"), *headers, (b"Content-Length", b"%d" % len(body))]
+    return Request(_head(lines, method, target) + body)
+
+
+def _head(headers: Headers, method: bytes = b"POST", target: bytes = PATH, version: bytes = b"HTTP/1.1") -> bytes:
+    return b" ".join((method, target, version)) + b"\r\n" + b"".join(b"%s: %s\r\n" % line for line in headers) + b"\r\n"
+
+
+# Ordinary requests.
+
+_IMAGE_TYPES = (b"image/jpeg", b"image/png", b"image/webp", b"image/gif", b"image/bmp", b"image/tiff", b"image/avif")
+
+
+def _image_body(dice: Random, file: bytes) -> Request:
+    return request(file, [(b"Content-Type", dice.choice(_IMAGE_TYPES))])
+
+
+def _form(_dice: Random, file: bytes) -> Request:
+    return _send_form(part(file, b'form-data; name="image"; filename="a.jpg"', b"image/jpeg"))
+
+
+def part(body: bytes, disposition: bytes, content_type: bytes = b"", *extra: bytes) -> bytes:
+    """One part of a form, without the boundary before it."""
+    lines = [b"Content-Disposition: " + disposition, *extra]
+    if content_type:
+        lines.append(b"Content-Type: " + content_type)
+    return b"\r\n".join([*lines, b"", body])
+
+
+def _send_form(*parts: bytes, boundary: bytes = b"b0undary", content_type: bytes = b"") -> Request:
+    body = b"".join(b"--%s\r\n%s\r\n" % (boundary, each) for each in parts) + b"--%s--\r\n" % boundary
+    return request(body, [(b"Content-Type", content_type or b"multipart/form-data; boundary=" + boundary)])
+
+
+# Odd forms.
+
+
+def _odd_boundary(dice: Random, file: bytes) -> Request:
+    boundary = dice.choice(odd_values.BOUNDARIES)
+    announced = dice.choice((boundary, b'"%s"' % boundary, b'"%s' % boundary, boundary + b"x", boundary[:-1], b""))
+    kind = dice.choice(odd_values.FORM_TYPES)
+    good = part(file, b'form-data; name="image"; filename="a.jpg"')
+    return _send_form(good, boundary=boundary, content_type=kind % announced)
+
+
+def _odd_part(dice: Random, file: bytes) -> Request:
+    extra = dice.choice(odd_values.PART_LINES)
+    odd = part(
+        file,
+        dice.choice(odd_values.DISPOSITIONS),
+        dice.choice((b"", b"image/png", b"multipart/mixed; boundary=x")),
+        *extra,
+    )
+    return _send_form(*dice.sample((odd, part(file, b'form-data; name="image"; filename="a"')), dice.choice((1, 2))))
+
+
+def _odd_charset(dice: Random, file: bytes) -> Request:
+    charset = dice.choice(odd_values.CHARSETS)
+    kind = b"multipart/form-data; boundary=b0undary; charset=" + dice.choice((charset, b'"%s"' % charset))
+    field = part(dice.randbytes(9), b'form-data; name="caf\xc3\xa9"')
+    return _send_form(field, part(file, b'form-data; name="image"; filename="\xe9"'), content_type=kind)
+
+
+def _many_parts(dice: Random, file: bytes) -> Request:
+    fields = [
+        part(b"x" * dice.choice((0, 1, 5000)), b'form-data; name="f%d"' % at)
+        for at in range(dice.choice((7, 8, 9, 400)))
+    ]
+    files = [part(file[:50], b'form-data; name="image"; filename="a"')] * dice.choice((0, 1, 2, 30))
+    parts = [*fields, *files]
+    dice.shuffle(parts)
+    return _send_form(*parts)
+
+
+def _large_field(dice: Random, file: bytes) -> Request:
+    field = part(b"x" * dice.choice((1 << 16, (1 << 20) + 1)), b'form-data; name="image"')
+    return _send_form(field, part(file, b'form-data; name="image"; filename="a"'))
+
+
+def _option_fields(dice: Random, file: bytes) -> Request:
+    """Fields that mean something, or will; with values that they may have, and others."""
+    fields = [
+        part(dice.choice(odd_values.OPTION_VALUES), b'form-data; name="%s"' % dice.choice(odd_values.OPTION_NAMES))
+        for _ in range(dice.randrange(1, 6))
+    ]
+    return _send_form(*fields, part(file, b'form-data; name="image"; filename="a"'))
+
+
+def _nested_form(_dice: Random, file: bytes) -> Request:
+    inner = b"--x\r\n" + part(file, b'form-data; name="image"; filename="a"') + b"\r\n--x--\r\n"
+    return _send_form(part(inner, b'form-data; name="image"; filename="b"', b"multipart/mixed; boundary=x"))
+
+
+def _damaged_form(dice: Random, file: bytes) -> Request:
+    """A form whose bytes were changed anywhere, sent with the length that it then has."""
+    whole = _form(dice, file).data.partition(b"\r\n\r\n")[2]
+    change = dice.randrange(8)
+    at = dice.randrange(len(whole))
+    if change == 0:
+        whole = whole[:at]
+    elif change == 1:
+        whole = whole.replace(b"\r\n", dice.choice((b"\n", b"\r", b"\r\n\r\n", b"")))
+    elif change == 2:
+        whole = dice.randbytes(dice.randrange(300)) + b"\r\n" + whole
+    elif change == 3:
+        whole += dice.choice((whole, dice.randbytes(300), b"\r\n" * 50, b"--b0undary"))
+    elif change == 4:
+        whole = whole.replace(b"--b0undary--", dice.choice((b"", b"--b0undary", b"--b0undary-", b"b0undary--")))
+    elif change == 5:
+        whole = whole[:at] + b"\r\n--b0undary" + dice.choice((b"", b"\r\n", b"--", b"\r\n\r\n")) + whole[at:]
+    else:
+        changed = bytearray(whole)
+        for _ in range(dice.choice((1, 3, 10))):
+            changed[dice.randrange(min(len(changed), dice.choice((100, 1 << 30))))] ^= 1 << dice.randrange(8)
+        whole = bytes(changed)
+    return request(whole, [(b"Content-Type", b"multipart/form-data; boundary=b0undary")])
+
+
+# Odd heads around a good body.
+
+
+def _odd_content_type(dice: Random, file: bytes) -> Request:
+    kinds = [(b"Content-Type", dice.choice(odd_values.CONTENT_TYPES)) for _ in range(dice.choice((0, 1, 1, 1, 2)))]
+    return request(dice.choice((file, dice.choice(odd_values.BODIES))), kinds)
+
+
+def _odd_headers(dice: Random, file: bytes) -> Request:
+    return request(file, [(b"Content-Type", b"image/png"), *dice.choices(odd_values.HEADERS, k=dice.choice((1, 2, 5)))])
+
+
+def _odd_target(dice: Random, file: bytes) -> Request:
+    method = dice.choice((b"POST", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"GET"))
+    target = dice.choice(odd_values.TARGETS)
+    return request(file, [(b"Content-Type", b"image/png")], method, target)
+
+
+# Bodies in chunks, and lies about where a request ends.
+
+
+def _chunked(dice: Random, file: bytes) -> Request:
+    size = dice.choice((1, 7, 100, 4096)) if len(file) < 3000 else 4096
+    pieces = [file[at : at + size] for at in range(0, len(file), size)]
+    extension = dice.choice((b"", b";a=b", b' ; a="b"', b";" + b"x" * 200))
+    body = b"".join(b"%x%s\r\n%s\r\n" % (len(piece), extension, piece) for piece in pieces) + b"0\r\n"
+    body += dice.choice((b"", b"", b"X-Trailer: y\r\n")) + b"\r\n"
+    headers = [(b"Host", b"fuzz"), (b"Content-Type", b"image/png"), (b"Transfer-Encoding", b"chunked")]
+    return Request(_head(headers) + body)
+
+
+def _expects_continue(_dice: Random, file: bytes) -> Request:
+    return request(file, [(b"Content-Type", b"image/png"), (b"Expect", b"100-continue")])
+
+
+def _lie_about_length(dice: Random, file: bytes) -> Request:
+    size = len(file)
+    near = (size - 1, size + 1, size // 2, size + 5000)
+    lie = dice.choice((*(b"%d" % each for each in near), b"%d, %d" % (size, size), b"+%d" % size, *odd_values.LENGTHS))
+    kind = dice.choice((b"image/png", b"multipart/form-data; boundary=b"))
+    lines = [(b"Host", b"fuzz"), (b"Content-Type", kind), (b"Content-Length", lie)]
+    if dice.random() < 0.2:
+        lines.append((b"Content-Length", b"%d" % size))
+    return Request(_head(lines) + file, owed=0)
+
+
+def _bad_chunks(dice: Random, file: bytes) -> Request:
+    size = dice.choice((b"%x" % (len(file) + 9), b"%x" % (len(file) // 2), *odd_values.CHUNK_SIZES))
+    coding = dice.choice(odd_values.TRANSFER_CODINGS)
+    lines = [(b"Host", b"fuzz"), (b"Content-Type", b"image/png"), (b"Transfer-Encoding", coding)]
+    if dice.random() < 0.3:
+        lines.append((b"Content-Length", dice.choice((b"5", b"%d" % len(file)))))
+    end = dice.choice((b"", b"0\r\n\r\n", b"0\r\n", b"\r\n"))
+    return Request(_head(lines) + size + dice.choice((b"\r\n", b"\n", b"")) + file + b"\r\n" + end, owed=0)
+
+
+def _cut_off(dice: Random, file: bytes) -> Request:
+    data = dice.choice((_form, _image_body, _chunked))(dice, file).data
+    return Request(data[: dice.randrange(len(data))], owed=0)
+
+
+def _damaged_head(dice: Random, file: bytes) -> Request:
+    head, _, body = dice.choice((_form, _image_body))(dice, file).data.partition(b"\r\n\r\n")
+    changed = bytearray(head)
+    for _ in range(dice.choice((1, 1, 3, 10))):
+        changed[dice.randrange(len(changed))] = dice.choice((0, 10, 13, 32, 58, 127, 255, dice.randrange(256)))
+    return Request(bytes(changed) + b"\r\n\r\n" + body, owed=0)
+
+
+def _odd_request_line(dice: Random, file: bytes) -> Request:
+    version = dice.choice((b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/1.1 ", b"http/1.1", b"", b"HTTP/1.1\r\nX: y"))
+    method = dice.choice((b"POST", b"post", b"P" * 5000, b"", b"CONNECT", b"TRACE", b"PRI", b"\xff", b"HEAD"))
+    lines = [(b"Host", b"fuzz"), (b"Content-Type", b"image/png"), (b"Content-Length", b"%d" % len(file))]
+    return Request(_head(lines, method, PATH, version) + file, owed=0)
+
+
+def _pipelined(dice: Random, file: bytes) -> Request:
+    requests = [dice.choice((_image_body, _form))(dice, file) for _ in range(dice.choice((2, 3)))]
+    return Request(b"".join(each.data for each in requests), owed=len(requests))
+
+
+def _noise(dice: Random, _file: bytes) -> Request:
+    return Request(
+        dice.choice((dice.randbytes(dice.randrange(1, 3000)), b"\r\n" * 99, b"\x16\3\1\2\0\1\0\1", b"A" * 70_000)),
+        owed=0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A kind of request: how often it is chosen against the others, and how it is made."""
+
+    name: str
+    weight: int
+    build: Build
+
+
+CASES = (
+    # What changed pictures travel in.
+    Case("image as the body", 44, _image_body),
+    Case("form", 16, _form),
+    Case("in chunks", 4, _chunked),
+    # Odd, but framed as HTTP wants it.
+    Case("odd boundary", 3, _odd_boundary),
+    Case("odd part", 4, _odd_part),
+    Case("odd charset", 2, _odd_charset),
+    Case("many parts", 1, _many_parts),
+    Case("large field", 1, _large_field),
+    Case("options as fields", 3, _option_fields),
+    Case("nested form", 1, _nested_form),
+    Case("damaged form", 5, _damaged_form),
+    Case("odd content type", 4, _odd_content_type),
+    Case("odd headers", 3, _odd_headers),
+    Case("odd target", 2, _odd_target),
+    Case("100-continue", 1, _expects_continue),
+    Case("pipelined", 1, _pipelined),
+    # The last of their connection.
+    Case("lie about length", 1, _lie_about_length),
+    Case("bad chunks", 1, _bad_chunks),
+    Case("cut off", 1, _cut_off),
+    Case("damaged head", 1, _damaged_head),
+    Case("odd request line", 1, _odd_request_line),
+    Case("noise", 1, _noise),
+)
+
+
+def choose(dice: Random) -> Case:
+    """A row of the table, by weight."""
+    return dice.choices(CASES, [case.weight for case in CASES])[0]
