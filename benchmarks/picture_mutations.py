@@ -176,7 +176,7 @@ def split(data: bytes) -> list[bytes]:
 
 def _split_by(data: bytes, length: Callable[[bytes], int]) -> list[bytes]:
     """`data` cut where `length` of what is left says that a piece ends; a piece has at least a byte."""
-    pieces = []
+    pieces: list[bytes] = []
     while data and len(pieces) < 1000:
         size = max(1, length(data[:_MOST_BYTES]))
         pieces.append(data[:size])

@@ -44,9 +44,9 @@ class WebProcess:
         """Whether it still runs."""
         return self.process.poll() is None
 
-    def memory_mib(self) -> dict[str, float]:
-        """Its resident memory now and at most since it started, without its children's."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+    def memory_mib(self, child: int | None = None) -> dict[str, float]:
+        """Resident memory, now and at most since the start, of the web process alone or of a child of it."""
+        status = Path(f"/proc/{child or self.process.pid}/status").read_text()
         found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE))
         return {"now": int(found["VmRSS"]) / 1024, "peak": int(found["VmHWM"]) / 1024}
 
