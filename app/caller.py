@@ -21,9 +21,10 @@ class Caller:
     limit: str | None = None
     job_id: str | None = None
 
-    def may_see(self, job_id: str, owner: str) -> bool:
-        """Whether a job is there for this caller."""
-        return owner == self.key_id if self.job_id is None else job_id == self.job_id
+    @property
+    def owner(self) -> str | None:
+        """Whose jobs to look among; None: anybody's, for a ticket was sealed for the one that is asked about."""
+        return self.key_id if self.job_id is None else None
 
 
 def _caller(request: Request) -> Caller:

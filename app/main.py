@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import captions, health, page
+from app.access import install_access
 from app.problems import install_problem_handlers
 from app.services import running_services
 from app.settings import AppSettings
@@ -44,6 +45,7 @@ def create_app(settings: AppSettings) -> FastAPI:
     api.include_router(health.router)
     api.include_router(page.router)
     api.mount("/static", page.static_files(), name="static")
+    install_access(api, settings)
 
     return api
 

@@ -7,6 +7,7 @@ In: exceptions; out: responses. Routes raise `ProblemError`; middleware, which n
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Self
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -31,9 +32,23 @@ class ProblemError(Exception):
         self.problem = Problem.of(kind, title, status, detail)
         self.headers = headers
 
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """The error that tells of `problem`."""
+        error = cls("", problem.title, problem.status, problem.detail)
+        error.problem = problem
+        return error
+
     def response(self) -> Response:
         """The answer that tells it."""
         return _response(self.problem, self.headers)
+
+
+def invalid(*errors: tuple[str, str], kind: str = "invalid-request", title: str = "Invalid request") -> ProblemError:
+    """A 422 that names the fields: pairs of a field and what is wrong with it."""
+    detail = "; ".join(f"{field}: {message}" for field, message in errors)
+    fields = [{"field": field, "message": message} for field, message in errors]
+    return ProblemError.of(Problem.of(kind, title, 422, detail).model_copy(update={"errors": fields}))
 
 
 def unavailable(kind: str, title: str, detail: str) -> ProblemError:
@@ -69,10 +84,7 @@ def install_problem_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def _validation(_request: Request, error: RequestValidationError) -> Response:
-        errors = [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
-        detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors)
-        problem = Problem.of("invalid-request", "Invalid request", 422, detail)
-        return _response(problem.model_copy(update={"errors": errors}))
+        return invalid(*((".".join(map(str, e["loc"])), e["msg"]) for e in error.errors())).response()
 
     @api.exception_handler(Exception)
     async def _unexpected(_request: Request, _error: Exception) -> Response:

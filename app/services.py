@@ -8,9 +8,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.access import Access
 from app.decoder import PictureDecoder
 from app.notices import Notices
 from app.picture import PictureLimits
+from app.rate_limits import RateLimits
 from app.settings import AppSettings
 from app.uploads import Uploads
 from jobs.connection import connect_async
@@ -26,6 +28,8 @@ class Services:
     notices: Notices
     decoder: PictureDecoder
     uploads: Uploads
+    access: Access
+    limits: RateLimits
 
 
 @asynccontextmanager
@@ -44,7 +48,15 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
         notices = Notices(producer)
         listening = asyncio.create_task(notices.listen())
         try:
-            yield Services(settings, producer, notices, decoder, Uploads(settings))
+            yield Services(
+                settings=settings,
+                producer=producer,
+                notices=notices,
+                decoder=decoder,
+                uploads=Uploads(settings),
+                access=Access(redis, settings),
+                limits=RateLimits(redis, settings.default_limit),
+            )
         finally:
             listening.cancel()
             with suppress(asyncio.CancelledError):

@@ -1,10 +1,36 @@
 """The web process's settings. Read once from the environment, passed in from there on."""
 
-from typing import Self
+import re
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
 
+from app.limit import parse_limit
+from app.loopback import is_loopback
 from jobs.settings import QueueSettings
+
+_ORIGIN = re.compile(r"https?://[^\s/?#@*]+")
+
+
+def _split(value: object) -> object:
+    return [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        raise ValueError(f"an origin is written https://example.org, with neither path nor *, and not {value!r}")
+    return value
+
+
+def _limit(value: str) -> str:
+    parse_limit(value)
+    return value
+
+
+# Comma-separated in the environment.
+_Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+_Origins = Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_split)]
 
 
 class AppSettings(QueueSettings):
@@ -12,6 +38,16 @@ class AppSettings(QueueSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
+    listen_fd: int | None = Field(None, description="a listening socket that a supervisor opened for this process")
+    require_keys: bool | None = Field(
+        None, description="whether every request needs an API key; not set: when others than this machine can ask"
+    )
+    default_limit: Annotated[str, AfterValidator(_limit)] | None = Field(
+        None,
+        description='pictures that a key without a limit of its own may send, as "60/minute" or "5/second;1000/day"',
+    )
+    allowed_hosts: _Names = Field([], description="names, besides localhost, that are answered to without keys")
+    cors_origins: _Origins = Field([], description="origins whose pages may use the service from a browser")
     max_upload_bytes: int = Field(
         20 * 1024 * 1024, ge=1, description="largest file taken; greater ones are answered 413"
     )
@@ -23,6 +59,18 @@ class AppSettings(QueueSettings):
     decode_seconds: float = Field(20, gt=0, description="a picture that takes longer to decode is refused")
     decode_bytes: int = Field(3 * 2**29, ge=2**28, description="address space of a decoding process")
     max_wait_seconds: int = Field(60, ge=0, description="longest wait for a result within one request")
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether every request needs an API key."""
+        return not is_loopback(self.host) if self.require_keys is None else self.require_keys
+
+    @model_validator(mode="after")
+    def _nobody_else_without_a_key(self) -> Self:
+        # What a supervisor listens on, it has checked itself.
+        if not (self.keys_required or is_loopback(self.host) or self.listen_fd is not None):
+            raise ValueError("WORDLIGHT_REQUIRE_KEYS=false is for this machine only, and WORDLIGHT_HOST lets others in")
+        return self
 
     @model_validator(mode="after")
     def _decoders_can_take_uploads_in(self) -> Self:

@@ -52,13 +52,13 @@ async def one_picture(
         submission = _submission(request, services, caller, _options(kind, fields), fields, upload, idempotency)
         url = str(fields.get("image_url") or "")
         if url and upload.files:
-            raise invalid("image_url", "there is a file already")
+            raise invalid(("image_url", "there is a file already"))
         if upload.files:
             picture = await decoded(services, upload.files[0].file)
         elif url:
             picture = await _fetched(services, url)
         else:
-            raise invalid("image", "there is no file in this field", kind="image-missing", title="Image missing")
+            raise invalid(("image", "there is no file in this field"), kind="image-missing", title="Image missing")
     if isinstance(picture, Problem):
         raise ProblemError.of(picture)
     yield submission, picture
@@ -70,7 +70,7 @@ def batch_submission(
     """What a request with several pictures asks for. Raises ProblemError."""
     fields = _fields(request, upload)
     if "image_url" in fields:
-        raise invalid("image_url", "is for single pictures only")
+        raise invalid(("image_url", "is for single pictures only"))
     options = _options(CaptionOptions, fields)
     return _submission(request, services, caller, options, fields, upload, idempotency)
 
@@ -113,13 +113,13 @@ def not_taken(error: QueueFull | KeyReused) -> ProblemError:
 
 async def _fetched(services: Services, url: str) -> Picture | Problem:
     if services.outbound is None or not services.settings.image_urls:
-        raise invalid("image_url", "this service does not fetch pictures (WORDLIGHT_IMAGE_URLS is not set)")
+        raise invalid(("image_url", "this service does not fetch pictures (WORDLIGHT_IMAGE_URLS is not set)"))
     try:
         file = await services.outbound.fetch(url, services.settings.max_upload_bytes)
     except AddressRefused as refused:
-        raise invalid("image_url", str(refused), kind="address-refused", title="Address refused") from None
+        raise invalid(("image_url", str(refused)), kind="address-refused", title="Address refused") from None
     except FetchFailed as failed:
-        raise invalid("image_url", str(failed), kind="fetch-failed", title="Fetch failed") from None
+        raise invalid(("image_url", str(failed)), kind="fetch-failed", title="Fetch failed") from None
     with file:
         return await decoded(services, file)
 
@@ -129,7 +129,7 @@ def _fields(request: Request, upload: Upload) -> dict[str, object]:
     fields = dict(upload.fields)
     for name, value in request.query_params.multi_items():
         if name in fields:
-            raise invalid(name, "is given twice")
+            raise invalid((name, "is given twice"))
         fields[name] = value
     return fields
 
@@ -141,7 +141,7 @@ def _options(kind: type[Wish], fields: Mapping[str, object]) -> Wish:
         return kind.model_validate(given)
     except ValidationError as error:
         errors = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
-        raise ProblemError.of_fields(errors) from None
+        raise invalid(*errors) from None
 
 
 def _submission(
@@ -154,7 +154,7 @@ def _submission(
     idempotency: str,
 ) -> Submission:
     if options.expires_in and options.expires_in > services.settings.job_lifetime_seconds:
-        raise invalid("expires_in", f"may be {services.settings.job_lifetime_seconds} at most")
+        raise invalid(("expires_in", f"may be {services.settings.job_lifetime_seconds} at most"))
     asked = json.dumps([options.kind, sorted((name, str(value)) for name, value in fields.items())])
     digests = "".join(file.sha256 for file in upload.files)
     return Submission(
@@ -172,9 +172,9 @@ def _webhook(services: Services, fields: Mapping[str, object]) -> str:
     if url is None:
         return ""
     if services.outbound is None or services.settings.webhook_secret is None:
-        raise invalid("webhook_url", "this service sends no webhooks (WORDLIGHT_WEBHOOK_SECRET is not set)")
+        raise invalid(("webhook_url", "this service sends no webhooks (WORDLIGHT_WEBHOOK_SECRET is not set)"))
     try:
         services.outbound.check(str(url))
     except AddressRefused as refused:
-        raise invalid("webhook_url", str(refused), kind="address-refused", title="Address refused") from None
+        raise invalid(("webhook_url", str(refused)), kind="address-refused", title="Address refused") from None
     return str(url)

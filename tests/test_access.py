@@ -365,14 +365,6 @@ def test_a_ticket_opens_the_events_of_one_job_and_nothing_else(client: httpx.Cli
         problem(client.get(f"{location}/events", params={"ticket": bad}), 401, "unauthorized")
 
 
-def test_a_ticket_shows_one_job_whoever_owns_it() -> None:
-    holder = Caller("", frozenset({Scope.READ}), job_id="a")
-    assert holder.may_see("a", "somebody's key")
-    assert not holder.may_see("b", "")
-    assert not Caller("one", frozenset()).may_see("a", "another")
-    assert Caller("one", frozenset()).may_see("a", "one")
-
-
 def test_other_origins_are_told_only_what_is_configured(
     client: httpx.Client, keyed: Keyed, keyless: httpx.Client
 ) -> None:
