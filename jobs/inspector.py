@@ -13,14 +13,15 @@ from redis import Redis
 from jobs import keys
 from jobs.ids import new_id
 from jobs.problem import Problem
+from jobs.producer import QueueFull
 from jobs.scripts import read_script, script_args, script_keys
 from jobs.settings import QueueSettings
 
 _FIELDS = ("status", "attempt", "owner", "request", "created")
 
 
-class NotSent(Exception):
-    """The dead letter was not sent back. The message is one line that says why."""
+class NoSuchJob(Exception):
+    """There is nothing to do it with. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Inspector:
             yield _row(job_id, fields, int(entry.partition(b"-")[0]) / 1000, reason)
 
     def send_back(self, job_id: str) -> str:
-        """Make a new job of a dead letter; returns its id. Raises NotSent."""
+        """Make a new job of a dead letter; returns its id. Raises NoSuchJob and QueueFull."""
         owner = cast(bytes | None, self._redis.hget(keys.record(job_id), "owner")) or b""
         secret = cast(bytes | None, self._redis.get(keys.SECRET)) or b""
         new = new_id(secret, owner.decode())
@@ -84,9 +85,9 @@ class Inspector:
             args=script_args(settings, job_id, new, settings.max_jobs, settings.job_lifetime_seconds * 1000),
         )
         if answer == b"full":
-            raise NotSent("the queue is full")
+            raise QueueFull
         if answer == b"unknown":
-            raise NotSent(f"there is no dead letter {job_id} whose picture is still kept")
+            raise NoSuchJob(f"there is no dead letter {job_id} whose picture is still kept")
         return new
 
     def cancel(self, job_id: str) -> bool:

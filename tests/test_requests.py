@@ -10,7 +10,7 @@ from redis import Redis
 from jobs import keys
 from jobs.consumer import Consumer
 from jobs.ids import issued, new_id
-from jobs.inspector import Inspector, NotSent
+from jobs.inspector import Inspector, NoSuchJob
 from jobs.job import Job, Status
 from jobs.options import CaptionOptions
 from jobs.producer import File, KeyReused, Picture, Producer, QueueFull, Submission
@@ -395,5 +395,5 @@ def test_a_dead_letter_is_sent_back_as_a_new_job(settings: QueueSettings, redis:
     assert job
     assert job.status is Status.FAILED
     assert inspector.counts() == {"active": 1, "dead": 0, "workers": 0}
-    with pytest.raises(NotSent):
+    with pytest.raises(NoSuchJob):
         inspector.send_back(job_id)

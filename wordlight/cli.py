@@ -72,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
         "key", metavar="ID", help="its id, or its name"
     )
 
+    jobs = command("jobs", _jobs).add_subparsers(title="actions", required=True, metavar="ACTION", dest="action")
+    for action, text in (("list", "show jobs that wait or run"), ("dead", "show jobs that were given up")):
+        listing = jobs.add_parser(action, help=text)
+        listing.add_argument("--limit", type=int, default=100, metavar="N", help="how many to show (default 100)")
+        listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    jobs.add_parser("retry", help="make a new job of one that was given up; prints its id").add_argument("id")
+    jobs.add_parser("cancel", help="end a job that waits or runs").add_argument("id")
+
     caption = command("caption", _caption)
     caption.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
     caption.add_argument("--json", action="store_true", help="one JSON object a line, with attention")
@@ -146,6 +154,24 @@ def _keys(arguments: argparse.Namespace) -> int:
     try:
         run(arguments, _settings(HomeSettings))
     except (KeyRefused, NoQueue, RedisError) as error:
+        _fail(str(error))
+    return 0
+
+
+def _jobs(arguments: argparse.Namespace) -> int:
+    """look at the queue and the dead letters, and set them right"""
+    from redis.exceptions import RedisError
+
+    from jobs.inspector import NoSuchJob
+    from jobs.producer import QueueFull
+    from wordlight.home import HomeSettings, NoQueue
+    from wordlight.jobs import run
+
+    try:
+        run(arguments, _settings(HomeSettings))
+    except QueueFull:
+        _fail("the queue is full: try again later")
+    except (NoSuchJob, NoQueue, RedisError) as error:
         _fail(str(error))
     return 0
 

@@ -1,30 +1,33 @@
-"""`wordlight jobs`: the queue and the dead letters, to look at and to set right. In: arguments; out: lines."""
+"""`wordlight jobs`: the queue and the dead letters, to look at and to set right.
+
+In: arguments; out: lines on standard output.
+"""
 
 import argparse
 import json
 import time
 
 from jobs.connection import connect
-from jobs.inspector import Inspector, NotSent, Row
-from jobs.settings import QueueSettings
+from jobs.inspector import Inspector, NoSuchJob, Row
+from wordlight.home import HomeSettings, queue_url
 
 
-def run_jobs(arguments: argparse.Namespace, settings: QueueSettings, url: str) -> int:
-    """Do what `arguments` say with the queue at `url`; returns the exit status. Raises RedisError and NotSent."""
-    with connect(url) as redis:
+def run(arguments: argparse.Namespace, settings: HomeSettings) -> None:
+    """Do what is asked for. Raises NoSuchJob, QueueFull, NoQueue and redis.exceptions.RedisError."""
+    with connect(queue_url(settings)) as redis:
         inspector = Inspector(redis, settings)
         if arguments.action == "retry":
             print(inspector.send_back(arguments.id))
         elif arguments.action == "cancel":
             if not inspector.cancel(arguments.id):
-                raise NotSent(f"there is no job {arguments.id} that is not over")
+                raise NoSuchJob(f"there is no job {arguments.id} that is not over")
+            print(f"canceled {arguments.id}")
         elif arguments.json:
             rows = inspector.dead if arguments.action == "dead" else inspector.active
             for row in rows(arguments.limit):
                 print(json.dumps(row.as_dict()))
         else:
             _print(inspector, arguments.action, arguments.limit)
-    return 0
 
 
 def _print(inspector: Inspector, action: str, limit: int) -> None:
