@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 from jobs.consumer import Claim, Consumer
 from jobs.job import Caption, ModelInfo, Result
 from jobs.problem import Problem
-from model.captioner import Captioner, SearchOptions
+from model.captioner import Captioner
+from model.options import DecodingOptions
 from worker.held import Held
 from worker.ready import Prepared
 
@@ -37,7 +38,7 @@ class Captioning:
     """Runs batches on the captioner's device."""
 
     def __init__(
-        self, captioner: Captioner, consumer: Consumer, options: SearchOptions, held: Held, leaving: threading.Event
+        self, captioner: Captioner, consumer: Consumer, options: DecodingOptions, held: Held, leaving: threading.Event
     ) -> None:
         self._captioner, self._consumer, self._options, self._held = captioner, consumer, options, held
         self._leaving = leaving

@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 
 from jobs.connection import connect
 from jobs.consumer import Consumer
-from model.captioner import Captioner, SearchOptions
+from model.captioner import Captioner
 from model.device import choose_device
+from model.options import DecodingOptions
 from worker.captioning import Captioning, DeviceBroken
 from worker.heartbeat import Heartbeat
 from worker.held import Held
@@ -42,7 +43,7 @@ class Worker:
         self._held = Held()
         self._ready = ReadyJobs(settings.batch_size, settings.solo_attempts)
         num_captions = min(settings.num_captions, settings.beam_size)
-        options = SearchOptions(settings.beam_size, num_captions, settings.max_words)
+        options = DecodingOptions(beam_size=settings.beam_size, num_captions=num_captions, max_words=settings.max_words)
         self._captioning = Captioning(captioner, self._consumer, options, self._held, self._stop)
         self._intake = Intake(
             self._consumer,

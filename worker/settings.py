@@ -5,7 +5,8 @@ from pathlib import Path
 from pydantic import Field
 
 from jobs.settings import QueueSettings
-from model.captioner import MOST_BEAMS, SHIPPED
+from model.captioner import SHIPPED
+from model.options import MOST_BEAMS
 
 
 class WorkerSettings(QueueSettings):
