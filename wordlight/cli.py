@@ -20,7 +20,8 @@ from pydantic_settings import BaseSettings
 if TYPE_CHECKING:
     import torch
 
-    from model.captioner import Captioner, SearchOptions
+    from model.captioner import Captioner
+    from model.options import DecodingOptions
 
 _OURS = {"app", "jobs", "model", "worker", "wordlight"}
 
@@ -184,7 +185,7 @@ def _caption(arguments: argparse.Namespace) -> int:
 
     from app.picture import PictureLimits, PictureRefused, prepare
 
-    captioner, options = _load_captioner(arguments), _search_options(arguments)
+    captioner, options = _load_captioner(arguments), _decoding_options(arguments)
     status = 0
     for path in arguments.photos:
         try:
@@ -232,7 +233,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     try:
         require_java()
-        captioner, options = _load_captioner(arguments), _search_options(arguments)
+        captioner, options = _load_captioner(arguments), _decoding_options(arguments)
         scores = evaluate(captioner, arguments.data, arguments.split, options)
     except (DatasetUnusable, JavaMissing) as error:
         _fail(str(error))
@@ -250,11 +251,11 @@ def _load_captioner(arguments: argparse.Namespace) -> "Captioner":
         _fail(str(error))
 
 
-def _search_options(arguments: argparse.Namespace) -> "SearchOptions":
-    from model.captioner import SearchOptions
+def _decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
+    from model.options import DecodingOptions
 
     try:
-        return SearchOptions(beam_size=arguments.beam)
+        return DecodingOptions(beam_size=arguments.beam)
     except ValueError as error:
         _fail(f"--beam {arguments.beam}: {error}")
 

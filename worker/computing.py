@@ -14,7 +14,7 @@ from jobs.job import Caption
 from jobs.options import AttentionForm, CaptionOptions, ScoreOptions
 from model.caption import Caption as Written
 from model.captioner import Captioner
-from model.memory import Memory
+from model.decoder import Memory
 from model.options import DecodingOptions, Strategy
 from worker.ready import Prepared
 from worker.watching import JobWatch
@@ -38,7 +38,7 @@ class Computing:
         results: list[list[Caption] | None] = [None] * len(batch)
         for places in _alike(batch):
             claims = [batch[place].claim for place in places]
-            some = memory if len(places) == len(batch) else memory.select(torch.tensor(places, device=memory.device))
+            some = memory if len(places) == len(batch) else memory.select(places)
             for place, claim, captions in zip(places, claims, self._write(some, claims), strict=True):
                 results[place] = [_for_job(caption, claim) for caption in captions] if captions else None
         return results
