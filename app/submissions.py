@@ -47,7 +47,7 @@ async def one_picture(
 ) -> AsyncIterator[tuple[Submission, Picture]]:
     """What a request with one picture asks for, and its working image. Raises ProblemError."""
     await services.limits.spend(caller, 1)
-    async with services.uploads.receive(request) as upload:
+    async with services.uploads.one(request) as upload:
         fields = _fields(request, upload)
         submission = _submission(request, services, caller, _options(kind, fields), fields, upload, idempotency)
         url = str(fields.get("image_url") or "")

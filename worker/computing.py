@@ -5,7 +5,6 @@ In: prepared jobs; out: their captions. It must not know what becomes of them, n
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -80,7 +79,7 @@ def _decoding(options: CaptionOptions) -> DecodingOptions:
 
 
 def _for_job(written: Written, claim: Claim) -> Caption:
+    caption = Caption.model_validate(written.as_dict())
     if claim.options and claim.options.attention is AttentionForm.NONE:
-        words = [word.as_dict() | {"attention": None} for word in written.words]
-        return Caption.model_validate(replace(written, words=[]).as_dict() | {"words": words})
-    return Caption.model_validate(written.as_dict())
+        return caption.model_copy(update={"words": [w.model_copy(update={"attention": None}) for w in caption.words]})
+    return caption
