@@ -32,6 +32,11 @@ class Uploads:
         self._settings = settings
         self._receiving = 0
 
+    @property
+    def receiving(self) -> int:
+        """How many uploads are in progress, from their first byte to the end of their decoding."""
+        return self._receiving
+
     @asynccontextmanager
     async def receive(self, request: Request) -> AsyncIterator[BinaryIO]:
         """The image in `request`, as an open file.
