@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 
 from jobs.consumer import Claim, Consumer
 from jobs.job import Caption, ModelInfo, Result
+from jobs.logs import log_fields
+from jobs.metrics import BATCH_SIZE, OUT_OF_MEMORY_SPLITS, STAGE_SECONDS, Recorder, Stage
 from jobs.problem import Problem
 from model.captioner import Captioner, SearchOptions
 from worker.held import Held
@@ -37,9 +39,16 @@ class Captioning:
     """Runs batches on the captioner's device."""
 
     def __init__(
-        self, captioner: Captioner, consumer: Consumer, options: SearchOptions, held: Held, leaving: threading.Event
+        self,
+        captioner: Captioner,
+        consumer: Consumer,
+        options: SearchOptions,
+        held: Held,
+        recorder: Recorder,
+        leaving: threading.Event,
     ) -> None:
         self._captioner, self._consumer, self._options, self._held = captioner, consumer, options, held
+        self._recorder = recorder
         self._leaving = leaving
         self._model = ModelInfo(name=captioner.config.name, version=captioner.version)
 
@@ -51,15 +60,20 @@ class Captioning:
         started = self._until_stored(partial(self._consumer.start, [job.claim for job in batch])) or []
         claims = {claim.entry: claim for claim in started}
         ours = [Prepared(claims[job.claim.entry], job.pixels) for job in batch if job.claim.entry in claims]
+        for job in ours:
+            self._recorder.observe(STAGE_SECONDS, _age(job.claim), Stage.QUEUE)
         if ours:
             self._caption(ours)
+        self._recorder.store()
 
     def _caption(self, batch: list[Prepared]) -> None:
         captions = self._try([job.pixels for job in batch])
         if captions is not None:
-            for job, alternatives in zip(batch, captions, strict=True):
-                result = Result(model=self._model, captions=alternatives)
-                self._finish(job.claim, partial(self._consumer.succeed, job.claim, result))
+            self._recorder.observe(BATCH_SIZE, len(batch))
+            with self._recorder.timed(Stage.FINISH):
+                for job, alternatives in zip(batch, captions, strict=True):
+                    result = Result(model=self._model, captions=alternatives)
+                    self._finish(job.claim, partial(self._consumer.succeed, job.claim, result))
         elif len(batch) > 1:
             middle = len(batch) // 2
             self._caption(batch[:middle])
@@ -74,8 +88,11 @@ class Captioning:
         """The captions of prepared pictures, or None if the model failed: by then, what it had allocated is free."""
         self._held.busy()
         try:
-            found = self._captioner.caption_pixels(torch.stack(pixels), self._options)
-        except Exception:
+            with self._recorder.timed(Stage.CAPTION):
+                found = self._captioner.caption_pixels(torch.stack(pixels), self._options)
+        except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) and len(pixels) > 1:
+                self._recorder.count(OUT_OF_MEMORY_SPLITS)
             log.exception("the model failed on a batch of %d", len(pixels))
         else:
             return [[Caption.model_validate(caption.as_dict()) for caption in alternatives] for alternatives in found]
@@ -86,8 +103,12 @@ class Captioning:
         return None
 
     def _finish(self, claim: Claim, finish: Callable[[], bool]) -> None:
-        if self._until_stored(finish) is False:
-            log.warning("job %s was taken over: this result came too late", claim.job_id)
+        with log_fields(job=claim.job_id):
+            stored = self._until_stored(finish)
+            if stored:
+                log.info("attempt %d has ended the job", claim.attempt)
+            elif stored is False:
+                log.warning("job %s was taken over: this result came too late", claim.job_id)
 
     def _until_stored(self, call: Callable[[], Answer]) -> Answer | None:
         """Ask Redis again until it answers: a computed result is worth waiting for, but not for long when leaving.
@@ -105,3 +126,8 @@ class Captioning:
                 if not tries_when_leaving:
                     return None
             time.sleep(_RETRY_SECONDS)
+
+
+def _age(claim: Claim) -> float:
+    """How long ago the job was taken in, in seconds: its entry's id begins with the time, by Redis's clock, in ms."""
+    return max(0.0, time.time() - int(claim.entry.partition("-")[0]) / 1000)
