@@ -97,12 +97,12 @@ class AccessMiddleware:
             access: Access = request.app.state.services.access
             request.state.caller = await access.admit(request)
         except ProblemError as refused:
-            response = refused.response()
+            response = refused.response(request)
             if refused.problem.status == 401:
                 response.headers.append("WWW-Authenticate", _BASIC)  # two lines: browsers do not split one
                 response.headers.append("WWW-Authenticate", _BEARER)
         except RedisError as error:
-            response = queue_unreachable(request, error).response()
+            response = queue_unreachable(request, error).response(request)
         else:
             await self._app(scope, receive, send)
             return

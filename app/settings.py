@@ -1,13 +1,15 @@
 """The web process's settings. Read once from the environment, passed in from there on."""
 
 import re
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 from app.limit import parse_limit
 from app.loopback import is_loopback
+from app.signing import checked_secret
 from jobs.settings import QueueSettings
 
 _ORIGIN = re.compile(r"https?://[^\s/?#@*]+")
@@ -28,7 +30,13 @@ def _limit(value: str) -> str:
     return value
 
 
+def _signing_secret(value: SecretStr) -> SecretStr:
+    checked_secret(value.get_secret_value())
+    return value
+
+
 # Comma-separated in the environment.
+_Networks = Annotated[list[IPv4Network | IPv6Network], NoDecode, BeforeValidator(_split)]
 _Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 _Origins = Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_split)]
 
@@ -61,6 +69,13 @@ class AppSettings(QueueSettings):
     decoders: int = Field(2, ge=1, description="processes that decode uploads")
     decode_seconds: float = Field(20, gt=0, description="a picture that takes longer to decode is refused")
     decode_bytes: int = Field(3 * 2**29, ge=2**28, description="address space of a decoding process")
+    header_seconds: float = Field(10, gt=0, description="a connection whose request headers take longer is closed")
+    image_urls: bool = Field(False, description="whether pictures may be fetched from an `image_url`")
+    webhook_secret: Annotated[SecretStr, AfterValidator(_signing_secret)] | None = Field(
+        None, description="`whsec_` and base64: webhooks are sent, and signed with it or with secrets derived from it"
+    )
+    outbound_networks: _Networks = Field([], description="networks that may be asked although they are not public")
+    outbound_https_only: bool = Field(False, description="whether an `image_url` and a webhook must be https")
     max_wait_seconds: int = Field(60, ge=0, description="longest wait for a result within one request")
 
     @property

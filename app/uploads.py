@@ -68,6 +68,11 @@ class Uploads:
         self._settings = settings
         self._receiving = 0
 
+    @property
+    def receiving(self) -> int:
+        """How many uploads are in progress, from their first byte to the end of their decoding."""
+        return self._receiving
+
     def one(self, request: Request) -> AbstractAsyncContextManager[Upload]:
         """The picture in `request`, or none where JSON names it.
 

@@ -119,7 +119,8 @@ def _serve(_arguments: argparse.Namespace) -> int:
 
 def _api(_arguments: argparse.Namespace) -> int:
     """run the web process"""
-    from app.main import inherited_socket, listening_socket, run
+    from app.main import run
+    from app.server import inherited_socket, listening_socket
     from app.settings import AppSettings
 
     settings = _settings(AppSettings)
