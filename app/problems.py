@@ -11,8 +11,10 @@ from typing import Self
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from app.request_ids import current_request_id
 from jobs.problem import Problem
@@ -81,7 +83,8 @@ def install_problem_handlers(api: FastAPI) -> None:
         title = HTTPStatus(error.status_code).phrase
         detail = error.detail if error.detail != title else f"{request.method} {request.url.path}: {title.lower()}"
         kind = title.lower().replace(" ", "-")
-        return _answer(request, Problem.of(kind, title, error.status_code, detail), error.headers)
+        headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+        return _answer(request, Problem.of(kind, title, error.status_code, detail), headers)
 
     @api.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> Response:
@@ -99,6 +102,19 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     if request_id := current_request_id():
         problem = problem.model_copy(update={"request_id": request_id})
     return Response(problem.model_dump_json(), problem.status, headers, _MEDIA_TYPE)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes of the path. The framework tells those of one of them alone."""
+    path = request.scope["path"]
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods is None:  # a folder, which is read
+            if path.startswith(f"{route.original_route.path}/"):  # type: ignore[attr-defined]
+                found |= {"GET", "HEAD"}
+        elif compile_path(route.path or "")[0].match(path):
+            found |= route.methods
+    return ", ".join(sorted(found))
 
 
 def _answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
