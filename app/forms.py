@@ -21,7 +21,7 @@ def caption_body(options: type[BaseModel]) -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": _object(form, [*required, "image"])},
+            "multipart/form-data": {"schema": _form(form, [*required, "image"])},
             "image/*": {"schema": _FILE},
             "application/json": {
                 "schema": _object(
@@ -40,7 +40,7 @@ def batch_body(options: type[BaseModel]) -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": _object(form, ["images"])},
+            "multipart/form-data": {"schema": _form(form, ["images"])},
             "application/zip": {"schema": _FILE},
         },
     }
@@ -65,6 +65,18 @@ def install_forms(api: FastAPI, settings: AppSettings) -> None:
         return schema
 
     api.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it
+
+
+def _form(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """A form cannot say null."""
+    return _object({name: _never_null(field) for name, field in fields.items()}, required)
+
+
+def _never_null(field: dict[str, Any]) -> dict[str, Any]:
+    kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return field
+    return {**kinds[0], **{name: value for name, value in field.items() if name not in ("anyOf", "default")}}
 
 
 def _object(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
