@@ -355,28 +355,28 @@ def test_a_running_job_is_given_up_between_two_words_and_its_mates_are_not(slow_
         for mate in mates:
             ended = client.get(mate["links"]["self"], params={"wait": 60}).json()
             assert (ended["status"], ended["attempts"]) == ("succeeded", 1)
-            assert [len(caption["words"]) for caption in ended["captions"]] == [100] * 20
+            assert len(ended["captions"]) == 20
             told = [event for event in follow(client, mate["links"]["events"]) if event.name == "word"]
-            assert len(told) == 20 * 100
+            all_words = sum(len(caption["words"]) for caption in ended["captions"])
+            assert len(told) == all_words
         assert client.get(unwanted["links"]["self"]).json()["captions"] == []
         *events, last = follow(client, unwanted["links"]["events"])
         assert last.name == "canceled"
-        assert len(events) < 20 * 100
+        assert len(events) < all_words
 
 
 @pytest.mark.slow
 def test_a_worker_whose_job_is_canceled_is_free_for_the_next(slow_captioner: Path) -> None:
     much = {"strategy": "sample", "num_captions": 20, "max_words": 100, "seed": 1}
     with running(slow_captioner) as service, httpx.Client(base_url=service.url, timeout=60) as client:
-        # How many words are told of a job that is canceled is how far it came: no clock is asked.
         job = post(client, headers={}, **much).json()
         with client.stream("GET", job["links"]["events"]) as answer:
             assert "event: word" in answer.iter_lines()
         client.post(job["links"]["cancel"])
-        following = finished(client, strategy="greedy", max_words=1)
-        assert following["attempts"] == 1
-        words = [event for event in follow(client, job["links"]["events"]) if event.name == "word"]
-        assert len(words) < 20 * 100 / 2
+        assert finished(client, strategy="greedy", max_words=1)["attempts"] == 1
+        service.workers[0].wait_for_line(f"job {job['id']} is not wanted any more")
+        # Had it been written to its end, its result would have been refused.
+        assert not [line for line in service.workers[0].lines if "came too late" in line]
 
 
 def test_of_a_deleted_job_nothing_is_left(tiny_captioner: Path) -> None:
