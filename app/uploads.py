@@ -1,149 +1,213 @@
-"""From a request to one image file, never taking more of it than allowed.
+"""From a request to its files and fields, never taking more of it than allowed.
 
-In: a request, multipart or raw; out: a spooled file. What is in the bytes is for app/picture.py to find out.
+In: a request, as a form, as JSON or as a bare file; out: an Upload. What its fields mean and what is in its files is
+for others to find out.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
+from typing import BinaryIO, Final, Self, cast
 
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
 
-from app.problems import ProblemError, unavailable
+from app.bodies import Body, too_large
+from app.fields import form_fields, json_fields
+from app.file_name import shown_name
+from app.multipart import FIELDS_BYTES, read_form
+from app.problems import ProblemError, invalid, unavailable
 from app.settings import AppSettings
 
-_IN_MEMORY_BYTES = 1024 * 1024
-# What multipart puts around a file: boundaries and part headers.
-_MULTIPART_EXTRA_BYTES = 64 * 1024
-# How much of a refused body is still read, and for how long.
-_DISCARDED_BODIES = 4
-_DISCARD_SECONDS = 5.0
+log = logging.getLogger(__name__)
+
+_IN_MEMORY_BYTES: Final = 1024 * 1024  # for each upload
+_JSON_BYTES: Final = 64 * 1024
+_ZIP_TYPES: Final = ("application/zip", "application/x-zip-compressed")
+_FORM: Final = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file as it was sent, open as long as its upload is. Its name is to be shown, and no path."""
+
+    name: str
+    file: BinaryIO
+    size: int
+    sha256: str
+
+    @classmethod
+    async def of(cls, sent: UploadFile) -> Self:
+        """The file that was received as `sent`, at its beginning. Its digest (hexadecimal) is computed in a thread."""
+        await sent.seek(0)
+        digest = await asyncio.to_thread(hashlib.file_digest, sent.file, "sha256")  # type: ignore[arg-type]
+        await sent.seek(0)
+        return cls(shown_name(sent.filename or ""), sent.file, sent.size or 0, digest.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """All of one request. In a form every field is text; in JSON also a finite number, a boolean or null."""
+
+    files: Sequence[UploadedFile]
+    fields: Mapping[str, object]
+
+
+_Read = Callable[[Body, AsyncExitStack], Awaitable[Upload]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What a request with several files may bring: `size` is that of the whole body, in bytes."""
+
+    files: int = 100
+    size: int = 200 * 1024 * 1024
+    at_once: int = 4
+    seconds: float = 300
 
 
 class Uploads:
     """Receives uploads, a bounded number at a time. Larger ones wait on disk, not in memory."""
 
-    def __init__(self, settings: AppSettings) -> None:
+    def __init__(self, settings: AppSettings, batch: BatchLimits = BatchLimits()) -> None:
         self._settings = settings
-        self._receiving = 0
+        self._batch = batch
+        self._places = asyncio.Semaphore(settings.max_uploads)
+        self._batch_places = asyncio.Semaphore(batch.at_once)
 
     @asynccontextmanager
-    async def receive(self, request: Request) -> AsyncIterator[BinaryIO]:
-        """The image in `request`, as an open file.
+    async def receive(self, request: Request) -> AsyncIterator[Upload]:
+        """The file in `request`, if there is one, and its fields.
 
-        Raises ProblemError: 408 too slow, 413 too large, 415 neither multipart nor image/*, 422 no such field, 400 cut
-        off or malformed, 503 too many uploads at once.
+        A form with a file in the field `image`, JSON, or an image/* body, which has no fields. Raises ProblemError: 408
+        too slow, 413 too large, 415 none of these, 422 a field that cannot be, 400 cut off or malformed, 503 too many
+        uploads at once.
         """
-        body = _Body(request, self._settings.max_upload_bytes)
-        self._receiving += 1
-        try:
-            async with AsyncExitStack() as files:
-                try:
-                    if self._receiving > self._settings.max_uploads:
-                        raise unavailable("busy", "Busy", "too many uploads are being received: try again soon")
-                    file = await self._within_time(body, files)
-                except ProblemError as error:
-                    if error.problem.status != 408:  # enough time has been lost with that one
-                        await body.discard()
-                    raise
-                yield file
-        finally:
-            self._receiving -= 1
+        settings = self._settings
+        largest = settings.max_upload_bytes
+        async with _received(request, self._places, settings.upload_seconds, largest, self._read_single) as upload:
+            yield upload
 
-    async def _within_time(self, body: "_Body", files: AsyncExitStack) -> BinaryIO:
-        try:
-            async with asyncio.timeout(self._settings.upload_seconds):
-                return await self._read(body, files)
-        except TimeoutError:
-            detail = f"the upload did not end within {self._settings.upload_seconds:g} s"
-            raise ProblemError("upload-too-slow", "Upload too slow", 408, detail, {"Connection": "close"}) from None
-        except ClientDisconnect:
-            # Nobody reads this; it keeps a broken connection from being logged as our error.
-            raise ProblemError("upload-cut-off", "Upload cut off", 400, "the upload ended too early") from None
+    @asynccontextmanager
+    async def receive_batch(self, request: Request) -> AsyncIterator[Upload]:
+        """The files in `request`, at least one, and its fields.
 
-    async def _read(self, body: "_Body", files: AsyncExitStack) -> BinaryIO:
-        kind = body.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "multipart/form-data":
-            return await self._read_multipart(body, files)
-        if kind.startswith("image/"):
-            return await self._read_raw(body, files)
-        raise ProblemError(
-            "unsupported-media-type",
-            "Unsupported media type",
-            415,
-            "send multipart/form-data with a file in the field 'image', or the file itself with Content-Type: image/*",
+        A form with files in the fields `images` or `image`, or a ZIP archive as the body. Any file may be an archive,
+        so that none is too large alone. Raises ProblemError as `receive` does.
+        """
+        batch = self._batch
+        async with _received(request, self._batch_places, batch.seconds, batch.size, self._read_batch) as upload:
+            yield upload
+
+    async def _read_single(self, body: Body, files: AsyncExitStack) -> Upload:
+        largest = self._settings.max_upload_bytes
+        refusal = too_large("image-too-large", "file", largest)
+        if body.media_type == _FORM:
+            upload = await _read_form(body.bounded(largest + FIELDS_BYTES, refusal), files, ("image",), 1)
+        elif body.media_type == "application/json":
+            bounded = body.bounded(_JSON_BYTES, too_large("request-too-large", "JSON body", _JSON_BYTES))
+            upload = Upload([], json_fields(await bounded.body()))
+        elif body.media_type.startswith("image/"):
+            upload = await _read_file(body.bounded(largest, refusal), files)
+        else:
+            raise _unsupported(
+                f"send {_FORM} with a file in the field 'image', the file itself with Content-Type: image/*, or "
+                "application/json with the options"
+            )
+        if any(file.size > largest for file in upload.files):
+            raise refusal
+        return upload
+
+    async def _read_batch(self, body: Body, files: AsyncExitStack) -> Upload:
+        bounded = body.bounded(self._batch.size, too_large("request-too-large", "request", self._batch.size))
+        if body.media_type == _FORM:
+            upload = await _read_form(bounded, files, ("images", "image"), self._batch.files)
+            if not upload.files:
+                raise _image_missing("images", "there is no file in this field")
+            return upload
+        if body.media_type in _ZIP_TYPES:
+            return await _read_file(bounded, files)
+        raise _unsupported(
+            f"send {_FORM} with files in the field 'images', or a ZIP archive with Content-Type: application/zip"
         )
 
-    async def _read_multipart(self, body: "_Body", files: AsyncExitStack) -> BinaryIO:
-        bounded = body.bounded(self._settings.max_upload_bytes + _MULTIPART_EXTRA_BYTES)
+
+@asynccontextmanager
+async def _received(
+    request: Request, places: asyncio.Semaphore, seconds: float, largest: int, read: _Read
+) -> AsyncIterator[Upload]:
+    """What `read` makes of the request, unless there is no place for it or it takes too long."""
+    body = Body(request)
+    async with AsyncExitStack() as files:
         try:
-            form = await bounded.form(max_files=1, max_fields=8)
-        except HTTPException as error:
-            raise _malformed(error.detail) from error
-        except UnicodeError as error:  # from a charset that no text can be in, which Starlette does not expect
-            raise _malformed("the charset of the form cannot be used") from error
-        files.push_async_callback(form.close)
-        image = form.get("image")
-        if not isinstance(image, UploadFile):
-            raise ProblemError("image-missing", "Image missing", 422, "the form has no file in the field 'image'")
-        if (image.size or 0) > self._settings.max_upload_bytes:
-            raise body.too_large()
-        return image.file
-
-    async def _read_raw(self, body: "_Body", files: AsyncExitStack) -> BinaryIO:
-        file = files.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115
-        async for chunk in body.bounded(self._settings.max_upload_bytes).stream():
-            file.write(chunk)
-        file.seek(0)
-        return cast(BinaryIO, file)
+            if places.locked():
+                raise unavailable("busy", "Busy", "too many uploads are being received: try again soon")
+            await files.enter_async_context(places)
+            upload = await _within_time(body, files, seconds, read)
+        except ProblemError as error:
+            if error.problem.status != 408:  # enough time has been lost with that one
+                await body.discard(largest)
+            raise
+        yield upload
 
 
-def _malformed(detail: str) -> ProblemError:
-    return ProblemError("malformed-multipart", "Malformed multipart body", 400, detail)
+async def _within_time(body: Body, files: AsyncExitStack, seconds: float, read: _Read) -> Upload:
+    try:
+        async with asyncio.timeout(seconds):
+            return await read(body, files)
+    except TimeoutError:
+        detail = f"the upload did not end within {seconds:g} s"
+        raise ProblemError("upload-too-slow", "Upload too slow", 408, detail, {"Connection": "close"}) from None
+    except ClientDisconnect:
+        # Nobody reads this; it keeps a broken connection from being logged as our error.
+        raise ProblemError("upload-cut-off", "Upload cut off", 400, "the upload ended too early") from None
+    except OSError as error:
+        log.error("An upload cannot be stored: %s", error)
+        raise unavailable("storage-failed", "Storage failed", "the upload cannot be stored: try again soon") from None
 
 
-class _Body:
-    """The body of a request, read no further than allowed, whether or not its length was told (truly)."""
+async def _read_form(request: Request, files: AsyncExitStack, names: tuple[str, ...], max_files: int) -> Upload:
+    """The form in `request`, with at most `max_files` files, all of them in the fields of these names."""
+    form = await read_form(request.headers["content-type"], request.stream(), max_files, _IN_MEMORY_BYTES)
+    files.push_async_callback(form.close)
+    sent: list[UploadFile] = []
+    texts: list[tuple[str, str]] = []
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            if not (part.filename or part.size):
+                continue  # a file input that was left empty
+            if name not in names:
+                raise _image_missing(name, f"is for no file: send it in the field '{names[0]}'")
+            sent.append(part)
+        elif name in names:  # with curl, an @ is missing
+            raise _image_missing(name, "is text, and not a file")
+        else:
+            texts.append((name, part))
+    fields = form_fields(texts)
+    return Upload([await UploadedFile.of(file) for file in sent], fields)
 
-    def __init__(self, request: Request, limit: int) -> None:
-        self.request = request
-        self._limit = limit
-        self._most = limit
-        self._received = 0
-        self._begun = self._ended = False
 
-    def bounded(self, most: int) -> Request:
-        """The request, but that reading more than `most` bytes of its body raises the 413."""
-        self._most = most
-        if int(self.request.headers.get("content-length", 0)) > most:
-            raise self.too_large()
-        return Request(self.request.scope, self._receive)
+async def _read_file(request: Request, files: AsyncExitStack) -> Upload:
+    """The body of `request` as a file."""
+    sent = UploadFile(cast(BinaryIO, SpooledTemporaryFile(_IN_MEMORY_BYTES)), size=0)  # noqa: SIM115
+    files.push_async_callback(_close, sent)
+    async for chunk in request.stream():
+        await sent.write(chunk)
+    return Upload([await UploadedFile.of(sent)], {})
 
-    async def discard(self) -> None:
-        """Read on for a while before the body is refused: a client that is still sending would not see our answer."""
-        if not self._begun and "expect" in self.request.headers:
-            return  # it asks before it sends, and our answer is: no
-        self._most = _DISCARDED_BODIES * self._limit
-        with suppress(ProblemError, TimeoutError):
-            async with asyncio.timeout(_DISCARD_SECONDS):
-                while not self._ended:
-                    await self._receive()
 
-    def too_large(self) -> ProblemError:
-        """The 413."""
-        detail = f"the file is larger than {self._limit:,} bytes"
-        return ProblemError("image-too-large", "Image too large", 413, detail, {"Connection": "close"})
+async def _close(sent: UploadFile) -> None:
+    with suppress(OSError):  # a full disk was noticed before
+        await sent.close()
 
-    async def _receive(self) -> Message:
-        self._begun = True
-        message = await self.request.receive()
-        self._ended = not message.get("more_body", False)  # true of a disconnect as well
-        self._received += len(message.get("body", b""))
-        if self._received > self._most:
-            raise self.too_large()
-        return message
+
+def _image_missing(field: str, message: str) -> ProblemError:
+    return invalid((field, message), kind="image-missing", title="Image missing")
+
+
+def _unsupported(detail: str) -> ProblemError:
+    return ProblemError("unsupported-media-type", "Unsupported media type", 415, detail)
