@@ -118,7 +118,7 @@ def _check_overlaps(entries: list[zipfile.ZipInfo]) -> None:
 
 def _skipped(entry: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(entry.filename).parts
-    return entry.is_dir() or any(part.startswith(".") and part != ".." or part in _NOT_PICTURES for part in parts)
+    return entry.is_dir() or any((part.startswith(".") and part != "..") or part in _NOT_PICTURES for part in parts)
 
 
 def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, file_bytes: int, left: int) -> BinaryIO | str:

@@ -17,6 +17,7 @@ from app.services import Services, Shared
 from app.submissions import IdempotencyKey, Prefer, one_picture, submitted
 from app.tickets import ticket
 from app.waiting import preferred_wait, wait_until
+from jobs.deliveries import Attempt
 from jobs.job import Job
 from jobs.options import CaptionOptions
 
@@ -116,6 +117,12 @@ async def cancel(services: Shared, caller: Who, job: ExistingJob) -> JobResource
 async def delete(services: Shared, job: ExistingJob) -> None:
     """Remove the job, its picture and its result. One that is not over is canceled."""
     await services.producer.delete(job.id)
+
+
+@router.get("/{job_id}/deliveries", responses=MISSING)
+async def deliveries(services: Shared, job: ExistingJob) -> list[Attempt]:
+    """The tries so far to tell the job's webhook of its end, the first one first."""
+    return await services.deliveries.history(job.id)
 
 
 async def answer(response: Response, services: Services, caller: Caller, job: Job, wait: int | None) -> JobResource:

@@ -71,6 +71,11 @@ class PictureDecoder:
         self._pool: ProcessPool | None = None
         self._retired: set[asyncio.Future[None]] = set()  # broken pools on their way out
 
+    @property
+    def busy(self) -> int:
+        """How many children are at work."""
+        return len(self._running)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self

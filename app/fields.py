@@ -35,7 +35,7 @@ def json_fields(data: bytes) -> dict[str, object]:
     if not isinstance(body, dict):
         raise ProblemError("invalid-request", "Invalid request", 422, "the JSON body is not an object")
     _check(body)
-    return body
+    return {name: value for name, value in body.items() if value is not None}  # what is null is not there
 
 
 def _check(fields: dict[str, object]) -> None:

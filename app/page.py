@@ -16,8 +16,6 @@ _HEADERS = {
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
         "form-action 'self'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
     # A newer version must not meet an older one's files in a browser's cache; a 304 is cheap.
     "Cache-Control": "no-cache",
 }

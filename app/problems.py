@@ -13,13 +13,31 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
+from app.request_ids import current_request_id
 from jobs.problem import Problem
 
 log = logging.getLogger(__name__)
 
-_MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "5"
+
+
+class ProblemResponse(Response):
+    """A problem as an answer, with the id of the request at hand. Leaves its kind in the state of the request."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
+        self._kind = problem.kind
+        if request_id := current_request_id():
+            problem = problem.model_copy(update={"request_id": request_id})
+        super().__init__(problem.model_dump_json(), problem.status, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        scope.setdefault("state", {})["problem"] = self._kind  # for app/traffic.py
+        await super().__call__(scope, receive, send)
 
 
 class ProblemError(Exception):
@@ -41,7 +59,7 @@ class ProblemError(Exception):
 
     def response(self) -> Response:
         """The answer that tells it."""
-        return _response(self.problem, self.headers)
+        return ProblemResponse(self.problem, self.headers)
 
 
 def invalid(*errors: tuple[str, str], kind: str = "invalid-request", title: str = "Invalid request") -> ProblemError:
@@ -80,7 +98,7 @@ def install_problem_handlers(api: FastAPI) -> None:
         title = HTTPStatus(error.status_code).phrase
         detail = error.detail if error.detail != title else f"{request.method} {request.url.path}: {title.lower()}"
         kind = title.lower().replace(" ", "-")
-        return _response(Problem.of(kind, title, error.status_code, detail), error.headers)
+        return ProblemResponse(Problem.of(kind, title, error.status_code, detail), error.headers)
 
     @api.exception_handler(RequestValidationError)
     async def _validation(_request: Request, error: RequestValidationError) -> Response:
@@ -88,9 +106,5 @@ def install_problem_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(Exception)
     async def _unexpected(_request: Request, _error: Exception) -> Response:
-        # Starlette logs the traceback after this; the client need not see it.
-        return _response(Problem.of("internal-error", "Internal error", 500, "something went wrong on our side"))
-
-
-def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(problem.model_dump_json(), problem.status, headers, _MEDIA_TYPE)
+        # app/traffic.py logs the traceback after this; the client need not see it.
+        return ProblemResponse(Problem.of("internal-error", "Internal error", 500, "something went wrong on our side"))

@@ -3,7 +3,7 @@
 In: jobs as the queue knows them; out: answers. It must not know how requests are answered.
 """
 
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -35,8 +35,8 @@ class JobResource(Job):
 
     links: JobLinks
 
-    @classmethod
-    def of(cls, job: Job, ticket: str) -> Self:
+    @staticmethod
+    def of(job: Job, ticket: str) -> "JobResource":
         """`ticket` opens the job's events; "" where none is needed."""
         home = f"{CAPTIONS}/{job.id}"
         drawn = job.captions and job.options.attention is AttentionForm.GRID
@@ -46,7 +46,7 @@ class JobResource(Job):
             cancel=f"{home}/cancel",
             sheet=f"{home}/captions/0/sheet.png" if drawn else None,
         )
-        return cls.model_construct(**dict(job), links=links)
+        return JobResource.model_construct(**dict(job), links=links)
 
 
 class JobList(BaseModel):
@@ -68,8 +68,8 @@ class BatchResource(Batch):
 
     links: BatchLinks
 
-    @classmethod
-    def of_batch(cls, batch: Batch) -> Self:
+    @staticmethod
+    def of_batch(batch: Batch) -> "BatchResource":
         """The batch as clients see it."""
         home = f"{BATCHES}/{batch.id}"
-        return cls.model_construct(**dict(batch), links=BatchLinks(self=home, cancel=f"{home}/cancel"))
+        return BatchResource.model_construct(**dict(batch), links=BatchLinks(self=home, cancel=f"{home}/cancel"))

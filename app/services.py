@@ -11,11 +11,14 @@ from fastapi import Depends, Request
 from app.access import Access
 from app.decoder import PictureDecoder
 from app.notices import Notices
+from app.outbound import Outbound
 from app.picture import PictureLimits
 from app.rate_limits import RateLimits
 from app.settings import AppSettings
 from app.uploads import Uploads
+from app.webhooks import Webhooks
 from jobs.connection import connect_async
+from jobs.deliveries import Deliveries
 from jobs.producer import Producer
 
 
@@ -30,6 +33,8 @@ class Services:
     uploads: Uploads
     access: Access
     limits: RateLimits
+    outbound: Outbound
+    deliveries: Deliveries
 
 
 @asynccontextmanager
@@ -46,7 +51,12 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
     async with connect_async(settings.redis_url) as redis, decoder:
         producer = Producer(redis, settings)
         notices = Notices(producer)
-        listening = asyncio.create_task(notices.listen())
+        outbound = Outbound(settings.outbound_networks, https_only=settings.outbound_https_only)
+        deliveries = Deliveries(redis, settings)
+        background = [asyncio.create_task(notices.listen())]
+        if settings.webhook_secret:
+            secret = settings.webhook_secret.get_secret_value()
+            background.append(asyncio.create_task(Webhooks(deliveries, producer, outbound, secret).run()))
         try:
             yield Services(
                 settings=settings,
@@ -56,11 +66,14 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
                 uploads=Uploads(settings),
                 access=Access(redis, settings),
                 limits=RateLimits(redis, settings.default_limit),
+                outbound=outbound,
+                deliveries=deliveries,
             )
         finally:
-            listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await listening
+            for task in background:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
 
 def _services(request: Request) -> Services:

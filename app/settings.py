@@ -1,13 +1,15 @@
 """The web process's settings. Read once from the environment, passed in from there on."""
 
 import re
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 from app.limit import parse_limit
 from app.loopback import is_loopback
+from app.signing import checked_secret
 from jobs.settings import QueueSettings
 
 _ORIGIN = re.compile(r"https?://[^\s/?#@*]+")
@@ -28,7 +30,13 @@ def _limit(value: str) -> str:
     return value
 
 
+def _signing_secret(value: SecretStr) -> SecretStr:
+    checked_secret(value.get_secret_value())
+    return value
+
+
 # Comma-separated in the environment.
+_Networks = Annotated[list[IPv4Network | IPv6Network], NoDecode, BeforeValidator(_split)]
 _Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 _Origins = Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_split)]
 
@@ -51,6 +59,9 @@ class AppSettings(QueueSettings):
     max_upload_bytes: int = Field(
         20 * 1024 * 1024, ge=1, description="largest file taken; greater ones are answered 413"
     )
+    max_batch_files: int = Field(100, ge=1, description="files in a batch, those of its archives counted")
+    max_batch_bytes: int = Field(200 * 1024 * 1024, ge=1, description="a batch as it is sent")
+    max_batch_expanded_bytes: int = Field(400 * 1024 * 1024, ge=1, description="what the archives of a batch expand to")
     max_uploads: int = Field(64, ge=1, description="uploads being received at once; more are answered 503")
     upload_seconds: float = Field(60, gt=0, description="an upload that takes longer is answered 408")
     max_pixels: int = Field(64_000_000, ge=1, description="width x height of the largest picture taken")
@@ -58,6 +69,13 @@ class AppSettings(QueueSettings):
     decoders: int = Field(2, ge=1, description="processes that decode uploads")
     decode_seconds: float = Field(20, gt=0, description="a picture that takes longer to decode is refused")
     decode_bytes: int = Field(3 * 2**29, ge=2**28, description="address space of a decoding process")
+    header_seconds: float = Field(10, gt=0, description="a connection whose request headers take longer is closed")
+    image_urls: bool = Field(False, description="whether pictures may be fetched from an `image_url`")
+    webhook_secret: Annotated[SecretStr, AfterValidator(_signing_secret)] | None = Field(
+        None, description="`whsec_` and base64: webhooks are sent, and signed with it or with secrets derived from it"
+    )
+    outbound_networks: _Networks = Field([], description="networks that may be asked although they are not public")
+    outbound_https_only: bool = Field(False, description="whether an `image_url` and a webhook must be https")
     max_wait_seconds: int = Field(60, ge=0, description="longest wait for a result within one request")
 
     @property

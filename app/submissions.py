@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from app.caller import Caller
 from app.decoder import DecoderBusy
-from app.outbound import AddressRefused, FetchFailed
+from app.destination import AddressRefused
+from app.outbound import FetchFailed, FileTooLarge
 from app.picture import PictureRefused
 from app.problems import ProblemError, invalid, unavailable
 from app.services import Services
@@ -47,7 +48,7 @@ async def one_picture(
 ) -> AsyncIterator[tuple[Submission, Picture]]:
     """What a request with one picture asks for, and its working image. Raises ProblemError."""
     await services.limits.spend(caller, 1)
-    async with services.uploads.receive(request) as upload:
+    async with services.uploads.one(request) as upload:
         fields = _fields(request, upload)
         submission = _submission(request, services, caller, _options(kind, fields), fields, upload, idempotency)
         url = str(fields.get("image_url") or "")
@@ -112,12 +113,14 @@ def not_taken(error: QueueFull | KeyReused) -> ProblemError:
 
 
 async def _fetched(services: Services, url: str) -> Picture | Problem:
-    if services.outbound is None or not services.settings.image_urls:
+    if not services.settings.image_urls:
         raise invalid(("image_url", "this service does not fetch pictures (WORDLIGHT_IMAGE_URLS is not set)"))
     try:
         file = await services.outbound.fetch(url, services.settings.max_upload_bytes)
     except AddressRefused as refused:
         raise invalid(("image_url", str(refused)), kind="address-refused", title="Address refused") from None
+    except FileTooLarge as failed:
+        raise ProblemError("image-too-large", "Image too large", 413, str(failed)) from None
     except FetchFailed as failed:
         raise invalid(("image_url", str(failed)), kind="fetch-failed", title="Fetch failed") from None
     with file:
@@ -171,7 +174,7 @@ def _webhook(services: Services, fields: Mapping[str, object]) -> str:
     url = fields.get("webhook_url")
     if url is None:
         return ""
-    if services.outbound is None or services.settings.webhook_secret is None:
+    if services.settings.webhook_secret is None:
         raise invalid(("webhook_url", "this service sends no webhooks (WORDLIGHT_WEBHOOK_SECRET is not set)"))
     try:
         services.outbound.check(str(url))

@@ -7,8 +7,8 @@ for others to find out.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, Final, Self, cast
@@ -51,7 +51,7 @@ class UploadedFile:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """All of one request. In a form every field is text; in JSON also a finite number, a boolean or null."""
+    """All of one request. The values of fields are text, or in JSON also finite numbers and booleans."""
 
     files: Sequence[UploadedFile]
     fields: Mapping[str, object]
@@ -60,97 +60,107 @@ class Upload:
 _Read = Callable[[Body, AsyncExitStack], Awaitable[Upload]]
 
 
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """What a request with several files may bring: `size` is that of the whole body, in bytes."""
-
-    files: int = 100
-    size: int = 200 * 1024 * 1024
-    at_once: int = 4
-    seconds: float = 300
-
-
 class Uploads:
     """Receives uploads, a bounded number at a time. Larger ones wait on disk, not in memory."""
 
-    def __init__(self, settings: AppSettings, batch: BatchLimits = BatchLimits()) -> None:
-        self._settings = settings
-        self._batch = batch
-        self._places = asyncio.Semaphore(settings.max_uploads)
-        self._batch_places = asyncio.Semaphore(batch.at_once)
+    def __init__(self, settings: AppSettings, batches: int = 4, batch_seconds: float = 300) -> None:
+        """`batches` is how many requests with several files may come at once, `batch_seconds` how long one may last.
 
-    @asynccontextmanager
-    async def receive(self, request: Request) -> AsyncIterator[Upload]:
-        """The file in `request`, if there is one, and its fields.
+        They are fewer and slower than those with one: each may put `max_batch_bytes` on the disk.
+        """
+        self._settings = settings
+        self._batch_seconds = batch_seconds
+        self._singles = _Places(settings.max_uploads)
+        self._batches = _Places(batches)
+
+    @property
+    def receiving(self) -> int:
+        """How many uploads are in progress, from their first byte to the end of their decoding."""
+        return self._singles.taken + self._batches.taken
+
+    def one(self, request: Request) -> AbstractAsyncContextManager[Upload]:
+        """The file in `request`, or none where a field names it, and the fields.
 
         A form with a file in the field `image`, JSON, or an image/* body, which has no fields. Raises ProblemError: 408
         too slow, 413 too large, 415 none of these, 422 a field that cannot be, 400 cut off or malformed, 503 too many
         uploads at once.
         """
         settings = self._settings
-        largest = settings.max_upload_bytes
-        async with _received(request, self._places, settings.upload_seconds, largest, self._read_single) as upload:
-            yield upload
+        return _received(request, self._singles, settings.upload_seconds, settings.max_upload_bytes, self._read_one)
 
-    @asynccontextmanager
-    async def receive_batch(self, request: Request) -> AsyncIterator[Upload]:
-        """The files in `request`, at least one, and its fields.
+    def many(self, request: Request) -> AbstractAsyncContextManager[Upload]:
+        """The files in `request`, at least one, and the fields.
 
         A form with files in the fields `images` or `image`, or a ZIP archive as the body. Any file may be an archive,
-        so that none is too large alone. Raises ProblemError as `receive` does.
+        so that none is too large alone. Raises what `one` does.
         """
-        batch = self._batch
-        async with _received(request, self._batch_places, batch.seconds, batch.size, self._read_batch) as upload:
-            yield upload
+        most = self._settings.max_batch_bytes
+        return _received(request, self._batches, self._batch_seconds, most, self._read_many)
 
-    async def _read_single(self, body: Body, files: AsyncExitStack) -> Upload:
-        largest = self._settings.max_upload_bytes
-        refusal = too_large("image-too-large", "file", largest)
+    async def _read_one(self, body: Body, files: AsyncExitStack) -> Upload:
+        most = self._settings.max_upload_bytes
+        refusal = too_large("image-too-large", "file", most)
         if body.media_type == _FORM:
-            upload = await _read_form(body.bounded(largest + FIELDS_BYTES, refusal), files, ("image",), 1)
-        elif body.media_type == "application/json":
+            upload = await _read_form(body.bounded(most + FIELDS_BYTES, refusal), files, ("image",), 1)
+            if any(file.size > most for file in upload.files):
+                raise refusal
+            return upload
+        if body.media_type == "application/json":
             bounded = body.bounded(_JSON_BYTES, too_large("request-too-large", "JSON body", _JSON_BYTES))
-            upload = Upload([], json_fields(await bounded.body()))
-        elif body.media_type.startswith("image/"):
-            upload = await _read_file(body.bounded(largest, refusal), files)
-        else:
-            raise _unsupported(
-                f"send {_FORM} with a file in the field 'image', the file itself with Content-Type: image/*, or "
-                "application/json with the options"
-            )
-        if any(file.size > largest for file in upload.files):
-            raise refusal
-        return upload
+            return Upload([], json_fields(await bounded.body()))
+        if body.media_type.startswith("image/"):
+            return await _read_file(body.bounded(most, refusal), files)
+        raise _unsupported(
+            f"send {_FORM} with a file in the field 'image', the file itself with Content-Type: image/*, or "
+            "application/json with an image_url"
+        )
 
-    async def _read_batch(self, body: Body, files: AsyncExitStack) -> Upload:
-        bounded = body.bounded(self._batch.size, too_large("request-too-large", "request", self._batch.size))
+    async def _read_many(self, body: Body, files: AsyncExitStack) -> Upload:
+        most = self._settings.max_batch_bytes
+        refusal = too_large("request-too-large", "request", most)
         if body.media_type == _FORM:
-            upload = await _read_form(bounded, files, ("images", "image"), self._batch.files)
+            names, max_files = ("images", "image"), self._settings.max_batch_files
+            upload = await _read_form(body.bounded(most, refusal), files, names, max_files)
             if not upload.files:
                 raise _image_missing("images", "there is no file in this field")
             return upload
         if body.media_type in _ZIP_TYPES:
-            return await _read_file(bounded, files)
+            return await _read_file(body.bounded(most, refusal), files)
         raise _unsupported(
             f"send {_FORM} with files in the field 'images', or a ZIP archive with Content-Type: application/zip"
         )
 
 
+class _Places:
+    """How many uploads there may be at once, and are."""
+
+    def __init__(self, number: int) -> None:
+        self.taken = 0
+        self._number = number
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Take a place for a while. Raises the 503 if there is none."""
+        if self.taken >= self._number:
+            raise unavailable("busy", "Busy", "too many uploads are being received: try again soon")
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
 @asynccontextmanager
-async def _received(
-    request: Request, places: asyncio.Semaphore, seconds: float, largest: int, read: _Read
-) -> AsyncIterator[Upload]:
+async def _received(request: Request, places: _Places, seconds: float, most: int, read: _Read) -> AsyncIterator[Upload]:
     """What `read` makes of the request, unless there is no place for it or it takes too long."""
     body = Body(request)
     async with AsyncExitStack() as files:
         try:
-            if places.locked():
-                raise unavailable("busy", "Busy", "too many uploads are being received: try again soon")
-            await files.enter_async_context(places)
+            files.enter_context(places.one())
             upload = await _within_time(body, files, seconds, read)
         except ProblemError as error:
             if error.problem.status != 408:  # enough time has been lost with that one
-                await body.discard(largest)
+                await body.discard(most)
             raise
         yield upload
 

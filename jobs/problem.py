@@ -20,3 +20,8 @@ class Problem(BaseModel):
     def of(cls, kind: str, title: str, status: int, detail: str) -> "Problem":
         """The problem of the given kind, such as "queue-full"."""
         return cls(type=_TYPES + kind, title=title, status=status, detail=detail)
+
+    @property
+    def kind(self) -> str:
+        """What `of` was given, such as "queue-full"."""
+        return self.type.removeprefix(_TYPES)

@@ -8,7 +8,11 @@ from redis import Redis
 
 
 def _known_url(url: str) -> str:
-    Redis.from_url(url)  # connects to nothing yet
+    try:
+        Redis.from_url(url)  # connects to nothing yet
+    except ValueError:
+        # What the library says may quote a piece of the password.
+        raise ValueError("not a URL of the form redis://[[USER]:PASSWORD@]HOST:PORT/NUMBER or unix://PATH") from None
     return url
 
 

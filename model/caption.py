@@ -22,16 +22,24 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word, the natural logarithm of its probability given the words before it, and its attention."""
+    """One word, the natural logarithm of its probability given the words before it, and its attention.
+
+    `known` is false for a word, given by somebody else, that is not in the vocabulary and was read as <unk>.
+    """
 
     text: str
     logprob: float
     attention: Attention
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A sentence. Its `logprob` is the sum over its words and the decision to end there (unless cut at the limit)."""
+    """A sentence. Its `logprob` is the sum over its words and the decision to end there (unless cut at the limit).
+
+    Log-probabilities are those of the decoder itself, however the words were chosen: no temperature, no penalty, and
+    nothing forbidden.
+    """
 
     text: str
     logprob: float

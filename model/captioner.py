@@ -6,7 +6,6 @@ In: images; out: captions. A saved captioner is a folder of three files: `captio
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,21 +15,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from model.caption import Attention, Caption, Word
-from model.decoder import Decoder, DecoderConfig
+from model.caption import Caption
+from model.decoder import Decoder, DecoderConfig, Memory
 from model.encoder import Encoder
+from model.options import DecodingOptions
 from model.pixels import as_stored, normalise, to_pixels
-from model.search import Hypothesis, beam_search
+from model.scoring import score
 from model.vocabulary import Vocabulary
+from model.watch import Watch
+from model.writing import write
 
 SHIPPED = Path(__file__).parent / "shipped"
 
 # Weights are stored in half the space; the captions stay the same (tests/test_captioner.py), and all computing is in
 # float32.
 STORED = torch.float16
-
-# More beams find nothing better (they find worse: research calls it the beam search curse) and cost memory.
-MOST_BEAMS = 20
 
 
 class CaptionerConfig(BaseModel):
@@ -44,27 +43,6 @@ class CaptionerConfig(BaseModel):
     # The side of the training images as they lie on disk, where those are small JPEG files; None: anything.
     stored_size: int | None = Field(None, ge=32)
     decoder: DecoderConfig = DecoderConfig()
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """How to look for a sentence: `beam_size` 1 is greedy search."""
-
-    beam_size: int = 3
-    num_captions: int = 1
-    max_words: int = 20
-    # How many words in a row may be said twice; 1 was chosen on `val`, over 2 and over no limit.
-    repeatable: int | None = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.beam_size <= MOST_BEAMS:
-            raise ValueError(f"beam_size must be between 1 and {MOST_BEAMS}")
-        if not 1 <= self.num_captions <= self.beam_size:
-            raise ValueError("num_captions must be between 1 and beam_size")
-        if self.max_words < 1:
-            raise ValueError("max_words must be positive")
-        if self.repeatable is not None and self.repeatable < 1:
-            raise ValueError("repeatable must be positive")
 
 
 class CaptionerNotLoadable(Exception):
@@ -94,39 +72,42 @@ class Captioner(nn.Module):
         return to_pixels(image, self.config.image_size)
 
     @torch.inference_mode()
-    def caption_pixels(self, pixels: torch.Tensor, options: SearchOptions) -> list[list[Caption]]:
-        """Prepared pixels (B, 3, S, S) to the best `num_captions` captions of each image, best first."""
-        grid = self.encoder(normalise(pixels.to(self.device)))  # (B, C, R, R)
-        memory = self.decoder.memorise(grid)
-        found = beam_search(
-            self.decoder,
-            memory,
-            beams=options.beam_size,
-            max_words=options.max_words,
-            repeatable=options.repeatable,
-        )
-        rows, cols = grid.shape[2:]
-        return [
-            [self._caption(hypothesis, rows, cols) for hypothesis in hypotheses[: options.num_captions]]
-            for hypotheses in found
-        ]
+    def encode(self, pixels: torch.Tensor) -> Memory:
+        """Prepared pixels (B, 3, S, S) to all that must be known of the images, to `write` and to `score`."""
+        return self.decoder.memorise(self.encoder(normalise(pixels.to(self.device))))
 
-    def caption(self, images: Sequence[Image.Image], options: SearchOptions | None = None) -> list[list[Caption]]:
+    def write(
+        self,
+        memory: Memory,
+        options: DecodingOptions,
+        *,
+        seeds: Sequence[int | None] | None = None,
+        watch: Watch | None = None,
+    ) -> list[list[Caption]]:
+        """The captions of each image: best first or, when sampling, in the order drawn.
+
+        `seeds`, one for each image, make what is sampled repeatable; an image gets the same sentences in every batch.
+        Images that the watch gave up get no captions.
+        """
+        return write(self.decoder, self.vocabulary, memory, options, seeds=seeds, watch=watch)
+
+    def score(self, memory: Memory, sentences: Sequence[str]) -> list[Caption]:
+        """One sentence for each image, as if the captioner had written it: with log-probabilities and attention.
+
+        The log-probability includes the decision to end. Raises ValueError for a sentence without any word.
+        """
+        return score(self.decoder, self.vocabulary, memory, sentences)
+
+    def caption_pixels(self, pixels: torch.Tensor, options: DecodingOptions) -> list[list[Caption]]:
+        """Prepared pixels (B, 3, S, S) to the captions of each image."""
+        return self.write(self.encode(pixels), options)
+
+    def caption(self, images: Sequence[Image.Image], options: DecodingOptions | None = None) -> list[list[Caption]]:
         """Caption upright RGB images in one batch; all of them must fit the device's memory together."""
         if not images:
             return []
         pixels = torch.stack([self.prepare(image) for image in images])
-        return self.caption_pixels(pixels, options or SearchOptions())
-
-    def _caption(self, hypothesis: Hypothesis, rows: int, cols: int) -> Caption:
-        words = [
-            # Six digits keep the sum of a grid within 1e-4 of 1 and an answer within a few kilobytes.
-            Word(self.vocabulary.word(token), round(logprob, 6), Attention(rows, cols, _rounded(weights)))
-            for token, logprob, weights in zip(
-                hypothesis.tokens, hypothesis.logprobs, hypothesis.attention, strict=True
-            )
-        ]
-        return Caption(" ".join(word.text for word in words), round(hypothesis.logprob, 6), words)
+        return self.caption_pixels(pixels, options or DecodingOptions())
 
     def save(self, folder: Path) -> None:
         """Write the three files into `folder`, which is made if need be."""
@@ -167,7 +148,3 @@ class Captioner(nn.Module):
         contents = b"".join(path.read_bytes() for path in (weights, folder / "config.json", folder / "vocabulary.json"))
         captioner.version = hashlib.sha256(contents).hexdigest()[:12]
         return captioner.to(device).eval()
-
-
-def _rounded(weights: torch.Tensor) -> list[float]:
-    return [round(weight, 6) for weight in weights.tolist()]

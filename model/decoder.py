@@ -2,9 +2,10 @@
 
 Show, Attend and Tell (Xu et al., 2015), section 3.1: additive attention, gating scalar, deep output; with the
 embedding shared between input and output (Press and Wolf, 2017). One step is a plain function of tensors, so that
-training, beam search and scoring all run the same code. It must not know of pixels or of how words are chosen.
+training, writing and scoring all run the same code. It must not know of pixels or of how words are chosen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,18 @@ class Memory:
 
     annotations: torch.Tensor  # (B, L, D)
     keys: torch.Tensor  # (B, L, A)
+    rows: int  # of the annotation grid: L = rows * cols, row by row
+    cols: int
+
+    @property
+    def images(self) -> int:
+        """How many images these are: B."""
+        return self.annotations.shape[0]
+
+    def select(self, index: Sequence[int]) -> "Memory":
+        """What is known of some of the images, in the order of `index`."""
+        chosen = torch.tensor(index, dtype=torch.long, device=self.annotations.device)
+        return Memory(self.annotations[chosen], self.keys[chosen], self.rows, self.cols)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +87,7 @@ class Decoder(nn.Module):
     def memorise(self, grid: torch.Tensor) -> Memory:
         """The encoder's grid (B, C, R, R) to annotations and attention keys."""
         annotations = self.annotate(grid.flatten(2).transpose(1, 2))  # (B, L, D)
-        return Memory(annotations, self.attention.keys(annotations))
+        return Memory(annotations, self.attention.keys(annotations), rows=grid.shape[2], cols=grid.shape[3])
 
     def start(self, memory: Memory, rows: int) -> State:
         """The state before the first word: read off the mean annotation, the same for all `rows` of an image."""

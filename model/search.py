@@ -4,22 +4,27 @@ In: a decoder and what it remembers of the images; out: for each image its best 
 log-probabilities and attention. It must not know what the tokens mean, beyond the special ones.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from model.decoder import Decoder, Memory
-from model.vocabulary import END, PAD, START, UNKNOWN
+from model.forcing import force_prefix
+from model.hypothesis import Hypothesis, read_off
+from model.rules import Rules
+from model.vocabulary import END
+from model.watch import Watching
 
 
 @dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """One finished (or cut) sequence, without <start> and <end>; `logprob` includes the decision to end."""
+class _Step:
+    """What one step did, for each of K beams of B images."""
 
-    tokens: list[int]  # T
-    logprobs: list[float]  # T
-    attention: torch.Tensor  # (T, L), float32 on the CPU
-    logprob: float
+    parent: torch.Tensor  # (B, K): the beam that each beam goes on from
+    logprobs: torch.Tensor  # (B, K): of the word that it goes on with
+    weights: torch.Tensor  # (B, K, L): where the beams looked, before any was chosen
 
 
 @torch.inference_mode()
@@ -31,104 +36,121 @@ def beam_search(
     max_words: int,
     length_power: float = 0.7,
     repeatable: int | None = None,
+    prefix: Sequence[int] = (),
+    groups: int = 1,
+    diversity: float = 0.0,
+    watching: Watching | None = None,
 ) -> list[list[Hypothesis]]:
-    """The `beams` best hypotheses of each image, best first.
+    """The best hypotheses of each image, best first: all `beams` of them or, with several `groups`, one of each group.
 
-    Hypotheses are ranked by log-probability / length ** `length_power`, where the length counts <end>; this keeps the
-    search from preferring sentences only because they are short. <pad>, <start> and <unk> are never chosen, and <end>
-    not as the first word. A hypothesis that has not ended after `max_words` is cut there, without an <end>.
-    No more than `repeatable` words in a row may be said a second time (Paulus, Xiong and Socher, 2018): with 1, "a man
-    in a red shirt and a red shirt" is never written. Log-probabilities are those of the unrestricted decoder.
+    They start with the tokens `prefix`, and what may follow is in model/rules.py. A hypothesis that has not ended
+    `max_words` after the prefix is cut there, without an <end>. Hypotheses are ranked by log-probability / length **
+    `length_power`, where the length counts <end>; this keeps the search from preferring sentences only because they
+    are short. The prefix counts in neither: an unlikely one would favour long sentences.
+
+    Several groups make it diverse beam search (Vijayakumar et al., 2018). The groups share the beams evenly. One
+    after the other chooses its next words, and pays `diversity` for a word each time that a beam of an earlier group
+    has chosen it in the same step (the Hamming penalty; ending is free). What a group has paid counts when it chooses
+    its best hypothesis, and nowhere else: log-probabilities are those of the unrestricted decoder.
     """
-    images, vocabulary_size = memory.annotations.shape[0], decoder.output_bias.shape[0]
-    device = memory.annotations.device
-    state = decoder.start(memory, beams)
-    tokens = torch.full((images, beams), START, device=device)
-    # At first all beams of an image are alike; letting only one of them live keeps the search from choosing the same
-    # word `beams` times.
-    total = torch.full((images, beams), -torch.inf, device=device)
-    total[:, 0] = 0.0
-    ended = torch.zeros((images, beams), dtype=torch.bool, device=device)
-    length = torch.zeros((images, beams), device=device)
-    never = torch.tensor([PAD, START, UNKNOWN], device=device)
+    device, vocabulary_size = memory.annotations.device, decoder.output_bias.shape[0]
+    shape = (memory.images, beams)
+    forced = force_prefix(decoder, memory, prefix, watching)
+    state, tokens, said = forced.state_of(beams), forced.previous.expand(shape), forced.said_by(beams)
+    # At first all beams of a group are alike; letting only one of them live keeps the group from choosing the same
+    # word many times.
+    total = torch.full(shape, -torch.inf, device=device)
+    total[:, :: beams // groups] = 0.0
+    paid = torch.zeros(shape, device=device)
+    ended = torch.zeros(shape, dtype=torch.bool, device=device)
+    length = torch.zeros(shape, device=device)
+    rules = Rules(repeatable, device)
     # An ended hypothesis goes on as itself, by <end> at no cost.
     only_end = torch.full((vocabulary_size,), -torch.inf, device=device)
     only_end[END] = 0.0
-    said = tokens.new_empty((images, beams, 0))  # (B, K, step): the words of each hypothesis so far
-    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    steps: list[_Step] = []
 
-    for step in range(max_words):
+    for _ in range(max_words):
         logits, new_state, weights = decoder.step(tokens, state, memory)
         logprobs = logits.log_softmax(dim=2)  # (B, K, V)
-        logprobs[:, :, never] = -torch.inf
-        if step == 0:
-            logprobs[:, :, END] = -torch.inf
+        rules.apply(logprobs, said)
         logprobs = torch.where(ended.unsqueeze(2), only_end, logprobs)
-        if repeatable is not None:
-            _forbid_repeats(logprobs, said, repeatable)
-        candidates = (total.unsqueeze(2) + logprobs).flatten(1)  # (B, K*V)
-        total, chosen = candidates.topk(beams, dim=1)
+        if groups == 1:
+            chosen = _best(total.unsqueeze(2) + logprobs, beams)
+        else:
+            chosen, paid = _best_of_groups(total, paid, logprobs, groups, diversity)
         parent, tokens = chosen // vocabulary_size, chosen % vocabulary_size  # (B, K): whose continuation, which word
-        state = new_state.rows(parent)
-        said = torch.cat([said.gather(1, parent.unsqueeze(2).expand_as(said)), tokens.unsqueeze(2)], dim=2)
-        length = length.gather(1, parent) + ~ended.gather(1, parent)
-        ended = tokens == END
         chosen_logprobs = logprobs.flatten(1).gather(1, chosen)
-        steps.append((parent, chosen_logprobs, weights))
+        total = total.gather(1, parent) + chosen_logprobs
+        state = new_state.rows(parent)
+        length = length.gather(1, parent) + ~ended.gather(1, parent)
+        steps.append(_Step(parent, chosen_logprobs, weights))
+        if watching is not None:
+            watching.step(tokens, chosen_logprobs, weights)
+            tokens = tokens.masked_fill(watching.abandoned_rows, END)
+        said = torch.cat([said.gather(1, parent.unsqueeze(2).expand_as(said)), tokens.unsqueeze(2)], dim=2)
+        ended = tokens == END
         if bool(ended.all()):
             break
 
-    ranking = (total / length.clamp(min=1) ** length_power).argsort(dim=1, descending=True)
-    return _trace_back(steps, said, total, ranking)
+    norm = length.clamp(min=1) ** length_power
+    ranking = (total / norm).argsort(dim=1, descending=True)
+    if groups > 1:
+        ranking = _of_each_group_the_best(ranking, (total - paid) / norm, groups)
+    logprobs, attention = _trace_back(steps, ranking)
+    found = read_off(
+        said.gather(1, ranking.unsqueeze(2).expand(-1, -1, said.shape[2])),
+        torch.cat([forced.logprobs.unsqueeze(1).expand(-1, ranking.shape[1], -1), logprobs], dim=2),
+        torch.cat([forced.attention.unsqueeze(1).expand(-1, ranking.shape[1], -1, -1), attention], dim=2),
+        total.gather(1, ranking) + forced.logprobs.sum(dim=1, keepdim=True),
+    )
+    # Where there are fewer continuations than beams, as with a tiny vocabulary, some beams never lived.
+    return [[hypothesis for hypothesis in hypotheses if hypothesis.logprob > -math.inf] for hypotheses in found]
 
 
-def _forbid_repeats(logprobs: torch.Tensor, said: torch.Tensor, repeatable: int) -> None:
-    """Forbid in `logprobs` (B, K, V) whatever would say more than `repeatable` words of `said` (B, K, T) again."""
-    starts = said.shape[2] - repeatable  # places in `said` where that many words are followed by another
-    if starts <= 0:
-        return
-    runs = said.unfold(2, repeatable, 1)  # (B, K, starts + 1, repeatable)
-    said_before = (runs[:, :, :-1] == runs[:, :, -1:]).all(dim=3)  # (B, K, starts): the latest words, earlier
-    followers = said[:, :, repeatable:]  # (B, K, starts): what came next there
-    # An ended hypothesis only repeats <end>.
-    forbidden = torch.where(said_before & (followers != END), -torch.inf, 0.0).to(logprobs.dtype)
-    logprobs.scatter_add_(2, followers, forbidden)
+def _best(candidates: torch.Tensor, count: int) -> torch.Tensor:
+    """The `count` best of all continuations (B, K, V) of an image, as places in (B, K*V)."""
+    return candidates.flatten(1).topk(count, dim=1).indices
 
 
-def _trace_back(
-    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
-    said: torch.Tensor,
-    total: torch.Tensor,
-    ranking: torch.Tensor,
-) -> list[list[Hypothesis]]:
-    """Follow the parents from the last step to the first: so attention is that of the surviving beams, as `said` is."""
-    row = ranking  # (B, K): the beam that held each hypothesis after the step at hand
+def _best_of_groups(
+    total: torch.Tensor, paid: torch.Tensor, logprobs: torch.Tensor, groups: int, diversity: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Group after group, the best continuations of its own beams, as `_best` gives them, and what they have paid."""
+    vocabulary_size = logprobs.shape[2]
+    size = total.shape[1] // groups
+    price = torch.zeros_like(logprobs[:, 0])  # (B, V): of each word, for the group at hand
+    chosen, costs = [], []
+    for first in range(0, total.shape[1], size):
+        group = slice(first, first + size)
+        scores = (total[:, group] - paid[:, group]).unsqueeze(2) + logprobs[:, group] - price.unsqueeze(1)
+        best = _best(scores, size)  # (B, K/G), within the group
+        parent, tokens = best // vocabulary_size, best % vocabulary_size
+        chosen.append(best + first * vocabulary_size)
+        costs.append(paid[:, group].gather(1, parent) + price.gather(1, tokens))
+        price.scatter_add_(1, tokens, diversity * (tokens != END))
+    return torch.cat(chosen, dim=1), torch.cat(costs, dim=1)
+
+
+def _of_each_group_the_best(ranking: torch.Tensor, penalised: torch.Tensor, groups: int) -> torch.Tensor:
+    """Of `ranking` (B, K), only the beams that have the highest score of their group in `penalised` (B, K): (B, G)."""
+    size = ranking.shape[1] // groups
+    best = penalised.view(-1, groups, size).argmax(dim=2)  # (B, G)
+    best = best + torch.arange(0, ranking.shape[1], size, device=best.device)
+    place = ranking.argsort(dim=1)  # (B, K): where each beam stands in the ranking
+    return best.gather(1, place.gather(1, best).argsort(dim=1))
+
+
+def _trace_back(steps: list[_Step], ranking: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (B, N, T) and attention (B, N, T, L) of the beams `ranking` (B, N).
+
+    Parents are followed from the last step to the first: so attention is that of the beams that survived.
+    """
+    row = ranking  # (B, N): the beam that held each hypothesis after the step at hand
     logprobs, attention = [], []
-    for parent, step_logprobs, step_weights in reversed(steps):
-        logprobs.append(step_logprobs.gather(1, row))
-        row = parent.gather(1, row)
+    for step in reversed(steps):
+        logprobs.append(step.logprobs.gather(1, row))
+        row = step.parent.gather(1, row)
         # Attention belongs to the beam that looked, which is the parent of the word that it led to.
-        attention.append(step_weights.gather(1, row.unsqueeze(2).expand(-1, -1, step_weights.shape[2])))
-    all_tokens = said.gather(1, ranking.unsqueeze(2).expand_as(said)).tolist()  # B x K x T
-    all_logprobs = torch.stack(logprobs[::-1], dim=2).tolist()
-    all_attention = torch.stack(attention[::-1], dim=2).float().cpu()  # (B, K, T, L)
-    all_totals = total.gather(1, ranking).tolist()
-
-    results = []
-    for image, sequences in enumerate(all_tokens):
-        hypotheses = []
-        for beam, sequence in enumerate(sequences):
-            words = sequence.index(END) if END in sequence else len(sequence)
-            score = all_totals[image][beam]
-            if score == float("-inf"):
-                continue  # fewer continuations than beams: a tiny vocabulary
-            hypotheses.append(
-                Hypothesis(
-                    sequence[:words],
-                    all_logprobs[image][beam][:words],
-                    all_attention[image, beam, :words],
-                    score,
-                )
-            )
-        results.append(hypotheses)
-    return results
+        attention.append(step.weights.gather(1, row.unsqueeze(2).expand(-1, -1, step.weights.shape[2])))
+    return torch.stack(logprobs[::-1], dim=2), torch.stack(attention[::-1], dim=2)

@@ -205,8 +205,8 @@ def test_jobs_that_are_not_there(client: httpx.Client) -> None:
 def test_an_upload_that_is_cut_off_harms_nobody(client: httpx.Client, service: Service, photo: Path) -> None:
     address = urlsplit(service.url)
     with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
-        head = "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
-        connection.sendall(head.encode() + b"\xff\xd8")
+        head = "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+        connection.sendall(f"{head}Content-Length: 100000\r\n\r\n".encode() + b"\xff\xd8")
     assert caption(client, photo.read_bytes())["status"] == "succeeded"
     assert not [line for line in service.command.lines if "Traceback" in line]
 

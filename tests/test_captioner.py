@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from model.captioner import Captioner, CaptionerConfig, CaptionerNotLoadable, SearchOptions
+from model.captioner import Captioner, CaptionerConfig, CaptionerNotLoadable
+from model.options import DecodingOptions
 from model.training.checkpoint import read_checkpoint, without_prefix
 
 FILES = ("captioner.safetensors", "config.json", "vocabulary.json")
@@ -77,14 +78,14 @@ def test_every_word_looked_somewhere_on_the_grid(captioner: Captioner) -> None:
 def test_log_probabilities_are_negative_and_those_of_words_add_up_to_no_less_than_the_whole(
     captioner: Captioner,
 ) -> None:
-    for captions in captioner.caption(pictures(), SearchOptions(beam_size=4, num_captions=4)):
+    for captions in captioner.caption(pictures(), DecodingOptions(beam_size=4, num_captions=4)):
         for caption in captions:
             assert all(word.logprob <= 0 for word in caption.words)
             assert caption.logprob <= sum(word.logprob for word in caption.words) + 1e-4
 
 
 def test_a_batch_gets_what_each_picture_gets_alone(captioner: Captioner) -> None:
-    options = SearchOptions(beam_size=3, num_captions=2)
+    options = DecodingOptions(beam_size=3, num_captions=2)
     for image, together in zip(pictures(), captioner.caption(pictures(), options), strict=True):
         (alone,) = captioner.caption([image], options)
         assert [caption.text for caption in alone] == [caption.text for caption in together]
@@ -104,19 +105,23 @@ def test_a_picture_may_have_any_shape(captioner: Captioner, size: tuple[int, int
 def test_it_says_as_many_captions_as_asked_for_and_no_two_alike(
     captioner: Captioner, beam_size: int, num_captions: int
 ) -> None:
-    (captions,) = captioner.caption([tiny.picture("red", "blue")], SearchOptions(beam_size, num_captions))
+    (captions,) = captioner.caption(
+        [tiny.picture("red", "blue")], DecodingOptions(beam_size=beam_size, num_captions=num_captions)
+    )
     assert len({caption.text for caption in captions}) == len(captions) == num_captions
 
 
 def test_no_caption_is_longer_than_asked_for(captioner: Captioner) -> None:
-    (captions,) = captioner.caption([tiny.picture("red", "blue")], SearchOptions(4, 4, max_words=2))
+    (captions,) = captioner.caption(
+        [tiny.picture("red", "blue")], DecodingOptions(beam_size=4, num_captions=4, max_words=2)
+    )
     assert {len(caption.words) for caption in captions} <= {1, 2}
 
 
 def test_pixels_prepared_elsewhere_are_captioned_like_the_picture(captioner: Captioner) -> None:
     pixels = torch.stack([captioner.prepare(image) for image in pictures()])
     assert pixels.dtype == torch.uint8
-    assert captioner.caption_pixels(pixels, SearchOptions()) == captioner.caption(pictures())
+    assert captioner.caption_pixels(pixels, DecodingOptions()) == captioner.caption(pictures())
 
 
 def test_a_caption_is_plain_json_of_a_known_shape(captioner: Captioner) -> None:
@@ -126,26 +131,38 @@ def test_a_caption_is_plain_json_of_a_known_shape(captioner: Captioner) -> None:
     assert data.keys() == {"text", "logprob", "words"}
     assert data["text"] == caption.text
     for word in data["words"]:
-        assert word.keys() == {"text", "logprob", "attention"}
+        assert word.keys() == {"text", "logprob", "attention", "known"}
         assert isinstance(word["logprob"], float)
         assert word["attention"].keys() == {"rows", "cols", "weights"}
         assert all(isinstance(weight, float) for weight in word["attention"]["weights"])
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"beam_size": 0},
-        {"beam_size": 0, "num_captions": 0},
-        {"num_captions": 0},
-        {"beam_size": 3, "num_captions": 4},
-        {"max_words": 0},
-        {"beam_size": -1},
-    ],
-)
-def test_options_that_make_no_sense_are_refused(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        SearchOptions(**options)
+def test_images_encoded_together_can_be_written_of_apart_and_again(captioner: Captioner) -> None:
+    memory = captioner.encode(torch.stack([captioner.prepare(image) for image in pictures()]))
+    assert (memory.images, memory.rows, memory.cols) == (len(PAIRS), 3, 3)
+    all_captions = captioner.caption(pictures())
+    for images in ([5, 0], [3]):
+        texts = [caption.text for (caption,) in captioner.write(memory.select(images), DecodingOptions())]
+        assert texts == [all_captions[image][0].text for image in images]
+
+
+def test_it_finds_the_true_sentence_likelier_than_the_false_one(captioner: Captioner) -> None:
+    memory = captioner.encode(torch.stack([captioner.prepare(image) for image in pictures()]))
+    true = captioner.score(memory, [f"A {top} over a {bottom}." for top, bottom in PAIRS])
+    false = captioner.score(memory, [f"A {bottom} over a {top}." for top, bottom in PAIRS])
+    assert sum(one.logprob > other.logprob for one, other in zip(true, false, strict=True)) >= 10
+    for caption in true:
+        for word in caption.words:
+            assert len(word.attention.weights) == 9
+            assert sum(word.attention.weights) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_prefix_turns_the_sentence_and_it_goes_on_to_fit(captioner: Captioner) -> None:
+    right = 0
+    for pair, (caption,) in zip(PAIRS, captioner.caption(pictures(), DecodingOptions(prefix="One")), strict=True):
+        assert caption.words[0].text == "one"
+        right += tuple(word.text for word in caption.words if word.text in tiny.COLOURS) == pair
+    assert right >= 10
 
 
 # Saved and loaded.

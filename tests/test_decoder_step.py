@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from model.decoder import Decoder, DecoderConfig, Memory, State
+from model.decoder import Decoder, DecoderConfig, State
 from model.vocabulary import PAD, START
 
 IMAGES, ROWS, STEPS = 2, 3, 5
@@ -126,7 +126,7 @@ def test_with_its_gate_shut_a_step_does_not_see_the_picture() -> None:
     decoder.gate.weight.zero_()
     memory = decoder.memorise(random_grid())
     state = decoder.start(memory, ROWS)
-    swapped = Memory(memory.annotations.flip(0), memory.keys.flip(0))
+    swapped = memory.select([1, 0])
     tokens = torch.full((IMAGES, ROWS), START)
 
     decoder.gate.bias.fill_(0.0)

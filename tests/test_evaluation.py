@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from model.captioner import Captioner, SearchOptions
+from model.captioner import Captioner
 from model.evaluation.evaluate import evaluate, format_table
 from model.evaluation.scores import JavaMissing, coco_scores, quick_cider, require_java
+from model.options import DecodingOptions
 
 REFERENCES = {
     "1.jpg": ["A dog runs on the green grass .", "A brown dog is running outside .", "The dog plays on a lawn ."],
@@ -76,7 +77,7 @@ def test_perfect_captions_get_full_marks_and_worse_ones_fewer() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("java")
 def test_a_captioner_that_knows_the_split_scores_high_on_it(tiny_captioner: Path, tiny_data: Path) -> None:
-    scores = evaluate(Captioner.load(tiny_captioner), tiny_data, "test", SearchOptions(beam_size=2))
+    scores = evaluate(Captioner.load(tiny_captioner), tiny_data, "test", DecodingOptions(beam_size=2))
     numbers = ["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"]
     assert list(scores) == ["split", "images", "references", "beam", *numbers]
     assert (scores["split"], scores["images"], scores["references"], scores["beam"]) == ("test", 12, 3, 2)

@@ -65,7 +65,6 @@ def submitted(settings: QueueSettings, picture: bytes) -> str:
 async def client_of(settings: QueueSettings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a web process that runs right here."""
     api = create_app(AppSettings(redis_url=settings.redis_url, decoders=1))
-    api.include_router(heatmaps.router)
     async with (
         api.router.lifespan_context(api),
         httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://127.0.0.1") as client,

@@ -1,72 +1,23 @@
 """Beam search against searches written as plainly as can be."""
 
 import itertools
-from dataclasses import dataclass
 
 import pytest
 import torch
+from plain import (
+    LENGTH_POWER,
+    SEEDS,
+    SPECIAL,
+    assert_scored_right,
+    plain_beam_search,
+    random_decoder,
+    random_memory,
+    says_again,
+    score,
+)
 
-from model.decoder import Decoder, DecoderConfig, Memory
-from model.search import Hypothesis, beam_search
-from model.vocabulary import END, PAD, SPECIALS, START, UNKNOWN
-
-SPECIAL = len(SPECIALS)
-LENGTH_POWER = 0.7
-SEEDS = range(6)
-
-
-def random_decoder(seed: int, words: int) -> Decoder:
-    """A decoder of `words` words and the special ones that is sure enough of itself for beams to differ."""
-    torch.manual_seed(seed)
-    config = DecoderConfig(embedding_size=8, hidden_size=8, annotation_size=8, attention_size=8)
-    decoder = Decoder(config, channels=6, vocabulary_size=SPECIAL + words).eval()
-    with torch.no_grad():
-        for parameter in decoder.parameters():
-            parameter.mul_(2)
-    return decoder
-
-
-@torch.inference_mode()
-def random_memory(decoder: Decoder, images: int = 1) -> Memory:
-    return decoder.memorise(torch.randn(images, 6, 2, 3, generator=torch.Generator().manual_seed(99)))
-
-
-def memory_of(memory: Memory, image: int) -> Memory:
-    """What is known of one image of a batch."""
-    return Memory(memory.annotations[image : image + 1], memory.keys[image : image + 1])
-
-
-@dataclass(frozen=True)
-class Score:
-    """What teacher forcing says of a sentence."""
-
-    logprobs: list[float]
-    attention: torch.Tensor  # (T, L)
-    logprob: float
-    rank: float
-
-
-@torch.inference_mode()
-def score(decoder: Decoder, memory: Memory, tokens: list[int], max_words: int) -> Score:
-    """The sentence told to the decoder word by word; it ends by <end>, unless it is cut at the limit."""
-    logits, attention = decoder(memory, torch.tensor([[[START, *tokens]]]))
-    logprobs = logits[0, 0].log_softmax(dim=1)  # (T + 1, V)
-    decisions = tokens if len(tokens) == max_words else [*tokens, END]
-    of_decisions = [logprobs[step, token].item() for step, token in enumerate(decisions)]
-    total = sum(of_decisions)
-    return Score(
-        of_decisions[: len(tokens)],
-        attention[0, 0, : len(tokens)],
-        total,
-        total / len(decisions) ** LENGTH_POWER,
-    )
-
-
-def assert_scored_right(decoder: Decoder, memory: Memory, hypothesis: Hypothesis, max_words: int) -> None:
-    expected = score(decoder, memory, hypothesis.tokens, max_words)
-    assert hypothesis.logprob == pytest.approx(expected.logprob, abs=1e-4)
-    assert hypothesis.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
-    torch.testing.assert_close(hypothesis.attention, expected.attention)
+from model.search import beam_search
+from model.vocabulary import END, PAD, START, UNKNOWN
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -79,36 +30,6 @@ def test_enough_beams_find_every_sentence_in_the_order_of_the_ranking(seed: int)
     (found,) = beam_search(decoder, memory, beams=len(sentences), max_words=max_words, length_power=LENGTH_POWER)
     assert [hypothesis.tokens for hypothesis in found[:10]] == ranked[:10]
     assert sorted(hypothesis.tokens for hypothesis in found) == sorted(sentences)
-
-
-def says_again(tokens: list[int], count: int) -> bool:
-    """Whether the last `count` tokens stand together at an earlier place too."""
-    runs = [tuple(tokens[start : start + count]) for start in range(len(tokens) - count + 1)]
-    return bool(runs) and runs[-1] in runs[:-1]
-
-
-@torch.inference_mode()
-def plain_beam_search(
-    decoder: Decoder, memory: Memory, beams: int, max_words: int, repeatable: int | None = None
-) -> list[list[int]]:
-    """One image, one sentence at a time, every sentence told anew; what it returns ends by <end> or is cut."""
-    alive: list[tuple[float, list[int]]] = [(0.0, [])]
-    for length in range(max_words):
-        candidates = []
-        for total, tokens in alive:
-            if tokens and tokens[-1] == END:
-                candidates.append((total, tokens))
-                continue
-            logits, _ = decoder(memory, torch.tensor([[[START, *tokens]]]))
-            logprobs = logits[0, 0, -1].log_softmax(dim=0).tolist()
-            for token, logprob in enumerate(logprobs):
-                if token not in (PAD, START, UNKNOWN) and not (token == END and length == 0):
-                    if repeatable is not None and says_again([*tokens, token], repeatable + 1):
-                        continue
-                    candidates.append((total + logprob, [*tokens, token]))
-        alive = sorted(candidates, reverse=True)[:beams]
-    alive.sort(key=lambda hypothesis: hypothesis[0] / len(hypothesis[1]) ** LENGTH_POWER, reverse=True)
-    return [[token for token in tokens if token != END] for _, tokens in alive]
 
 
 @pytest.mark.parametrize("beams", [1, 2, 3, 5])
@@ -130,7 +51,7 @@ def test_no_more_words_in_a_row_are_said_twice_than_may_be(seed: int, beams: int
     free = beam_search(decoder, memory, beams=beams, max_words=12)
     found = beam_search(decoder, memory, beams=beams, max_words=12, repeatable=repeatable)
     for image, hypotheses in enumerate(found):
-        alone = memory_of(memory, image)
+        alone = memory.select([image])
         tokens = [hypothesis.tokens for hypothesis in hypotheses]
         assert tokens == plain_beam_search(decoder, alone, beams, 12, repeatable)
         assert tokens != [hypothesis.tokens for hypothesis in free[image]], "nothing was forbidden: this shows nothing"
@@ -170,7 +91,7 @@ def test_log_probabilities_and_attention_are_those_of_the_sentence_itself(seed: 
         for hypothesis in hypotheses:
             assert hypothesis.attention.shape == (len(hypothesis.tokens), 6)
             assert hypothesis.attention.dtype == torch.float32
-            assert_scored_right(decoder, memory_of(memory, image), hypothesis, max_words)
+            assert_scored_right(decoder, memory.select([image]), hypothesis, max_words)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -197,7 +118,7 @@ def test_a_batch_gets_what_each_image_gets_alone(beams: int) -> None:
     together = beam_search(decoder, memory, beams=beams, max_words=8)
     assert len({tuple(best.tokens) for best, *_ in together}) > 1, "the same sentence for all would prove little"
     for image, hypotheses in enumerate(together):
-        (alone,) = beam_search(decoder, memory_of(memory, image), beams=beams, max_words=8)
+        (alone,) = beam_search(decoder, memory.select([image]), beams=beams, max_words=8)
         assert [hypothesis.tokens for hypothesis in alone] == [hypothesis.tokens for hypothesis in hypotheses]
         for one, other in zip(alone, hypotheses, strict=True):
             assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
@@ -244,7 +165,7 @@ def test_a_vocabulary_with_fewer_sentences_than_beams_gives_them_all_once() -> N
     for image, hypotheses in enumerate(beam_search(decoder, memory, beams=10, max_words=3)):
         assert sorted(hypothesis.tokens for hypothesis in hypotheses) == [[SPECIAL], [SPECIAL] * 2, [SPECIAL] * 3]
         for hypothesis in hypotheses:
-            assert_scored_right(decoder, memory_of(memory, image), hypothesis, max_words=3)
+            assert_scored_right(decoder, memory.select([image]), hypothesis, max_words=3)
 
 
 def test_a_limit_of_one_word_gives_the_likeliest_words() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from model.captioner import SHIPPED, Captioner, SearchOptions
+from model.captioner import SHIPPED, Captioner
 from model.evaluation.evaluate import evaluate
 from model.evaluation.scores import JavaMissing, require_java
+from model.options import DecodingOptions
 
 SAMPLES = Path(__file__).parent.parent / "app" / "static" / "samples"
 
@@ -28,7 +29,7 @@ def test_it_is_three_plain_files_of_at_most_40_mb() -> None:
 
 def test_it_names_what_the_samples_show(captioner: Captioner) -> None:
     captions = {
-        path.stem: captioner.caption([Image.open(path)], SearchOptions())[0][0] for path in SAMPLES.glob("*.jpg")
+        path.stem: captioner.caption([Image.open(path)], DecodingOptions())[0][0] for path in SAMPLES.glob("*.jpg")
     }
     assert len(captions) >= 3
     for name, caption in captions.items():
@@ -50,6 +51,6 @@ def test_it_keeps_its_scores_on_val(captioner: Captioner) -> None:
             raise
         pytest.skip(f"NOT SCORED: {missing}")
     # `val`, not `test`: a test that is run often is something that one chooses by.
-    scores = evaluate(captioner, Path(data), "val", SearchOptions())
+    scores = evaluate(captioner, Path(data), "val", DecodingOptions())
     assert float(scores["cider"]) >= 0.52
     assert float(scores["bleu4"]) >= 0.21

@@ -20,11 +20,12 @@ from test_api import problem
 
 from app.problems import install_problem_handlers
 from app.settings import AppSettings
-from app.uploads import BatchLimits, Upload, Uploads
+from app.uploads import Upload, Uploads
 
 KIB = 1024
 LARGEST = 2048 * KIB
-BATCH = BatchLimits(files=5, size=3 * LARGEST, at_once=1, seconds=60)
+BATCH = 3 * LARGEST
+SETTINGS = AppSettings(max_upload_bytes=LARGEST, max_batch_files=5, max_batch_bytes=BATCH)
 BOUNDARY = {"Content-Type": "multipart/form-data; boundary=b"}
 Parts = Sequence[tuple[str, tuple[str | None, bytes]]]
 
@@ -39,20 +40,20 @@ def told(upload: Upload) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(settings: AppSettings) -> Iterator[httpx.Client]:
-    """A client of a web process that only receives: one file at /one, several at /many; /hold waits for `release`."""
+def serving(batch_seconds: float = 60) -> Iterator[httpx.Client]:
+    """A client of a web process that only receives: one file at /one, and several, once at a time, at /many."""
     api = FastAPI()
     install_problem_handlers(api)
-    uploads = Uploads(settings, BATCH)
+    uploads = Uploads(SETTINGS, batches=1, batch_seconds=batch_seconds)
 
     @api.post("/one")
     async def one(request: Request) -> dict[str, Any]:
-        async with uploads.receive(request) as upload:
+        async with uploads.one(request) as upload:
             return told(upload)
 
     @api.post("/many")
     async def many(request: Request) -> dict[str, Any]:
-        async with uploads.receive_batch(request) as upload:
+        async with uploads.many(request) as upload:
             return told(upload)
 
     listening = socket.create_server(("127.0.0.1", 0))
@@ -69,7 +70,7 @@ def serving(settings: AppSettings) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with serving(AppSettings(max_upload_bytes=LARGEST)) as client:
+    with serving() as client:
         yield client
 
 
@@ -117,8 +118,8 @@ def test_the_file_itself_as_the_body(client: httpx.Client) -> None:
 
 
 def test_options_as_json(client: httpx.Client) -> None:
-    fields = {"image_url": "https://example.org/löwe.jpg", "num_captions": 3, "temperature": 0.5, "a": True, "b": None}
-    assert client.post("/one", json=fields).json() == {"files": [], "fields": fields}
+    fields = {"image_url": "https://example.org/löwe.jpg", "num_captions": 3, "temperature": 0.5, "a": True}
+    assert client.post("/one", json=fields | {"b": None}).json() == {"files": [], "fields": fields}
     problem(client.post("/many", json=fields), 415, "unsupported-media-type")
 
 
@@ -211,8 +212,8 @@ def test_names_are_only_to_be_shown(client: httpx.Client, name: str, shown: str)
     ("path", "headers", "most", "kind"),
     [
         ("/one", {"Content-Type": "image/jpeg"}, LARGEST, "image-too-large"),
-        ("/many", {"Content-Type": "application/zip"}, BATCH.size, "request-too-large"),
-        ("/many", BOUNDARY, BATCH.size, "request-too-large"),
+        ("/many", {"Content-Type": "application/zip"}, BATCH, "request-too-large"),
+        ("/many", BOUNDARY, BATCH, "request-too-large"),
     ],
 )
 def test_one_byte_too_many(
@@ -280,7 +281,7 @@ def test_a_compressed_body_stays_as_it_is(client: httpx.Client) -> None:
 
 
 def test_who_asks_first_is_refused_before_it_sends(client: httpx.Client) -> None:
-    for path, kind, length in (("/one", "image/jpeg", LARGEST + 1), ("/many", "application/zip", BATCH.size + 1)):
+    for path, kind, length in (("/one", "image/jpeg", LARGEST + 1), ("/many", "application/zip", BATCH + 1)):
         head = f"POST {path} HTTP/1.1\nHost: x\nContent-Type: {kind}\nContent-Length: {length}\nExpect: 100-continue"
         with connected(client, head) as connection:
             assert answer_on(connection).startswith("HTTP/1.1 413 ")
@@ -299,7 +300,7 @@ def test_a_length_that_is_a_lie(client: httpx.Client) -> None:
 @pytest.mark.parametrize("path", ["/one", "/many"])
 def test_clients_that_hang_up_leave_nothing_taken(client: httpx.Client, path: str) -> None:
     body = form(("image", "a", bytes(1500 * KIB)))
-    for _ in range(BATCH.at_once + 1):
+    for _ in range(2):
         head = f"POST {path} HTTP/1.1\nHost: x\nContent-Type: {BOUNDARY['Content-Type']}\nContent-Length: {len(body)}"
         with connected(client, head) as connection:
             connection.sendall(body[: len(body) // 2])
@@ -322,9 +323,8 @@ def test_a_batch_that_is_one_too_many_is_told_to_come_again_and_single_files_are
     assert client.post("/many", content=b"x", headers=zipped).status_code == 200
 
 
-def test_a_batch_that_takes_for_ever_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.BATCH", BatchLimits(seconds=0.2))
-    with serving(AppSettings()) as client:
+def test_a_batch_that_takes_for_ever_is_answered() -> None:
+    with serving(batch_seconds=0.2) as client:
         head = f"POST /many HTTP/1.1\nHost: x\nContent-Type: {BOUNDARY['Content-Type']}\nContent-Length: 1000"
         with connected(client, head) as connection:
             connection.sendall(form(("images", "a", b"x"), end=b""))

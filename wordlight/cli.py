@@ -7,7 +7,6 @@ other than 0.
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -17,10 +16,13 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from jobs.logs import LogSettings, set_up_logs
+
 if TYPE_CHECKING:
     import torch
 
-    from model.captioner import Captioner, SearchOptions
+    from model.captioner import Captioner
+    from model.options import DecodingOptions
 
 _OURS = {"app", "jobs", "model", "worker", "wordlight"}
 
@@ -31,7 +33,7 @@ def main() -> None:
     """Run the command line."""
     parser = _parser()
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs(_settings(LogSettings))
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         status = run(arguments)
@@ -118,7 +120,8 @@ def _serve(_arguments: argparse.Namespace) -> int:
 
 def _api(_arguments: argparse.Namespace) -> int:
     """run the web process"""
-    from app.main import inherited_socket, listening_socket, run
+    from app.main import run
+    from app.server import inherited_socket, listening_socket
     from app.settings import AppSettings
 
     settings = _settings(AppSettings)
@@ -184,7 +187,7 @@ def _caption(arguments: argparse.Namespace) -> int:
 
     from app.picture import PictureLimits, PictureRefused, prepare
 
-    captioner, options = _load_captioner(arguments), _search_options(arguments)
+    captioner, options = _load_captioner(arguments), _decoding_options(arguments)
     status = 0
     for path in arguments.photos:
         try:
@@ -232,7 +235,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     try:
         require_java()
-        captioner, options = _load_captioner(arguments), _search_options(arguments)
+        captioner, options = _load_captioner(arguments), _decoding_options(arguments)
         scores = evaluate(captioner, arguments.data, arguments.split, options)
     except (DatasetUnusable, JavaMissing) as error:
         _fail(str(error))
@@ -250,11 +253,11 @@ def _load_captioner(arguments: argparse.Namespace) -> "Captioner":
         _fail(str(error))
 
 
-def _search_options(arguments: argparse.Namespace) -> "SearchOptions":
-    from model.captioner import SearchOptions
+def _decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
+    from model.options import DecodingOptions
 
     try:
-        return SearchOptions(beam_size=arguments.beam)
+        return DecodingOptions(beam_size=arguments.beam)
     except ValueError as error:
         _fail(f"--beam {arguments.beam}: {error}")
 

@@ -11,7 +11,7 @@ import sys
 import time
 from types import FrameType
 
-from app.main import LISTEN_FD, listening_socket
+from app.server import LISTEN_FD, listening_socket
 from app.settings import AppSettings
 from wordlight.embedded import DataInUse, EmbeddedValkey
 from wordlight.home import HomeSettings

@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 
 from jobs.consumer import Claim, Consumer
 from jobs.job import Caption, ModelInfo, Result
+from jobs.logs import log_fields
+from jobs.metrics import BATCH_SIZE, OUT_OF_MEMORY_SPLITS, STAGE_SECONDS, Recorder, Stage
 from jobs.options import CaptionOptions
 from jobs.problem import Problem
 from model.captioner import Captioner
@@ -46,11 +48,13 @@ class Captioning:
         captioner: Captioner,
         consumer: Consumer,
         held: Held,
+        recorder: Recorder,
         leaving: threading.Event,
         too_large: Callable[[int], None],
     ) -> None:
         """`too_large` is told of the size of each batch that did not fit the memory."""
         self._device, self._consumer, self._held = captioner.device, consumer, held
+        self._recorder = recorder
         self._leaving, self._too_large = leaving, too_large
         self._computing = Computing(captioner, consumer, self._until_stored)
         self._model = ModelInfo(name=captioner.config.name, version=captioner.version)
@@ -63,16 +67,21 @@ class Captioning:
         started = self._until_stored(partial(self._consumer.start, [job.claim for job in batch])) or []
         claims = {claim.entry: claim for claim in started}
         ours = [Prepared(claims[job.claim.entry], job.pixels) for job in batch if job.claim.entry in claims]
+        for job in ours:
+            self._recorder.observe(STAGE_SECONDS, _age(job.claim), Stage.QUEUE)
         if ours:
             self._caption(ours)
+        self._recorder.store()
 
     def _caption(self, batch: list[Prepared]) -> None:
         captions = self._try(batch)
         if captions is not None:
-            for job, alternatives in zip(batch, captions, strict=True):
-                if alternatives is not None:
-                    result = Result(model=self._model, captions=alternatives)
-                    self._finish(job.claim, partial(self._consumer.succeed, job.claim, result))
+            self._recorder.observe(BATCH_SIZE, len(batch))
+            with self._recorder.timed(Stage.FINISH):
+                for job, alternatives in zip(batch, captions, strict=True):
+                    if alternatives is not None:
+                        result = Result(model=self._model, captions=alternatives)
+                        self._finish(job.claim, partial(self._consumer.succeed, job.claim, result))
         elif len(batch) > 1:
             middle = len(batch) // 2
             self._caption(batch[:middle])
@@ -87,11 +96,14 @@ class Captioning:
         """The captions of each job, or None if the model failed: by then, what it had allocated is free."""
         self._held.busy()
         try:
-            return self._computing.run(batch)
+            with self._recorder.timed(Stage.CAPTION):
+                return self._computing.run(batch)
         except Exception as error:
             if _out_of_memory(error):
                 log.warning("a batch of %d does not fit the memory", len(batch))
                 self._too_large(len(batch))
+                if len(batch) > 1:
+                    self._recorder.count(OUT_OF_MEMORY_SPLITS)
             else:
                 log.exception("the model failed on a batch of %d", len(batch))
         finally:
@@ -101,8 +113,12 @@ class Captioning:
         return None
 
     def _finish(self, claim: Claim, finish: Callable[[], bool]) -> None:
-        if self._until_stored(finish) is False:
-            log.warning("job %s is over or was taken over: this result came too late", claim.job_id)
+        with log_fields(job=claim.job_id, request_id=claim.request_id):
+            stored = self._until_stored(finish)
+            if stored:
+                log.info("attempt %d has ended the job", claim.attempt)
+            elif stored is False:
+                log.warning("job %s is over or was taken over: this result came too late", claim.job_id)
 
     def _until_stored(self, call: Callable[[], Answer]) -> Answer | None:
         """Ask Redis again until it answers: a computed result is worth waiting for, but not for long when leaving.
@@ -130,3 +146,8 @@ def _easy(job: Prepared) -> Prepared:
 
 def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY in str(error))
+
+
+def _age(claim: Claim) -> float:
+    """How long ago the job was taken in, in seconds, by Redis's clock."""
+    return max(0.0, time.time() - claim.created)

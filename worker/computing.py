@@ -5,7 +5,6 @@ In: prepared jobs; out: their captions. It must not know what becomes of them, n
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -14,7 +13,7 @@ from jobs.job import Caption
 from jobs.options import AttentionForm, CaptionOptions, ScoreOptions
 from model.caption import Caption as Written
 from model.captioner import Captioner
-from model.memory import Memory
+from model.decoder import Memory
 from model.options import DecodingOptions, Strategy
 from worker.ready import Prepared
 from worker.watching import JobWatch
@@ -38,7 +37,7 @@ class Computing:
         results: list[list[Caption] | None] = [None] * len(batch)
         for places in _alike(batch):
             claims = [batch[place].claim for place in places]
-            some = memory if len(places) == len(batch) else memory.select(torch.tensor(places, device=memory.device))
+            some = memory if len(places) == len(batch) else memory.select(places)
             for place, claim, captions in zip(places, claims, self._write(some, claims), strict=True):
                 results[place] = [_for_job(caption, claim) for caption in captions] if captions else None
         return results
@@ -80,7 +79,7 @@ def _decoding(options: CaptionOptions) -> DecodingOptions:
 
 
 def _for_job(written: Written, claim: Claim) -> Caption:
+    caption = Caption.model_validate(written.as_dict())
     if claim.options and claim.options.attention is AttentionForm.NONE:
-        words = [word.as_dict() | {"attention": None} for word in written.words]
-        return Caption.model_validate(replace(written, words=[]).as_dict() | {"words": words})
-    return Caption.model_validate(written.as_dict())
+        return caption.model_copy(update={"words": [w.model_copy(update={"attention": None}) for w in caption.words]})
+    return caption

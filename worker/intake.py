@@ -14,6 +14,8 @@ from PIL import Image
 from redis.exceptions import RedisError
 
 from jobs.consumer import Claim, Consumer
+from jobs.logs import log_fields
+from jobs.metrics import Recorder, Stage
 from jobs.problem import Problem
 from worker.held import Held
 from worker.ready import Prepared, ReadyJobs
@@ -33,12 +35,14 @@ class Intake(threading.Thread):
         held: Held,
         ready: ReadyJobs,
         prepare: Callable[[Image.Image], torch.Tensor],
+        recorder: Recorder,
         stop: threading.Event,
         *,
         takeover_seconds: float,
     ) -> None:
         super().__init__(name="intake", daemon=True)
         self._consumer, self._held, self._ready, self._prepare = consumer, held, ready, prepare
+        self._recorder = recorder
         self._stop_event = stop
         self._scan_interval = takeover_seconds / _SCANS_A_TAKEOVER
         self._next_scan = 0.0
@@ -51,7 +55,8 @@ class Intake(threading.Thread):
                 continue
             try:
                 for claim in self._claim(room):
-                    self._prepare_one(claim)
+                    with log_fields(job=claim.job_id, request_id=claim.request_id):
+                        self._prepare_one(claim)
             except RedisError as error:
                 log.warning("no new jobs: %s", error)
                 self._stop_event.wait(_PAUSE_SECONDS)
@@ -79,7 +84,10 @@ class Intake(threading.Thread):
             return
         try:
             # The picture is a JPEG that our own web process encoded: it may be missing or broken, but not hostile.
-            with Image.open(io.BytesIO(claim.image or b""), formats=["JPEG"]) as image:
+            with (
+                self._recorder.timed(Stage.PREPARE),
+                Image.open(io.BytesIO(claim.image or b""), formats=["JPEG"]) as image,
+            ):
                 pixels = self._prepare(image)
         except OSError:
             log.exception("job %s has no picture that can be read", claim.job_id)

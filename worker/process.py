@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from jobs.connection import connect
 from jobs.consumer import Consumer
+from jobs.metrics import Recorder
 from model.captioner import Captioner
 from model.device import choose_device
 from worker.captioning import Captioning, DeviceBroken
@@ -38,15 +39,20 @@ class Worker:
         device = choose_device(settings.device)
         captioner = Captioner.load(settings.model, device)
         self._stop = threading.Event()
-        self._consumer = Consumer(connect(settings.redis_url), settings)
+        redis = connect(settings.redis_url)
+        self._consumer = Consumer(redis, settings)
+        self._recorder = Recorder(redis)
         self._held = Held()
         self._ready = ReadyJobs(settings.batch_size, settings.solo_attempts)
-        self._captioning = Captioning(captioner, self._consumer, self._held, self._stop, self._remember_too_large)
+        self._captioning = Captioning(
+            captioner, self._consumer, self._held, self._recorder, self._stop, self._remember_too_large
+        )
         self._intake = Intake(
             self._consumer,
             self._held,
             self._ready,
             captioner.prepare,
+            self._recorder,
             self._stop,
             takeover_seconds=settings.takeover_seconds,
         )

@@ -5,14 +5,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from model.captioner import Captioner, SearchOptions
+from model.captioner import Captioner
 from model.evaluation.scores import coco_scores
+from model.options import DecodingOptions
 from model.training.dataset import load_split
 
 _BATCH = 32
 
 
-def evaluate(captioner: Captioner, data: Path, split: str, options: SearchOptions) -> dict[str, str | int | float]:
+def evaluate(captioner: Captioner, data: Path, split: str, options: DecodingOptions) -> dict[str, str | int | float]:
     """Caption every image of `split` and score the captions against all references, as fractions."""
     samples = load_split(data, split)
     captions: dict[str, str] = {}

@@ -1,0 +1,75 @@
+"""Looking on while sentences are written: each word as soon as it is decided, and a way to say "never mind".
+
+In: what a decoding step has decided, as tensors; out: words, for whoever watches. It must not know how they were
+chosen, or what the watcher does with them.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from model.caption import Word
+from model.spelling import Speller
+from model.vocabulary import END
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A word that stands: `image` counts in the batch, `caption` within the image, `position` within the sentence."""
+
+    image: int
+    caption: int
+    position: int
+    word: Word
+
+
+class Watch(Protocol):
+    """Somebody who looks on."""
+
+    def step(self, decided: Sequence[Decided]) -> Collection[int]:
+        """Called after every decoding step; returns the images of the batch that nobody wants any more.
+
+        `decided` holds the words of this step, those of a forced prefix included; it is always empty where words are
+        open until the end, as they are in beam search. An image is given up for good.
+        """
+        ...
+
+
+class Watching:
+    """Between a loop that decodes, which knows tensors, and a watch, which knows words."""
+
+    def __init__(self, watch: Watch, speller: Speller, images: int, captions: int, device: torch.device) -> None:
+        """`captions` is how many sentences of each image are reported word by word: 0 when words are open."""
+        self._watch, self._speller, self._captions = watch, speller, captions
+        self._position = 0
+        self.abandoned: set[int] = set()
+        self.abandoned_rows = torch.zeros((images, 1), dtype=torch.bool, device=device)  # the same, for the device
+
+    def step(self, tokens: torch.Tensor, logprobs: torch.Tensor, weights: torch.Tensor) -> None:
+        """Report `tokens` (B, R), their `logprobs` (B, R) and attention `weights` (B, R, L).
+
+        There is a row for each caption, or, as long as they are all the same, one for all of them; rows that have
+        ended hold <end>.
+        """
+        decided = self._decided(tokens, logprobs, weights) if self._captions else []
+        self._position += 1
+        abandoned = self.abandoned.union(self._watch.step(decided))
+        if abandoned != self.abandoned:
+            self.abandoned = abandoned
+            self.abandoned_rows[sorted(abandoned)] = True
+
+    def _decided(self, tokens: torch.Tensor, logprobs: torch.Tensor, weights: torch.Tensor) -> list[Decided]:
+        # Packed, so that a GPU is asked once a step; float32 holds every token exactly.
+        packed = torch.cat([tokens.unsqueeze(2).float(), logprobs.unsqueeze(2), weights], dim=2).tolist()
+        decided = []
+        for image, rows in enumerate(packed):
+            if image in self.abandoned:
+                continue
+            for caption in range(self._captions):
+                token, logprob, *attention = rows[caption if len(rows) > 1 else 0]
+                if token != END:
+                    word = self._speller.word(self._position, int(token), logprob, attention)
+                    decided.append(Decided(image, caption, self._position, word))
+        return decided

@@ -1,0 +1,115 @@
+"""Tiny decoders with random weights, and what they should say, found as plainly as can be: one sentence at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from model.decoder import Decoder, DecoderConfig, Memory
+from model.hypothesis import Hypothesis
+from model.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary
+
+SPECIAL = len(SPECIALS)
+LENGTH_POWER = 0.7
+SEEDS = range(6)
+
+
+def random_decoder(seed: int, words: int, end: float = 0.0) -> Decoder:
+    """A decoder of `words` words and the special ones that is sure enough of itself for beams to differ.
+
+    `end` makes <end> that much likelier, as a logit.
+    """
+    torch.manual_seed(seed)
+    config = DecoderConfig(embedding_size=8, hidden_size=8, annotation_size=8, attention_size=8)
+    decoder = Decoder(config, channels=6, vocabulary_size=SPECIAL + words).eval()
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.mul_(2)
+        decoder.output_bias[END] += end
+    return decoder
+
+
+@torch.inference_mode()
+def random_memory(decoder: Decoder, images: int = 1) -> Memory:
+    return decoder.memorise(torch.randn(images, 6, 2, 3, generator=torch.Generator().manual_seed(99)))
+
+
+def random_vocabulary(words: int) -> Vocabulary:
+    """Words for `random_decoder`: w0, w1 and so on."""
+    return Vocabulary([f"w{number}" for number in range(words)])
+
+
+@dataclass(frozen=True)
+class Score:
+    """What teacher forcing says of a sentence."""
+
+    logprobs: list[float]
+    attention: torch.Tensor  # (T, L)
+    logprob: float
+    rank: float
+
+
+@torch.inference_mode()
+def score(decoder: Decoder, memory: Memory, tokens: list[int], max_words: int) -> Score:
+    """The sentence told to the decoder word by word; it ends by <end>, unless it is cut at the limit."""
+    logits, attention = decoder(memory, torch.tensor([[[START, *tokens]]]))
+    logprobs = logits[0, 0].log_softmax(dim=1)  # (T + 1, V)
+    decisions = tokens if len(tokens) == max_words else [*tokens, END]
+    of_decisions = [logprobs[step, token].item() for step, token in enumerate(decisions)]
+    total = sum(of_decisions)
+    return Score(
+        of_decisions[: len(tokens)],
+        attention[0, 0, : len(tokens)],
+        total,
+        total / len(decisions) ** LENGTH_POWER,
+    )
+
+
+def assert_scored_right(decoder: Decoder, memory: Memory, hypothesis: Hypothesis, max_words: int) -> None:
+    expected = score(decoder, memory, hypothesis.tokens, max_words)
+    assert hypothesis.logprob == pytest.approx(expected.logprob, abs=1e-4)
+    assert hypothesis.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+    torch.testing.assert_close(hypothesis.attention, expected.attention)
+
+
+def says_again(tokens: list[int], count: int) -> bool:
+    """Whether the last `count` tokens stand together at an earlier place too."""
+    runs = [tuple(tokens[start : start + count]) for start in range(len(tokens) - count + 1)]
+    return bool(runs) and runs[-1] in runs[:-1]
+
+
+@torch.inference_mode()
+def next_words(decoder: Decoder, memory: Memory, tokens: list[int], repeatable: int | None) -> dict[int, float]:
+    """The tokens that may follow `tokens`, and their log-probabilities."""
+    logits, _ = decoder(memory, torch.tensor([[[START, *tokens]]]))
+    return {
+        token: logprob
+        for token, logprob in enumerate(logits[0, 0, -1].log_softmax(dim=0).tolist())
+        if token not in (PAD, START, UNKNOWN)
+        and not (token == END and not tokens)
+        and not (repeatable is not None and says_again([*tokens, token], repeatable + 1))
+    }
+
+
+def plain_beam_search(
+    decoder: Decoder,
+    memory: Memory,
+    beams: int,
+    max_words: int,
+    repeatable: int | None = None,
+    prefix: Sequence[int] = (),
+) -> list[list[int]]:
+    """One image, one sentence at a time, every sentence told anew; what it returns ends by <end> or is cut."""
+    alive: list[tuple[float, list[int]]] = [(0.0, [*prefix])]
+    for _ in range(max_words):
+        candidates = []
+        for total, tokens in alive:
+            if tokens and tokens[-1] == END:
+                candidates.append((total, tokens))
+                continue
+            for token, logprob in next_words(decoder, memory, tokens, repeatable).items():
+                candidates.append((total + logprob, [*tokens, token]))
+        alive = sorted(candidates, reverse=True)[:beams]
+    alive.sort(key=lambda hypothesis: hypothesis[0] / (len(hypothesis[1]) - len(prefix)) ** LENGTH_POWER, reverse=True)
+    return [[token for token in tokens if token != END] for _, tokens in alive]

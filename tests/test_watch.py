@@ -1,0 +1,112 @@
+"""Looking on while captions are written, and giving up on some."""
+
+from collections.abc import Collection, Sequence
+
+import pytest
+import torch
+from plain import random_decoder, random_memory, random_vocabulary
+
+from model.caption import Caption
+from model.decoder import Decoder
+from model.options import DecodingOptions, Strategy
+from model.watch import Decided
+from model.writing import write
+
+WORDS = 12
+VOCABULARY = random_vocabulary(WORDS)
+SEEDS = [21, 22, 23, 24]
+
+TOLD = [
+    DecodingOptions(strategy=Strategy.GREEDY, max_words=9),
+    DecodingOptions(strategy=Strategy.SAMPLE, num_captions=3, temperature=1.3, max_words=9),
+]
+UNTOLD = [
+    DecodingOptions(strategy=Strategy.BEAM, beam_size=3, num_captions=2, max_words=9),
+    DecodingOptions(strategy=Strategy.BEAM, beam_size=1, max_words=9),
+    DecodingOptions(strategy=Strategy.DIVERSE, beam_size=4, num_captions=2, max_words=9),
+]
+
+
+def name(options: DecodingOptions) -> str:
+    return f"{options.strategy}-{options.beam_size}"
+
+
+class Onlooker:
+    """Notes what it is told, and gives up each image of `patience` after so many steps."""
+
+    def __init__(self, patience: dict[int, int] | None = None) -> None:
+        self.steps: list[Sequence[Decided]] = []
+        self._patience = patience or {}
+
+    def step(self, decided: Sequence[Decided]) -> Collection[int]:
+        self.steps.append(decided)
+        return [image for image, steps in self._patience.items() if steps == len(self.steps)]
+
+
+def watched(decoder: Decoder, options: DecodingOptions, onlooker: Onlooker | None) -> list[list[Caption]]:
+    return write(decoder, VOCABULARY, random_memory(decoder, len(SEEDS)), options, seeds=SEEDS, watch=onlooker)
+
+
+def endless_decoder() -> Decoder:
+    return random_decoder(1, WORDS, end=-torch.inf)
+
+
+@pytest.mark.parametrize("prefix", ["", "w2 airship"])
+@pytest.mark.parametrize("options", TOLD, ids=name)
+def test_the_words_told_are_those_of_the_captions(options: DecodingOptions, prefix: str) -> None:
+    options = DecodingOptions(
+        strategy=options.strategy, num_captions=options.num_captions, temperature=1.3, max_words=9, prefix=prefix
+    )
+    decoder, onlooker = random_decoder(3, WORDS, end=1.0), Onlooker()
+    captions = watched(decoder, options, onlooker)
+    told: dict[tuple[int, int], list[object]] = {}
+    for number, step in enumerate(onlooker.steps):
+        for decided in step:
+            assert decided.position == number
+            told.setdefault((decided.image, decided.caption), []).append(decided.word)
+    expected = {
+        (image, number): caption.words
+        for image, of_image in enumerate(captions)
+        for number, caption in enumerate(of_image)
+    }
+    assert told == expected
+    assert len({len(words) for words in expected.values()}) > 1, "sentences of one length would prove little"
+    assert captions == watched(decoder, options, None)
+
+
+@pytest.mark.parametrize("options", UNTOLD, ids=name)
+def test_a_search_tells_no_words_but_every_step(options: DecodingOptions) -> None:
+    onlooker = Onlooker()
+    captions = watched(endless_decoder(), options, onlooker)
+    assert captions == watched(endless_decoder(), options, None)
+    assert onlooker.steps == [[]] * 9
+
+
+@pytest.mark.parametrize("options", TOLD + UNTOLD, ids=name)
+def test_who_was_given_up_gets_nothing_and_the_others_do_not_notice(options: DecodingOptions) -> None:
+    decoder = random_decoder(1, WORDS)
+    onlooker = Onlooker({2: 1, 0: 2})
+    captions = watched(decoder, options, onlooker)
+    undisturbed = watched(decoder, options, None)
+    assert captions == [[], undisturbed[1], [], undisturbed[3]]
+    assert all(undisturbed)
+    assert not any(decided.image == 2 for step in onlooker.steps[1:] for decided in step)
+    assert not any(decided.image == 0 for step in onlooker.steps[2:] for decided in step)
+
+
+@pytest.mark.parametrize("options", TOLD + UNTOLD, ids=name)
+def test_when_nobody_is_left_it_ends(options: DecodingOptions) -> None:
+    onlooker = Onlooker({0: 1, 1: 3, 2: 3, 3: 4})
+    assert watched(endless_decoder(), options, onlooker) == [[], [], [], []]
+    assert len(onlooker.steps) == 4
+
+
+@pytest.mark.parametrize("options", TOLD + UNTOLD, ids=name)
+def test_an_image_can_be_given_up_within_the_prefix(options: DecodingOptions) -> None:
+    fields = {field: getattr(options, field) for field in DecodingOptions.__dataclass_fields__}
+    options = DecodingOptions(**{**fields, "prefix": "w1 w2 w3"})
+    onlooker = Onlooker({1: 2})
+    captions = watched(endless_decoder(), options, onlooker)
+    assert [bool(of_image) for of_image in captions] == [True, False, True, True]
+    assert not any(decided.image == 1 for step in onlooker.steps[2:] for decided in step)
+    assert len(onlooker.steps) == 3 + 9
