@@ -223,6 +223,9 @@ def test_headers_that_contradict_the_directory() -> None:
     longer[28:30] = b"\xff\xff"  # of an extra field that is not there
     for header in (Entry(b"b.jpg", b"x" * 9).header(), bytes(longer)):
         assert unpacked(ended(header + told.data, [told.in_directory(0)])) == [("a.jpg", DAMAGED_FILE)]
+    name = b"\xff.jpg"  # which the local header claims to be UTF-8
+    archive = ended(Entry(name, b"x", flags=0x800).header() + b"x", [Entry(name, b"x").in_directory(0)])
+    assert [content for _, content in unpacked(archive)] == [DAMAGED_FILE]
     body = GOOD.header() + (GOOD.packed or b"")
     nowhere = ended(body + bytes(100), [GOOD.in_directory(0), told.in_directory(len(body))])
     assert unpacked(nowhere) == [("good.jpg", GOOD.data), ("a.jpg", DAMAGED_FILE)]

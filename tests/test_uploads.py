@@ -331,19 +331,33 @@ def test_a_batch_that_takes_for_ever_is_answered() -> None:
             assert answer_on(connection).startswith("HTTP/1.1 408 ")
 
 
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """As if the disk were full when a file reaches `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize("headers", [BOUNDARY, {"Content-Type": "image/jpeg"}])
 def test_where_nothing_can_be_stored_the_client_is_told_to_come_again(
     client: httpx.Client, headers: Mapping[str, str]
 ) -> None:
     body = form(("image", "a", bytes(1800 * KIB)))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1200 * KIB, hard))  # as if the disk were full
-    try:
-        refused = client.post("/one", content=body, headers=headers)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    problem(refused, 503, "storage-failed")
+    with room_for(1200 * KIB):
+        pieces = (body[at : at + 5_001] for at in range(0, len(body), 5_001))
+        problem(client.post("/one", content=pieces, headers=headers), 503, "storage-failed")
     assert client.post("/one", content=body, headers=headers).status_code == 200
+
+
+def test_many_files_do_not_add_up_in_memory(client: httpx.Client) -> None:
+    file = ("image", "a", bytes(300 * KIB))
+    with room_for(0):
+        assert client.post("/one", content=form(file), headers=BOUNDARY).status_code == 200
+        problem(client.post("/many", content=form(*[file] * 5), headers=BOUNDARY), 503, "storage-failed")
 
 
 def test_nothing_is_left_on_the_disk(client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
