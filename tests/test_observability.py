@@ -117,7 +117,7 @@ def test_every_problem_names_its_request(api: httpx.Client) -> None:
 def test_a_request_is_one_line_of_json(redis_url: str) -> None:
     command, url = start_api(REDIS_URL=redis_url, **JSON_LOGS)
     with httpx.Client(base_url=url, timeout=60) as client:
-        client.post("/v1/captions?secret=1", content=PICTURE, headers=JPEG | {"X-Request-ID": "first"})
+        client.post("/v1/captions?prefix=secret", content=PICTURE, headers=JPEG | {"X-Request-ID": "first"})
         client.post("/v1/captions", content=b"no picture", headers=JPEG | {"X-Request-ID": "second"})
         client.get("/healthz")
         client.get("/static/%0Anot-a-line%1B[31m", headers={"X-Request-ID": "third"})
