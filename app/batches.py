@@ -5,6 +5,7 @@ are read or pictures decoded.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated, BinaryIO
@@ -16,7 +17,7 @@ from app.archives import ArchiveLimits, ArchiveRefused, is_archive, members
 from app.caller import Caller, Who
 from app.captions import MISSING, SUBMITTED, missing
 from app.forms import batch_body
-from app.problems import ProblemError
+from app.problems import ProblemError, unavailable
 from app.resources import BATCHES, BatchResource, problems
 from app.services import Services, Shared
 from app.submissions import IdempotencyKey, Prefer, batch_submission, decoded, submitted_batch
@@ -26,6 +27,8 @@ from jobs.job import Batch
 from jobs.options import CaptionOptions
 from jobs.problem import Problem
 from jobs.producer import File
+
+log = logging.getLogger(__name__)
 
 BatchId = Annotated[str, Path(description="as in the answer to POST")]
 
@@ -171,6 +174,9 @@ async def _files(services: Services, upload: Upload) -> AsyncIterator[tuple[str,
                     left -= member.content.seek(0, 2)
                     member.content.seek(0)
                 yield member.name, member.content
+        except OSError:  # a full disk, most likely
+            log.exception("an archive cannot be unpacked")
+            raise unavailable("storage-failed", "Storage failed", "the archive cannot be unpacked: try again") from None
         except ArchiveRefused as refused:
             raise ProblemError("archive-refused", "Archive refused", 422, str(refused)) from None
 

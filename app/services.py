@@ -63,7 +63,7 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
                 producer=producer,
                 notices=notices,
                 decoder=decoder,
-                uploads=Uploads(settings),
+                uploads=Uploads(settings, settings.max_batches, settings.batch_seconds),
                 access=Access(redis, settings),
                 limits=RateLimits(redis, settings.default_limit),
                 outbound=outbound,
