@@ -92,7 +92,7 @@ class Producer:
         return job
 
     async def submit_batch(self, submission: Submission, files: Sequence[File]) -> str:
-        """Take in all of `files` or none, each as a job of its own; returns the id of the batch.
+        """Take in all of `files`, one or more, or none of them, each as a job of its own; returns the id of the batch.
 
         Raises QueueFull and KeyReused. A file without a picture becomes a job that has failed.
         """
