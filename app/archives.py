@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
@@ -30,6 +31,19 @@ _LOCAL_HEADER_BYTES: Final = 30
 
 _NOT_PICTURES: Final = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
+# What the library raises for a file that is not as its headers say. Offsets may be too large for any file, and names
+# not be in the encoding that they claim.
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
+
 
 class ArchiveRefused(Exception):
     """The archive as a whole is not taken. The message is one sentence for the person who sent it."""
@@ -46,10 +60,14 @@ class ArchiveLimits:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of an archive: open, for the receiver to close, or a sentence that says why it cannot be had."""
+    """A file of an archive: open, for the receiver to close, or a sentence that says why it cannot be had.
+
+    `expanded` is how many bytes were taken out of the archive for it, even if none of them can be had.
+    """
 
     name: str
     content: BinaryIO | str
+    expanded: int
 
 
 def is_archive(file: BinaryIO) -> bool:
@@ -78,17 +96,16 @@ def members(archive: BinaryIO, limits: ArchiveLimits) -> Iterator[Member]:
             raise ArchiveRefused(f"The archive holds more than {limits.files} files.")
         left = limits.total_bytes
         for entry in entries:
-            content = _extract(opened, entry, limits.file_bytes, left)
-            if not isinstance(content, str):
-                left -= content.tell()
-                content.seek(0)
-            yield Member(_shown_name(entry.filename), content)
+            member = _extract(opened, entry, limits.file_bytes, left)
+            left -= member.expanded
+            yield member
 
 
 def _check_directory(archive: BinaryIO) -> None:
     """Look at the end record before the library does: it would read whatever that one announces."""
     size = archive.seek(0, 2)
-    archive.seek(max(0, size - _END.size - _LONGEST_COMMENT))
+    before, locator = _ZIP64_LOCATOR
+    archive.seek(max(0, size - before - _END.size - _LONGEST_COMMENT))
     tail = archive.read()
     archive.seek(0)
     # The library looks in the same places, in the same order.
@@ -98,7 +115,6 @@ def _check_directory(archive: BinaryIO) -> None:
     if at < 0 or len(tail) - at < _END.size:
         raise ArchiveRefused("The archive is damaged or cut short.")
     _, disk, first_disk, _, entries, directory_bytes, _, _ = _END.unpack_from(tail, at)
-    before, locator = _ZIP64_LOCATOR
     if disk or first_disk:
         raise ArchiveRefused("Archives in several parts are not taken.")
     if tail[max(0, at - before) :].startswith(locator):
@@ -111,6 +127,8 @@ def _check_overlaps(entries: list[zipfile.ZipInfo]) -> None:
     """Refuse files that share their bytes: so a small archive expands to a huge one (Fifield, 2019)."""
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset < 0:
+            raise ArchiveRefused("The archive is damaged or cut short.")
         if entry.header_offset < end:
             raise ArchiveRefused("Files in the archive overlap.")
         end = entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size
@@ -121,34 +139,34 @@ def _skipped(entry: zipfile.ZipInfo) -> bool:
     return entry.is_dir() or any((part.startswith(".") and part != "..") or part in _NOT_PICTURES for part in parts)
 
 
-def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, file_bytes: int, left: int) -> BinaryIO | str:
-    """The file, at its end, or why it cannot be had. Raises ArchiveRefused when `left` is not enough."""
+def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, file_bytes: int, left: int) -> Member:
+    """The file, at its start, or why it cannot be had. Raises ArchiveRefused when `left` is not enough."""
+    name, expanded = shown_name(entry.filename), 0
     if entry.flag_bits & 1:
-        return "The file is encrypted."
+        return Member(name, "The file is encrypted.", expanded)
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "The file is compressed in a way that is not taken."
-    file = cast(BinaryIO, SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115
-    try:
-        with opened.open(entry) as source:
-            # What the headers say of sizes is not believed.
-            while chunk := source.read(_CHUNK_BYTES):
-                file.write(chunk)
-                if file.tell() > left:
-                    raise ArchiveRefused("The archive expands to too many bytes.")
-                if file.tell() > file_bytes:
-                    file.close()
-                    return f"The file is larger than {file_bytes:,} bytes."
-    except ArchiveRefused:
-        file.close()
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, struct.error):
-        file.close()
-        return "The file is damaged in the archive."
-    return file
+        return Member(name, "The file is compressed in a way that is not taken.", expanded)
+    with ExitStack() as undo:
+        file = undo.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES))
+        try:
+            with opened.open(entry) as source:
+                # What the headers say of sizes is not believed.
+                while chunk := source.read(_CHUNK_BYTES):
+                    expanded += len(chunk)
+                    if expanded > left:
+                        raise ArchiveRefused("The archive expands to too many bytes.")
+                    if expanded > file_bytes:
+                        return Member(name, f"The file is larger than {file_bytes:,} bytes.", expanded)
+                    file.write(chunk)
+        except _DAMAGED:
+            return Member(name, "The file is damaged in the archive.", expanded)
+        file.seek(0)
+        undo.pop_all()
+        return Member(name, cast(BinaryIO, file), expanded)
 
 
-def _shown_name(name: str) -> str:
-    """A name to show, never to use as a path."""
+def shown_name(name: str) -> str:
+    """A file's name as a stranger gave it, to show, never to use as a path."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     printable = "".join(character for character in last if character.isprintable())
     return printable[-_LONGEST_NAME:] or "file"
