@@ -5,14 +5,14 @@ are read or pictures decoded.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from redis.exceptions import RedisError
 
-from app.archives import ArchiveLimits, ArchiveRefused, is_archive, members
+from app.archives import ArchiveLimits, ArchiveRefused, is_archive, members, shown_name
 from app.caller import Caller, Who
 from app.captions import MISSING, SUBMITTED, missing
 from app.forms import batch_body
@@ -20,7 +20,7 @@ from app.problems import ProblemError
 from app.resources import BATCHES, BatchResource, problems
 from app.services import Services, Shared
 from app.submissions import IdempotencyKey, Prefer, batch_submission, decoded, submitted_batch
-from app.uploads import Upload
+from app.uploads import Upload, too_many_files
 from app.waiting import preferred_wait, wait_until
 from jobs.job import Batch
 from jobs.options import CaptionOptions
@@ -73,7 +73,8 @@ async def submit(
     """
     async with services.uploads.many(request) as upload:
         submission = batch_submission(request, services, caller, upload, idempotency_key)
-        files = [file async for file in _pictures(services, upload)]
+        async with aclosing(_pictures(services, upload)) as pictures:
+            files = [file async for file in pictures]
     await services.limits.spend(caller, len(files))
     batch_id = await submitted_batch(services, submission, files)
     response.headers["Location"] = f"{BATCHES}/{batch_id}"
@@ -123,20 +124,21 @@ async def _waited_for(services: Services, caller: Caller, batch: Batch, seconds:
     )
 
 
-async def _pictures(services: Services, upload: Upload) -> AsyncIterator[File]:
+async def _pictures(services: Services, upload: Upload) -> AsyncGenerator[File, None]:
     """The pictures in all files of a request, in their order, decoded as many at once as can be."""
     at_once = services.settings.decoders
     running: list[asyncio.Task[File]] = []
     try:
-        async for name, content in _files(services, upload):
-            running.append(asyncio.create_task(_picture(services, name, content)))
-            if len(running) >= at_once:
+        async with aclosing(_files(services, upload)) as found:
+            async for name, content in found:
+                running.append(asyncio.create_task(_picture(services, name, content)))
+                if len(running) >= at_once:
+                    yield await running.pop(0)
+            while running:
                 yield await running.pop(0)
-        while running:
-            yield await running.pop(0)
     finally:
-        for task in running:
-            task.cancel()
+        # They read files that are about to be closed, and close those of archives themselves.
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _picture(services: Services, name: str, content: BinaryIO | str) -> File:
@@ -146,34 +148,28 @@ async def _picture(services: Services, name: str, content: BinaryIO | str) -> Fi
         return File(await decoded(services, content), name)
 
 
-async def _files(services: Services, upload: Upload) -> AsyncIterator[tuple[str, BinaryIO | str]]:
+async def _files(services: Services, upload: Upload) -> AsyncGenerator[tuple[str, BinaryIO | str], None]:
     """The files of a request and of the archives in it. Raises ProblemError for what they are as a whole."""
     settings = services.settings
     count, left = 0, settings.max_batch_expanded_bytes
     for file in upload.files:
-        if not is_archive(file.file):
+        if not (file.bare or is_archive(file.file)):
             count += 1
             if count > settings.max_batch_files:
-                raise _too_many(settings.max_batch_files)
+                raise too_many_files(settings.max_batch_files)
             size = file.file.seek(0, 2)
             file.file.seek(0)
             too_large = f"The file is larger than {settings.max_upload_bytes:,} bytes."
-            yield file.name, too_large if size > settings.max_upload_bytes else file.file
+            yield shown_name(file.name), too_large if size > settings.max_upload_bytes else file.file
             continue
         if count >= settings.max_batch_files:
-            raise _too_many(settings.max_batch_files)
+            raise too_many_files(settings.max_batch_files)
         limits = ArchiveLimits(settings.max_batch_files - count, settings.max_upload_bytes, left)
         found = members(file.file, limits)
         try:
             while (member := await asyncio.to_thread(next, found, None)) is not None:
                 count += 1
-                if not isinstance(member.content, str):
-                    left -= member.content.seek(0, 2)
-                    member.content.seek(0)
+                left -= member.expanded
                 yield member.name, member.content
         except ArchiveRefused as refused:
             raise ProblemError("archive-refused", "Archive refused", 422, str(refused)) from None
-
-
-def _too_many(most: int) -> ProblemError:
-    return ProblemError("too-many-files", "Too many files", 422, f"a batch may hold {most} files at most")

@@ -158,7 +158,8 @@ def _submission(
 ) -> Submission:
     if options.expires_in and options.expires_in > services.settings.job_lifetime_seconds:
         raise invalid(("expires_in", f"may be {services.settings.job_lifetime_seconds} at most"))
-    asked = json.dumps([options.kind, sorted((name, str(value)) for name, value in fields.items())])
+    # The path: a job and a batch of one picture are not the same.
+    asked = json.dumps([request.scope["path"], sorted((name, str(value)) for name, value in fields.items())])
     digests = "".join(file.sha256 for file in upload.files)
     return Submission(
         options=options,

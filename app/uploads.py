@@ -7,9 +7,10 @@ app/picture.py and app/archives.py to find out, and what the fields mean for app
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -36,11 +37,15 @@ _ARCHIVES = {"application/zip", "application/x-zip-compressed"}
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file of a request, with its name, if it has one, and the SHA-256 of its bytes in hex."""
+    """A file of a request, with its name, if it has one, and the SHA-256 of its bytes in hex.
+
+    `bare` is the file that is all of the body, and so what the type of the body says.
+    """
 
     name: str
     file: BinaryIO
     sha256: str
+    bare: bool = False
 
 
 @dataclass(slots=True)
@@ -66,7 +71,7 @@ class Uploads:
 
     def __init__(self, settings: AppSettings) -> None:
         self._settings = settings
-        self._receiving = 0
+        self._receiving = self._batches = 0
 
     @property
     def receiving(self) -> int:
@@ -90,20 +95,32 @@ class Uploads:
     @asynccontextmanager
     async def _receive(self, request: Request, expected: Expected) -> AsyncIterator[Upload]:
         body = _Body(request, expected.total_bytes)
-        self._receiving += 1
         try:
-            async with AsyncExitStack() as files:
-                try:
-                    if self._receiving > self._settings.max_uploads:
-                        raise unavailable("busy", "Busy", "too many uploads are being received: try again soon")
-                    upload = await self._within_time(body, expected, files)
-                except ProblemError as error:
-                    if error.problem.status != 408:  # enough time has been lost with that one
-                        await body.discard()
-                    raise
-                yield upload
+            with self._place(expected):
+                async with AsyncExitStack() as files:
+                    try:
+                        upload = await self._within_time(body, expected, files)
+                    except ProblemError as error:
+                        raise _Refused(error) from error
+                    yield upload
+        except _Refused as refused:
+            if refused.error.problem.status != 408:  # enough time has been lost with that one
+                await body.discard()
+            raise refused.error from None
+
+    @contextmanager
+    def _place(self, expected: Expected) -> Iterator[None]:
+        """A place among those that are received. Raises _Refused where there is none."""
+        batches = int(expected.archive)
+        if self._receiving >= self._settings.max_uploads or self._batches + batches > self._settings.max_batches:
+            raise _Refused(unavailable("busy", "Busy", "too many uploads are being received: try again soon"))
+        self._receiving += 1
+        self._batches += batches
+        try:
+            yield
         finally:
             self._receiving -= 1
+            self._batches -= batches
 
     async def _within_time(self, body: "_Body", expected: Expected, files: AsyncExitStack) -> Upload:
         try:
@@ -134,22 +151,32 @@ class Uploads:
     async def _read_multipart(self, body: "_Body", expected: Expected, files: AsyncExitStack) -> Upload:
         bounded = body.bounded(expected.total_bytes + _MULTIPART_EXTRA_BYTES)
         try:
+            # One more, so that a file in a wrong field is told so.
             form = await bounded.form(
-                max_files=expected.files, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES
+                max_files=expected.files + 1, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES
             )
         except HTTPException as error:
+            if error.detail.startswith("Too many files"):
+                raise too_many_files(expected.files) from error
             raise _malformed(error.detail) from error
         except UnicodeError as error:  # from a charset that no text can be in, which Starlette does not expect
             raise _malformed("the charset of the form cannot be used") from error
         files.push_async_callback(form.close)
+        if not all(map(_is_text, chain.from_iterable(form.multi_items()))):
+            raise _malformed("there are characters that are none")
         return await self._sorted(body, expected, form)
 
     async def _sorted(self, body: "_Body", expected: Expected, form: FormData) -> Upload:
-        upload = Upload()
+        upload, total = Upload(), 0
         for name, value in form.multi_items():
+            if isinstance(value, UploadFile) and not (value.filename or value.size):
+                continue  # so browsers send a field for a file that was left empty
             if isinstance(value, UploadFile) and name in expected.names:
-                if (value.size or 0) > (self._settings.max_upload_bytes if not expected.archive else body.limit):
+                total += value.size or 0
+                if total > body.limit:
                     raise body.too_large()
+                if len(upload.files) == expected.files:
+                    raise too_many_files(expected.files)
                 upload.files.append(await _file(value.file, value.filename or ""))
             elif isinstance(value, UploadFile):
                 raise invalid((name, "is not for a file"))
@@ -167,21 +194,27 @@ class Uploads:
         file = files.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115
         async for chunk in body.bounded(body.limit).stream():
             file.write(chunk)
-        return await _file(cast(BinaryIO, file), "")
+        return replace(await _file(cast(BinaryIO, file), ""), bare=True)
 
     async def _read_json(self, body: "_Body") -> dict[str, object]:
         text = b""
         async for chunk in body.bounded(_MOST_JSON_BYTES).stream():
             text += chunk
         try:
-            fields = json.loads(text, parse_constant=_no_number)
+            pairs = json.loads(text, parse_constant=_no_number, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as error:
             raise ProblemError("malformed-json", "Malformed JSON", 400, "the body is not JSON") from error
-        if not isinstance(fields, dict):
+        if not isinstance(pairs, _Pairs):
             raise ProblemError("malformed-json", "Malformed JSON", 400, "the body is not a JSON object")
-        for name, value in fields.items():
-            if isinstance(value, (list, dict)):
+        if not all(map(_is_text, chain.from_iterable(pairs))):
+            raise ProblemError("malformed-json", "Malformed JSON", 400, "there are characters that are none")
+        fields: dict[str, object] = {}
+        for name, value in pairs:
+            if isinstance(value, list):
                 raise invalid((name, "must be text, a number, a boolean or null"))
+            if name in fields:
+                raise invalid((name, "is given twice"))
+            fields[name] = value
         # What is null is not there.
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -191,6 +224,30 @@ async def _file(file: BinaryIO, name: str) -> UploadedFile:
     digest = await asyncio.to_thread(hashlib.file_digest, cast(Any, file), "sha256")
     file.seek(0)
     return UploadedFile(name, file, digest.hexdigest())
+
+
+def too_many_files(most: int) -> ProblemError:
+    """The 422 for a request with more than `most` files."""
+    return ProblemError("too-many-files", "Too many files", 422, f"at most {most} may be sent at once")
+
+
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object as it was written."""
+
+
+class _Refused(Exception):
+    """A request whose body is not worth reading on."""
+
+    def __init__(self, error: ProblemError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _is_text(value: object) -> bool:
+    """Whether what is text is proper Unicode: some charsets, and JSON, can write halves of surrogate pairs."""
+    if isinstance(value, UploadFile):
+        value = value.filename
+    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _missing(name: str) -> ProblemError:
@@ -234,7 +291,7 @@ class _Body:
 
     def too_large(self) -> ProblemError:
         """The 413."""
-        detail = f"the upload is larger than {self.limit:,} bytes"
+        detail = f"the upload is larger than {min(self.limit, self._most):,} bytes"
         return ProblemError("image-too-large", "Image too large", 413, detail, {"Connection": "close"})
 
     async def _receive(self) -> Message:
