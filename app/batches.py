@@ -6,8 +6,8 @@ are read or pictures decoded.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -76,7 +76,8 @@ async def submit(
     """
     async with services.uploads.many(request) as upload:
         submission = batch_submission(request, services, caller, upload, idempotency_key)
-        files = [file async for file in _pictures(services, upload)]
+        async with aclosing(_pictures(services, upload)) as pictures:
+            files = [file async for file in pictures]
     await services.limits.spend(caller, len(files))
     batch_id = await submitted_batch(services, submission, files)
     response.headers["Location"] = f"{BATCHES}/{batch_id}"
@@ -126,20 +127,21 @@ async def _waited_for(services: Services, caller: Caller, batch: Batch, seconds:
     )
 
 
-async def _pictures(services: Services, upload: Upload) -> AsyncIterator[File]:
+async def _pictures(services: Services, upload: Upload) -> AsyncGenerator[File, None]:
     """The pictures in all files of a request, in their order, decoded as many at once as can be."""
     at_once = services.settings.decoders
     running: list[asyncio.Task[File]] = []
     try:
-        async for name, content in _files(services, upload):
-            running.append(asyncio.create_task(_picture(services, name, content)))
-            if len(running) >= at_once:
+        async with aclosing(_files(services, upload)) as found:
+            async for name, content in found:
+                running.append(asyncio.create_task(_picture(services, name, content)))
+                if len(running) >= at_once:
+                    yield await running.pop(0)
+            while running:
                 yield await running.pop(0)
-        while running:
-            yield await running.pop(0)
     finally:
-        for task in running:
-            task.cancel()
+        # They read files that are about to be closed, and close those of archives themselves.
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _picture(services: Services, name: str, content: BinaryIO | str) -> File:
@@ -149,7 +151,7 @@ async def _picture(services: Services, name: str, content: BinaryIO | str) -> Fi
         return File(await decoded(services, content), name)
 
 
-async def _files(services: Services, upload: Upload) -> AsyncIterator[tuple[str, BinaryIO | str]]:
+async def _files(services: Services, upload: Upload) -> AsyncGenerator[tuple[str, BinaryIO | str], None]:
     """The files of a request and of the archives in it. Raises ProblemError for what they are as a whole."""
     settings = services.settings
     count, left = 0, settings.max_batch_expanded_bytes

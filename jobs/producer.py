@@ -128,6 +128,8 @@ class Producer:
         if not record or record[b"owner"].decode() != owner:
             return None
         jobs = await self._summaries(record[b"jobs"].decode().split())
+        if not jobs:  # all deleted, or their time is over
+            return None
         return Batch.of(batch_id, record[b"created"], jobs)
 
     async def delete_batch(self, batch_id: str) -> None:
