@@ -97,12 +97,12 @@ class AccessMiddleware:
             access: Access = request.app.state.services.access
             request.state.caller = await access.admit(request)
         except ProblemError as refused:
-            response = refused.response(request)
+            response = refused.response()
             if refused.problem.status == 401:
                 response.headers.append("WWW-Authenticate", _BASIC)  # two lines: browsers do not split one
                 response.headers.append("WWW-Authenticate", _BEARER)
         except RedisError as error:
-            response = queue_unreachable(request, error).response(request)
+            response = queue_unreachable(request, error).response()
         else:
             await self._app(scope, receive, send)
             return
@@ -119,7 +119,14 @@ def install_access(api: FastAPI, settings: AppSettings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Authorization", "Idempotency-Key", "Last-Event-ID", "Prefer"],
-            expose_headers=["Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"],
+            expose_headers=[
+                "Location",
+                "Preference-Applied",
+                "RateLimit",
+                "RateLimit-Policy",
+                "Retry-After",
+                "X-Request-ID",
+            ],
         )
 
 

@@ -128,9 +128,9 @@ async def deliveries(services: Shared, job: ExistingJob) -> list[Attempt]:
 async def answer(response: Response, services: Services, caller: Caller, job: Job, wait: int | None) -> JobResource:
     """The answer to a submission: the job when it ends, or as it is when the wait does."""
     response.headers["Location"] = f"{CAPTIONS}/{job.id}"
-    if wait is not None and not job.status.terminal:
+    if wait is not None:
         seconds = min(wait, services.settings.max_wait_seconds)
-        response.headers["Preference-Applied"] = f"wait={seconds}" if wait else "respond-async"
+        response.headers["Preference-Applied"] = f"wait={seconds}"
         # The job is taken in: from here on the answer is a success, whatever becomes of the waiting.
         with suppress(RedisError, ProblemError):
             job = await _waited_for(services, caller, job.id, seconds)

@@ -20,7 +20,6 @@ from app.server import Server
 from app.services import running_services
 from app.settings import AppSettings
 from app.traffic import Traffic
-from jobs.logs import LogSettings, set_up_logs
 
 
 def create_app(settings: AppSettings) -> FastAPI:
@@ -55,7 +54,6 @@ def create_app(settings: AppSettings) -> FastAPI:
 
 def run(settings: AppSettings, listening: socket.socket) -> None:
     """Serve on `listening` until SIGTERM or SIGINT. Who waits for a job then gets it as it is, and no error."""
-    set_up_logs(LogSettings())
     api = create_app(settings)
 
     def on_stop() -> None:

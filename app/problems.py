@@ -15,14 +15,31 @@ from fastapi.routing import iter_route_contexts
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
 
 from app.request_ids import current_request_id
 from jobs.problem import Problem
 
 log = logging.getLogger(__name__)
 
-_MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "5"
+
+
+class ProblemResponse(Response):
+    """A problem as an answer, with the id of the request at hand. Leaves its kind in the state of the request."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
+        self._kind = problem.kind
+        if request_id := current_request_id():
+            problem = problem.model_copy(update={"request_id": request_id})
+        super().__init__(problem.model_dump_json(), problem.status, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        scope.setdefault("state", {})["problem"] = self._kind  # for app/traffic.py
+        await super().__call__(scope, receive, send)
 
 
 class ProblemError(Exception):
@@ -42,9 +59,9 @@ class ProblemError(Exception):
         error.problem = problem
         return error
 
-    def response(self, request: Request) -> Response:
+    def response(self) -> Response:
         """The answer that tells it."""
-        return _answer(request, self.problem, self.headers)
+        return ProblemResponse(self.problem, self.headers)
 
 
 def invalid(*errors: tuple[str, str], kind: str = "invalid-request", title: str = "Invalid request") -> ProblemError:
@@ -69,12 +86,12 @@ def install_problem_handlers(api: FastAPI) -> None:
     """Answer every exception that leaves a route of `api` with problem+json."""
 
     @api.exception_handler(ProblemError)
-    async def _problem(request: Request, error: ProblemError) -> Response:
-        return error.response(request)
+    async def _problem(_request: Request, error: ProblemError) -> Response:
+        return error.response()
 
     @api.exception_handler(RedisError)
     async def _redis(request: Request, error: RedisError) -> Response:
-        return queue_unreachable(request, error).response(request)
+        return queue_unreachable(request, error).response()
 
     @api.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
@@ -84,24 +101,16 @@ def install_problem_handlers(api: FastAPI) -> None:
         detail = error.detail if error.detail != title else f"{request.method} {request.url.path}: {title.lower()}"
         kind = title.lower().replace(" ", "-")
         headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
-        return _answer(request, Problem.of(kind, title, error.status_code, detail), headers)
+        return ProblemResponse(Problem.of(kind, title, error.status_code, detail), headers)
 
     @api.exception_handler(RequestValidationError)
-    async def _validation(request: Request, error: RequestValidationError) -> Response:
-        return invalid(*((".".join(map(str, e["loc"])), e["msg"]) for e in error.errors())).response(request)
+    async def _validation(_request: Request, error: RequestValidationError) -> Response:
+        return invalid(*((".".join(map(str, e["loc"])), e["msg"]) for e in error.errors())).response()
 
     @api.exception_handler(Exception)
-    async def _unexpected(request: Request, _error: Exception) -> Response:
+    async def _unexpected(_request: Request, _error: Exception) -> Response:
         # app/traffic.py logs the traceback after this; the client need not see it.
-        problem = Problem.of("internal-error", "Internal error", 500, "something went wrong on our side")
-        return _answer(request, problem)
-
-
-def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """`problem` as an answer, with the id of the request at hand."""
-    if request_id := current_request_id():
-        problem = problem.model_copy(update={"request_id": request_id})
-    return Response(problem.model_dump_json(), problem.status, headers, _MEDIA_TYPE)
+        return ProblemResponse(Problem.of("internal-error", "Internal error", 500, "something went wrong on our side"))
 
 
 def _allowed(request: Request) -> str:
@@ -115,8 +124,3 @@ def _allowed(request: Request) -> str:
         elif compile_path(route.path or "")[0].match(path):
             found |= route.methods
     return ", ".join(sorted(found))
-
-
-def _answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    request.state.problem = problem.kind  # for whoever counts and logs
-    return problem_response(problem, headers)

@@ -46,7 +46,8 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
         timeout_seconds=settings.decode_seconds,
         memory_bytes=settings.decode_bytes,
         limits=limits,
-        max_waiting=settings.max_uploads,
+        # A single picture has one place, a batch as many as there are decoders: who was let in need not be sent away.
+        max_waiting=settings.max_uploads + settings.max_batches * settings.decoders,
     )
     async with connect_async(settings.redis_url) as redis, decoder:
         producer = Producer(redis, settings)
@@ -64,7 +65,7 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
                 producer=producer,
                 notices=notices,
                 decoder=decoder,
-                uploads=Uploads(settings),
+                uploads=Uploads(settings, settings.max_batches, settings.batch_seconds),
                 access=Access(redis, settings),
                 limits=RateLimits(redis, settings.default_limit),
                 outbound=outbound,

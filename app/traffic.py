@@ -12,7 +12,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import problem_response, unavailable
+from app.problems import unavailable
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Traffic:
             # The server is leaving, and has waited long enough.
             if exchange.status is None:
                 leaving = unavailable("leaving", "Leaving", "this server is being stopped: try again")
-                await problem_response(leaving.problem, leaving.headers)(scope, receive, send_counted)
+                await leaving.response()(scope, receive, send_counted)
         except Exception:
             log.exception("%s %s failed unexpectedly", exchange.method, exchange.path)
         finally:

@@ -1,247 +1,223 @@
 """From a request to its files and fields, never taking more of it than allowed.
 
-In: a request: a form, a bare file, or JSON; out: spooled files, and the fields beside them. What is in the bytes is for
-app/picture.py and app/archives.py to find out, and what the fields mean for app/submissions.py.
+In: a request, as a form, as JSON or as a bare file; out: an Upload. What its fields mean and what is in its files is
+for others to find out.
 """
 
 import asyncio
 import hashlib
-import json
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import BinaryIO, Final, Self, cast
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
 
+from app.bodies import Body, too_large
+from app.fields import form_fields, json_fields
+from app.file_name import shown_name
+from app.multipart import FIELDS_BYTES, read_form
 from app.problems import ProblemError, invalid, unavailable
 from app.settings import AppSettings
 
-_IN_MEMORY_BYTES = 1024 * 1024
-# What multipart puts around a file: boundaries and part headers.
-_MULTIPART_EXTRA_BYTES = 64 * 1024
-_MOST_FIELDS = 32
-_MOST_FIELD_BYTES = 4096
-_MOST_JSON_BYTES = 64 * 1024
-# How much of a refused body is still read, and for how long.
-_DISCARDED_BODIES = 4
-_DISCARD_SECONDS = 5.0
+log = logging.getLogger(__name__)
 
-_ARCHIVES = {"application/zip", "application/x-zip-compressed"}
+_IN_MEMORY_BYTES: Final = 1024 * 1024  # for each upload
+_JSON_BYTES: Final = 64 * 1024
+_ZIP_TYPES: Final = ("application/zip", "application/x-zip-compressed")
+_FORM: Final = "multipart/form-data"
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file of a request, with its name, if it has one, and the SHA-256 of its bytes in hex."""
+    """A file as it was sent, open as long as its upload is. Its name is to be shown, and no path."""
 
     name: str
     file: BinaryIO
+    size: int
     sha256: str
 
-
-@dataclass(slots=True)
-class Upload:
-    """What a request holds. The values of fields are text, or in JSON also numbers, booleans and null."""
-
-    files: list[UploadedFile] = field(default_factory=list)
-    fields: dict[str, object] = field(default_factory=dict)
+    @classmethod
+    async def of(cls, sent: UploadFile) -> Self:
+        """The file that was received as `sent`, at its beginning. Its digest (hexadecimal) is computed in a thread."""
+        await sent.seek(0)
+        digest = await asyncio.to_thread(hashlib.file_digest, sent.file, "sha256")  # type: ignore[arg-type]
+        await sent.seek(0)
+        return cls(shown_name(sent.filename or ""), sent.file, sent.size or 0, digest.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """What a request may hold: so many files in these fields of a form, and so many bytes; or a body of its own."""
+class Upload:
+    """All of one request. The values of fields are text, or in JSON also finite numbers and booleans."""
 
-    names: tuple[str, ...]
-    files: int
-    total_bytes: int
-    archive: bool
+    files: Sequence[UploadedFile]
+    fields: Mapping[str, object]
+
+
+_Read = Callable[[Body, AsyncExitStack], Awaitable[Upload]]
 
 
 class Uploads:
     """Receives uploads, a bounded number at a time. Larger ones wait on disk, not in memory."""
 
-    def __init__(self, settings: AppSettings) -> None:
+    def __init__(self, settings: AppSettings, batches: int = 4, batch_seconds: float = 300) -> None:
+        """`batches` is how many requests with several files may come at once, `batch_seconds` how long one may last.
+
+        They are fewer and slower than those with one: each may put `max_batch_bytes` on the disk.
+        """
         self._settings = settings
-        self._receiving = 0
+        self._batch_seconds = batch_seconds
+        self._singles = _Places(settings.max_uploads)
+        self._batches = _Places(batches)
 
     @property
     def receiving(self) -> int:
         """How many uploads are in progress, from their first byte to the end of their decoding."""
-        return self._receiving
+        return self._singles.taken + self._batches.taken
 
     def one(self, request: Request) -> AbstractAsyncContextManager[Upload]:
-        """The picture in `request`, or none where JSON names it.
+        """The file in `request`, or none where a field names it, and the fields.
 
-        Raises ProblemError: 408 too slow, 413 too large, 415 neither form nor image/* nor JSON, 422 a field that cannot
-        be, 400 cut off or malformed, 503 too many uploads at once.
+        A form with a file in the field `image`, JSON, or an image/* body, which has no fields. Raises ProblemError: 408
+        too slow, 413 too large, 415 none of these, 422 a field that cannot be, 400 cut off or malformed, 503 too many
+        uploads at once.
         """
-        most = self._settings.max_upload_bytes
-        return self._receive(request, Expected(("image",), files=1, total_bytes=most, archive=False))
+        settings = self._settings
+        return _received(request, self._singles, settings.upload_seconds, settings.max_upload_bytes, self._read_one)
 
     def many(self, request: Request) -> AbstractAsyncContextManager[Upload]:
-        """The pictures and archives in `request`. Raises what `one` does."""
-        files, most = self._settings.max_batch_files, self._settings.max_batch_bytes
-        return self._receive(request, Expected(("image", "images"), files=files, total_bytes=most, archive=True))
+        """The files in `request`, at least one, and the fields.
 
-    @asynccontextmanager
-    async def _receive(self, request: Request, expected: Expected) -> AsyncIterator[Upload]:
-        body = _Body(request, expected.total_bytes)
-        self._receiving += 1
+        A form with files in the fields `images` or `image`, or a ZIP archive as the body. Any file may be an archive,
+        so that none is too large alone. Raises what `one` does.
+        """
+        most = self._settings.max_batch_bytes
+        return _received(request, self._batches, self._batch_seconds, most, self._read_many)
+
+    async def _read_one(self, body: Body, files: AsyncExitStack) -> Upload:
+        most = self._settings.max_upload_bytes
+        refusal = too_large("image-too-large", "file", most)
+        if body.media_type == _FORM:
+            upload = await _read_form(body.bounded(most + FIELDS_BYTES, refusal), files, ("image",), 1)
+            if any(file.size > most for file in upload.files):
+                raise refusal
+            return upload
+        if body.media_type == "application/json":
+            bounded = body.bounded(_JSON_BYTES, too_large("request-too-large", "JSON body", _JSON_BYTES))
+            return Upload([], json_fields(await bounded.body()))
+        if body.media_type.startswith("image/"):
+            return await _read_file(body.bounded(most, refusal), files)
+        raise _unsupported(
+            f"send {_FORM} with a file in the field 'image', the file itself with Content-Type: image/*, or "
+            "application/json with an image_url"
+        )
+
+    async def _read_many(self, body: Body, files: AsyncExitStack) -> Upload:
+        most = self._settings.max_batch_bytes
+        refusal = too_large("request-too-large", "request", most)
+        if body.media_type == _FORM:
+            names, max_files = ("images", "image"), self._settings.max_batch_files
+            upload = await _read_form(body.bounded(most, refusal), files, names, max_files)
+            if not upload.files:
+                raise _image_missing("images", "there is no file in this field")
+            return upload
+        if body.media_type in _ZIP_TYPES:
+            return await _read_file(body.bounded(most, refusal), files)
+        raise _unsupported(
+            f"send {_FORM} with files in the field 'images', or a ZIP archive with Content-Type: application/zip"
+        )
+
+
+class _Places:
+    """How many uploads there may be at once, and are."""
+
+    def __init__(self, number: int) -> None:
+        self.taken = 0
+        self._number = number
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Take a place for a while. Raises the 503 if there is none."""
+        if self.taken >= self._number:
+            raise unavailable("busy", "Busy", "too many uploads are being received: try again soon")
+        self.taken += 1
         try:
-            async with AsyncExitStack() as files:
-                try:
-                    if self._receiving > self._settings.max_uploads:
-                        raise unavailable("busy", "Busy", "too many uploads are being received: try again soon")
-                    upload = await self._within_time(body, expected, files)
-                except ProblemError as error:
-                    if error.problem.status != 408:  # enough time has been lost with that one
-                        await body.discard()
-                    raise
-                yield upload
+            yield
         finally:
-            self._receiving -= 1
+            self.taken -= 1
 
-    async def _within_time(self, body: "_Body", expected: Expected, files: AsyncExitStack) -> Upload:
+
+@asynccontextmanager
+async def _received(request: Request, places: _Places, seconds: float, most: int, read: _Read) -> AsyncIterator[Upload]:
+    """What `read` makes of the request, unless there is no place for it or it takes too long."""
+    body = Body(request)
+    async with AsyncExitStack() as files:
         try:
-            async with asyncio.timeout(self._settings.upload_seconds):
-                return await self._read(body, expected, files)
-        except TimeoutError:
-            detail = f"the upload did not end within {self._settings.upload_seconds:g} s"
-            raise ProblemError("upload-too-slow", "Upload too slow", 408, detail, {"Connection": "close"}) from None
-        except ClientDisconnect:
-            # Nobody reads this; it keeps a broken connection from being logged as our error.
-            raise ProblemError("upload-cut-off", "Upload cut off", 400, "the upload ended too early") from None
-
-    async def _read(self, body: "_Body", expected: Expected, files: AsyncExitStack) -> Upload:
-        kind = body.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "multipart/form-data":
-            return await self._read_multipart(body, expected, files)
-        if kind in _ARCHIVES if expected.archive else kind.startswith("image/"):
-            return Upload([await self._read_raw(body, files)])
-        if kind == "application/json" and not expected.archive:
-            return Upload(fields=await self._read_json(body))
-        bare = "a ZIP file itself with Content-Type: application/zip"
-        if not expected.archive:
-            bare = "the file itself with Content-Type: image/*, or JSON with an image_url"
-        fields = " or ".join(f"{name!r}" for name in expected.names)
-        detail = f"send multipart/form-data with a file in the field {fields}, or {bare}"
-        raise ProblemError("unsupported-media-type", "Unsupported media type", 415, detail)
-
-    async def _read_multipart(self, body: "_Body", expected: Expected, files: AsyncExitStack) -> Upload:
-        bounded = body.bounded(expected.total_bytes + _MULTIPART_EXTRA_BYTES)
-        try:
-            form = await bounded.form(
-                max_files=expected.files, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES
-            )
-        except HTTPException as error:
-            raise _malformed(error.detail) from error
-        except UnicodeError as error:  # from a charset that no text can be in, which Starlette does not expect
-            raise _malformed("the charset of the form cannot be used") from error
-        files.push_async_callback(form.close)
-        return await self._sorted(body, expected, form)
-
-    async def _sorted(self, body: "_Body", expected: Expected, form: FormData) -> Upload:
-        upload = Upload()
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile) and name in expected.names:
-                if (value.size or 0) > (self._settings.max_upload_bytes if not expected.archive else body.limit):
-                    raise body.too_large()
-                upload.files.append(await _file(value.file, value.filename or ""))
-            elif isinstance(value, UploadFile):
-                raise invalid((name, "is not for a file"))
-            elif name in expected.names:
-                raise _missing(name)
-            elif name in upload.fields:
-                raise invalid((name, "is given twice"))
-            else:
-                upload.fields[name] = value
-        if not upload.files and "image_url" not in upload.fields:
-            raise _missing(expected.names[0])
-        return upload
-
-    async def _read_raw(self, body: "_Body", files: AsyncExitStack) -> UploadedFile:
-        file = files.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115
-        async for chunk in body.bounded(body.limit).stream():
-            file.write(chunk)
-        return await _file(cast(BinaryIO, file), "")
-
-    async def _read_json(self, body: "_Body") -> dict[str, object]:
-        text = b""
-        async for chunk in body.bounded(_MOST_JSON_BYTES).stream():
-            text += chunk
-        try:
-            fields = json.loads(text, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            raise ProblemError("malformed-json", "Malformed JSON", 400, "the body is not JSON") from error
-        if not isinstance(fields, dict):
-            raise ProblemError("malformed-json", "Malformed JSON", 400, "the body is not a JSON object")
-        for name, value in fields.items():
-            if isinstance(value, (list, dict)):
-                raise invalid((name, "must be text, a number, a boolean or null"))
-        # What is null is not there.
-        return {name: value for name, value in fields.items() if value is not None}
+            files.enter_context(places.one())
+            upload = await _within_time(body, files, seconds, read)
+        except ProblemError as error:
+            if error.problem.status != 408:  # enough time has been lost with that one
+                await body.discard(most)
+            raise
+        yield upload
 
 
-async def _file(file: BinaryIO, name: str) -> UploadedFile:
-    file.seek(0)
-    digest = await asyncio.to_thread(hashlib.file_digest, cast(Any, file), "sha256")
-    file.seek(0)
-    return UploadedFile(name, file, digest.hexdigest())
+async def _within_time(body: Body, files: AsyncExitStack, seconds: float, read: _Read) -> Upload:
+    try:
+        async with asyncio.timeout(seconds):
+            return await read(body, files)
+    except TimeoutError:
+        detail = f"the upload did not end within {seconds:g} s"
+        raise ProblemError("upload-too-slow", "Upload too slow", 408, detail, {"Connection": "close"}) from None
+    except ClientDisconnect:
+        # Nobody reads this; it keeps a broken connection from being logged as our error.
+        raise ProblemError("upload-cut-off", "Upload cut off", 400, "the upload ended too early") from None
+    except OSError as error:
+        log.error("An upload cannot be stored: %s", error)
+        raise unavailable("storage-failed", "Storage failed", "the upload cannot be stored: try again soon") from None
 
 
-def _missing(name: str) -> ProblemError:
-    return invalid((name, "there is no file in this field"), kind="image-missing", title="Image missing")
+async def _read_form(request: Request, files: AsyncExitStack, names: tuple[str, ...], max_files: int) -> Upload:
+    """The form in `request`, with at most `max_files` files, all of them in the fields of these names."""
+    form = await read_form(request.headers["content-type"], request.stream(), max_files, _IN_MEMORY_BYTES)
+    files.push_async_callback(form.close)
+    sent: list[UploadFile] = []
+    texts: list[tuple[str, str]] = []
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            if not (part.filename or part.size):
+                continue  # a file input that was left empty
+            if name not in names:
+                raise _image_missing(name, f"is for no file: send it in the field '{names[0]}'")
+            sent.append(part)
+        elif name in names:  # with curl, an @ is missing
+            raise _image_missing(name, "is text, and not a file")
+        else:
+            texts.append((name, part))
+    fields = form_fields(texts)
+    return Upload([await UploadedFile.of(file) for file in sent], fields)
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+async def _read_file(request: Request, files: AsyncExitStack) -> Upload:
+    """The body of `request` as a file."""
+    sent = UploadFile(cast(BinaryIO, SpooledTemporaryFile(_IN_MEMORY_BYTES)), size=0)  # noqa: SIM115
+    files.push_async_callback(_close, sent)
+    async for chunk in request.stream():
+        await sent.write(chunk)
+    return Upload([await UploadedFile.of(sent)], {})
 
 
-def _malformed(detail: str) -> ProblemError:
-    return ProblemError("malformed-multipart", "Malformed multipart body", 400, detail)
+async def _close(sent: UploadFile) -> None:
+    with suppress(OSError):  # a full disk was noticed before
+        await sent.close()
 
 
-class _Body:
-    """The body of a request, read no further than allowed, whether or not its length was told (truly)."""
+def _image_missing(field: str, message: str) -> ProblemError:
+    return invalid((field, message), kind="image-missing", title="Image missing")
 
-    def __init__(self, request: Request, limit: int) -> None:
-        self.request = request
-        self.limit = limit  # of the file, or of all files together
-        self._most = limit
-        self._received = 0
-        self._begun = self._ended = False
 
-    def bounded(self, most: int) -> Request:
-        """The request, but that reading more than `most` bytes of its body raises the 413."""
-        self._most = most
-        if int(self.request.headers.get("content-length", 0)) > most:
-            raise self.too_large()
-        return Request(self.request.scope, self._receive)
-
-    async def discard(self) -> None:
-        """Read on for a while before the body is refused: a client that is still sending would not see our answer."""
-        if not self._begun and "expect" in self.request.headers:
-            return  # it asks before it sends, and our answer is: no
-        self._most = _DISCARDED_BODIES * self.limit
-        with suppress(ProblemError, TimeoutError):
-            async with asyncio.timeout(_DISCARD_SECONDS):
-                while not self._ended:
-                    await self._receive()
-
-    def too_large(self) -> ProblemError:
-        """The 413."""
-        detail = f"the upload is larger than {self.limit:,} bytes"
-        return ProblemError("image-too-large", "Image too large", 413, detail, {"Connection": "close"})
-
-    async def _receive(self) -> Message:
-        self._begun = True
-        message = await self.request.receive()
-        self._ended = not message.get("more_body", False)  # true of a disconnect as well
-        self._received += len(message.get("body", b""))
-        if self._received > self._most:
-            raise self.too_large()
-        return message
+def _unsupported(detail: str) -> ProblemError:
+    return ProblemError("unsupported-media-type", "Unsupported media type", 415, detail)

@@ -17,14 +17,12 @@ Found = TypeVar("Found")
 
 
 def preferred_wait(prefer: Sequence[str]) -> int | None:
-    """The seconds of `wait` in the values of Prefer (RFC 7240), or 0 for `respond-async`, if one is there."""
-    for preference in ",".join(prefer).split(","):
-        name = preference.partition(";")[0].strip()
+    """The seconds of `wait` in the values of Prefer (RFC 7240); 0 for `respond-async` alone; None for neither."""
+    names = [preference.partition(";")[0].strip() for preference in ",".join(prefer).split(",")]
+    for name in names:
         if wait := _WAIT.fullmatch(name):
             return int(wait[1])
-        if name.lower() == "respond-async":
-            return 0
-    return None
+    return 0 if "respond-async" in map(str.lower, names) else None
 
 
 async def wait_until(

@@ -71,10 +71,14 @@ class Webhooks:
     async def run(self) -> None:
         """Send until cancelled, through any failure of Redis. What is being sent then is sent again after its lease."""
         sending: set[asyncio.Task[None]] = set()
+        this_task = asyncio.current_task()
         async with asyncio.TaskGroup() as group:
             while True:
                 room = _AT_ONCE - len(sending)
                 job_ids = await self._claim(room)
+                # Python 3.11's wait_for, which redis-py uses, loses a cancellation that comes as it ends.
+                if this_task and this_task.cancelling():
+                    raise asyncio.CancelledError
                 for job_id in job_ids:
                     task = group.create_task(self._deliver(job_id))
                     sending.add(task)

@@ -12,8 +12,6 @@ from redis.exceptions import ResponseError
 from jobs import keys, metrics
 from jobs.settings import QueueSettings
 
-WEBHOOKS = "{wordlight}:webhooks"
-
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
@@ -38,8 +36,8 @@ async def read_backlog(redis: aioredis.Redis, settings: QueueSettings) -> Backlo
     pipeline.xinfo_groups(keys.STREAM)
     pipeline.xpending(keys.STREAM, keys.GROUP)
     pipeline.xlen(keys.DEAD)
-    pipeline.zcard(WEBHOOKS)
-    pipeline.hgetall(metrics.HASH)
+    pipeline.zcard(keys.WEBHOOKS)
+    pipeline.hgetall(keys.COUNTS)
     (seconds, micros), entries, groups, held, dead, webhooks, counts = map(
         _unless_missing, await pipeline.execute(raise_on_error=False)
     )

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from jobs import keys
 from jobs.connection import BLOCK_SECONDS
-from jobs.job import Result, Status
+from jobs.job import NO_OPTIONS, Result, Status
 from jobs.options import CaptionOptions, ScoreOptions, read_options
 from jobs.problem import Problem
 from jobs.scripts import read_script, script_args, script_keys
@@ -114,6 +114,7 @@ class Consumer:
                     claim.job_id,
                     self.name,
                     claim.entry,
+                    claim.attempt,
                     self._settings.max_attempts,
                     problem,
                     self._settings.dead_ttl_seconds * 1000,
@@ -227,7 +228,7 @@ class Consumer:
 def _claim(job_id: str, entry: bytes, fields: Sequence[bytes | None], image: bytes | None) -> Claim:
     attempt, text, created, request = fields
     try:
-        options = read_options(text or b"")
+        options = read_options(text or NO_OPTIONS)
     except ValueError:
         options = None
     return Claim(

@@ -14,8 +14,8 @@ from jobs.problem import Problem
 
 Record = dict[bytes, bytes]
 
-# Records of version 0.1.0 have none.
-_NO_OPTIONS = b'{"kind":"caption"}'
+# What was asked for where the record does not say: those of version 0.1.0 do not.
+NO_OPTIONS = b'{"kind":"caption"}'
 
 
 class Status(StrEnum):
@@ -120,7 +120,7 @@ class Job(BaseModel):
             attempts=int(record[b"attempt"]),
             cached=b"cached" in record,
             image=ImageSize(width=int(record[b"width"]), height=int(record[b"height"])),
-            options=read_options(record.get(b"options", _NO_OPTIONS)),
+            options=read_options(record.get(b"options", NO_OPTIONS)),
             model=result.model if result else None,
             captions=result.captions if result else [],
             error=_problem(record),

@@ -21,11 +21,10 @@ from itertools import accumulate
 from redis import Redis
 from redis.exceptions import RedisError
 
+from jobs import keys
 from jobs.job import Status
 
 log = logging.getLogger(__name__)
-
-HASH = "{wordlight}:metrics"
 
 
 class Stage(StrEnum):
@@ -148,7 +147,7 @@ class Recorder:
             return
         pipeline = self._redis.pipeline(transaction=False)
         for field, amount in counts.items():
-            pipeline.hincrbyfloat(HASH, field, amount)
+            pipeline.hincrbyfloat(keys.COUNTS, field, amount)
         try:
             pipeline.execute()
         except RedisError as error:

@@ -92,7 +92,7 @@ class Producer:
         return job
 
     async def submit_batch(self, submission: Submission, files: Sequence[File]) -> str:
-        """Take in all of `files` or none, each as a job of its own; returns the id of the batch.
+        """Take in all of `files`, one or more, or none of them, each as a job of its own; returns the id of the batch.
 
         Raises QueueFull and KeyReused. A file without a picture becomes a job that has failed.
         """
@@ -128,6 +128,8 @@ class Producer:
         if not record or record[b"owner"].decode() != owner:
             return None
         jobs = await self._summaries(record[b"jobs"].decode().split())
+        if not jobs:  # all deleted, or their time is over
+            return None
         return Batch.of(batch_id, record[b"created"], jobs)
 
     async def delete_batch(self, batch_id: str) -> None:

@@ -23,6 +23,12 @@ from model.vocabulary import END
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _pillow_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What app/picture.py sets for its child process does not outlive a test that calls it here."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of coloured pictures, with splits train, val and test."""

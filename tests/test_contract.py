@@ -28,8 +28,8 @@ def test_problem_bytes() -> None:
 
 
 def test_record_of_an_earlier_version_is_read() -> None:
-    fields = json.loads((GOLDEN / "record.json").read_text())
-    job = Job.from_record("abc", {key.encode(): value.encode() for key, value in fields.items()})
+    fields = json.loads((GOLDEN / "record-0.1.0.json").read_text())
+    job = Job.from_record("abc", {key.encode(): value.encode() for key, value in fields.items()}, 3600)
     assert json.loads(job.model_dump_json()) == json.loads((GOLDEN / "job.json").read_text())
 
 

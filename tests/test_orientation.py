@@ -9,7 +9,8 @@ from PIL import ExifTags, Image, features
 
 from app.picture import PictureLimits, prepare
 from model.caption import Caption
-from model.captioner import Captioner, SearchOptions
+from model.captioner import Captioner
+from model.options import DecodingOptions
 
 # A height and a width of whole blocks of JPEG's: what is turned by a quarter is cut into the same blocks.
 SIZE = (128, 96)
@@ -53,7 +54,7 @@ def described(captioner: Captioner, data: bytes) -> tuple[list[Caption], Image.I
     working = prepare(data, PictureLimits())
     assert (working.width, working.height) == SIZE
     image = Image.open(io.BytesIO(working.data))
-    return captioner.caption([image], SearchOptions(beam_size=3, num_captions=3))[0], image
+    return captioner.caption([image], DecodingOptions(beam_size=3, num_captions=3))[0], image
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -5,11 +5,12 @@ import threading
 import torch
 
 from jobs.consumer import Claim
+from jobs.options import CaptionOptions
 from worker.ready import Prepared, ReadyJobs
 
 
 def job(name: str, attempt: int = 0) -> Prepared:
-    return Prepared(Claim(name, name, attempt, None), torch.zeros(3, 1, 1))
+    return Prepared(Claim(name, name, attempt, None, CaptionOptions(), 0.0, ""), torch.zeros(3, 1, 1))
 
 
 def names(batch: list[Prepared]) -> list[str]:

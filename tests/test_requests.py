@@ -1,14 +1,18 @@
 """What clients may ask of the queue besides captioning: the same again, something else instead, or never mind."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from lost_answers import losing, one_answer_lost
 from queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from jobs import keys
-from jobs.consumer import Consumer
+from jobs.connection import connect, connect_async
+from jobs.consumer import Claim, Consumer
 from jobs.ids import issued, new_id
 from jobs.inspector import Inspector, NoSuchJob
 from jobs.job import Job, Status
@@ -397,3 +401,184 @@ def test_a_dead_letter_is_sent_back_as_a_new_job(settings: QueueSettings, redis:
     assert inspector.counts() == {"active": 1, "dead": 0, "workers": 0}
     with pytest.raises(NoSuchJob):
         inspector.send_back(job_id)
+
+
+@pytest.fixture
+def lossy(settings: QueueSettings) -> Iterator[Redis]:
+    """A client that may lose answers."""
+    with losing(connect(settings.redis_url)) as client:
+        yield client
+
+
+def kill_its_workers(settings: QueueSettings, redis: Redis) -> tuple[Consumer, Claim]:
+    """Take the next job to the dead letters; returns the worker that began its last attempt, and that attempt."""
+    hasty = settings.model_copy(update={"takeover_seconds": 0.01, "max_attempts": 1})
+    first, second = Consumer(redis, hasty), Consumer(redis, hasty)
+    (started,) = first.start(claim_all(first, 1))
+    assert second.start(take_over_all(second, 1)) == []
+    return first, started
+
+
+def test_what_took_the_place_of_another_is_remembered(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    first = submit(settings, 2)[0]
+    produce(settings, lambda producer: producer.cancel(first))
+    finish_one(worker)
+    (again,) = submit(settings)
+    assert get(settings, again).cached
+    (cache,) = redis.scan_iter(f"{keys.TAG}cache:*")
+    assert redis.ttl(cache) > 0
+
+
+def test_what_took_the_place_of_another_is_forgotten_if_another_captioner_ran_it(
+    settings: QueueSettings, worker: Consumer
+) -> None:
+    worker.heartbeat([], "a newer version")
+    first = submit(settings, 2)[0]
+    produce(settings, lambda producer: producer.cancel(first))
+    finish_one(worker)  # by the older one
+    (again,) = submit(settings)
+    assert get(settings, again).status is Status.QUEUED
+
+
+def test_a_twin_of_a_job_that_is_lost_is_run_itself(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    first, second = submit(settings, 2)
+    redis.delete(keys.record(first))
+    worker.sweep()
+    assert worker.start(claim_all(worker, 1)) == []  # the entry of the lost one
+    assert finish_one(worker) == second
+
+
+@pytest.mark.slow
+def test_thousands_at_once(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    settings = settings.model_copy(update={"max_jobs": 9000})
+    different = [File(Picture(n.to_bytes(2, "big"), 1, 1)) for n in range(9000)]
+    produce(settings, lambda producer: producer.submit_batch(ANY, different))
+    entries = [claim.entry for claim in claim_all(worker, 9000)]
+    assert worker.heartbeat(entries) == set(entries)
+    worker.leave(entries)
+    redis.flushall()
+    worker.sweep()
+    worker.heartbeat([], RESULT.model.version)
+    batch_id = produce(settings, lambda producer: producer.submit_batch(ANY, [File(PICTURE)] * 9000))
+    finish_one(worker)
+    batch = produce(settings, lambda producer: producer.batch(batch_id))
+    assert batch
+    assert batch.counts[Status.SUCCEEDED] == 9000
+
+
+def test_an_answer_that_is_lost_costs_no_attempt(settings: QueueSettings, lossy: Redis) -> None:
+    (job_id,) = submit(settings)
+    worker = Consumer(lossy, settings.model_copy(update={"max_attempts": 1}))
+    claims = claim_all(worker, 1)
+    worker.start([])
+    with one_answer_lost():
+        (started,) = worker.start(claims)
+    assert worker.succeed(started, RESULT)
+    assert history(settings, job_id) == ["queued", "processing", "succeeded"]
+
+
+@pytest.mark.parametrize("lost", ["stream", "group"])
+def test_who_holds_what_is_lost_holds_nothing(
+    settings: QueueSettings, worker: Consumer, redis: Redis, lost: str
+) -> None:
+    submit(settings)
+    (claim,) = claim_all(worker, 1)
+    if lost == "stream":
+        redis.delete(keys.STREAM)
+    else:
+        redis.xgroup_destroy(keys.STREAM, keys.GROUP)
+    assert worker.heartbeat([claim.entry]) == set()
+    assert worker.start([claim]) == []
+    worker.leave([claim.entry])
+
+
+def test_a_dead_letters_worker_cannot_end_it_again(settings: QueueSettings, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    late, attempt = kill_its_workers(settings, redis)
+    assert not late.fail(attempt, PROBLEM)
+    assert get(settings, job_id).error != PROBLEM
+
+
+def test_a_dead_letters_picture_is_kept_where_others_are_not(settings: QueueSettings, redis: Redis) -> None:
+    settings = settings.model_copy(update={"max_pictures": 0})
+    (job_id,) = submit(settings)
+    kill_its_workers(settings, redis)
+    assert redis.get(keys.image(job_id)) == PICTURE.data
+    assert redis.ttl(keys.image(job_id)) > settings.result_ttl_seconds
+
+
+def test_a_dead_letter_goes_with_its_job(settings: QueueSettings, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    kill_its_workers(settings, redis)
+    produce(settings, lambda producer: producer.delete(job_id))
+    assert list(Inspector(redis, settings).dead(10)) == []
+
+
+def test_a_dead_letter_is_sent_back_once_when_the_answer_is_lost(
+    settings: QueueSettings, redis: Redis, lossy: Redis
+) -> None:
+    (job_id,) = submit(settings)
+    kill_its_workers(settings, redis)
+    inspector = Inspector(lossy, settings)
+    assert len(list(inspector.dead(10))) == 1
+    with pytest.raises(NoSuchJob):
+        inspector.send_back("another")
+    with one_answer_lost():
+        new = inspector.send_back(job_id)
+    assert [row.id for row in inspector.active(10)] == [new]
+
+
+def test_processes_agree_on_the_secret_when_redis_has_lost_it(settings: QueueSettings, redis: Redis) -> None:
+    async def act() -> None:
+        async with connect_async(settings.redis_url) as one, connect_async(settings.redis_url) as other:
+            producer, newcomer = Producer(one, settings), Producer(other, settings)
+            await producer.secret()
+            redis.flushall()
+            secret = await newcomer.secret()
+            job = await producer.submit(ANY, PICTURE)
+            assert await newcomer.was_issued(job.id)
+            assert await producer.secret() == secret
+
+    asyncio.run(act())
+
+
+def test_lists_are_forgotten_when_no_job_ends_any_more(settings: QueueSettings, redis: Redis) -> None:
+    settings = settings.model_copy(update={"result_ttl_seconds": 1})
+    brief = Consumer(redis, settings)
+    (job_id,) = submit(settings)
+    finish_one(brief)
+    while redis.exists(keys.record(job_id)):
+        redis.wait(0, 50)
+    brief.sweep()
+    assert not redis.exists(keys.owned(""), keys.EXPIRING, keys.PICTURES)
+
+
+def test_a_full_memory_takes_nothing_in_but_lets_work_end(
+    settings: QueueSettings, worker: Consumer, redis: Redis
+) -> None:
+    running, waiting = (produce(settings, lambda p, n=n: p.submit(ANY, Picture(bytes([n]), 1, 1))).id for n in range(2))
+    claims = claim_all(worker, 1)
+    redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            submit(settings)
+        (started,) = worker.start(claims)
+        assert worker.heartbeat([started.entry], RESULT.model.version) == {started.entry}
+        assert worker.say([(started, 0, ["{}"])]) == set()
+        assert worker.succeed(started, RESULT)
+        produce(settings, lambda producer: producer.cancel(waiting))
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert history(settings, running) == ["queued", "processing", "word", "succeeded"]
+    assert get(settings, waiting).status is Status.CANCELED
+    assert redis.zcard(keys.owned("")) == 2
+
+
+def test_a_job_of_the_first_version_is_run(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    (job_id,) = submit(settings)
+    redis.hdel(keys.record(job_id), "options", "owner", "request")
+    (claim,) = claim_all(worker, 1)
+    assert claim.options == CaptionOptions()
+    (started,) = worker.start([claim])
+    assert worker.succeed(started, RESULT)
+    assert get(settings, job_id).options == CaptionOptions()

@@ -257,6 +257,22 @@ def test_what_a_killed_sender_was_telling_is_told_by_another(settings: QueueSett
     assert redis.zcard(keys.WEBHOOKS) == 0
 
 
+def test_a_sender_ends_when_it_is_told_to_whatever_it_is_doing(settings: QueueSettings) -> None:
+    async def act() -> None:
+        async with connect_async(settings.redis_url) as redis:
+            producer, outbound = Producer(redis, settings), Outbound()
+            webhooks = Webhooks(Deliveries(redis, settings), producer, outbound, SECRET, look_seconds=0)
+            for moment in range(60):
+                task = asyncio.create_task(webhooks.run())
+                for _ in range(moment):
+                    await asyncio.sleep(0)
+                task.cancel()
+                ended, _ = await asyncio.wait([task], timeout=10)
+                assert ended, f"the cancellation in round {moment} of the event loop was lost"
+
+    asyncio.run(act())
+
+
 class Seen(logging.Handler):
     """Sets an event when something is logged."""
 

@@ -7,7 +7,6 @@ other than 0.
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
+
+from jobs.logs import LogSettings, set_up_logs
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,7 @@ def main() -> None:
     """Run the command line."""
     parser = _parser()
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs(_settings(LogSettings))
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         status = run(arguments)

@@ -15,7 +15,6 @@ from redis.exceptions import RedisError
 
 from jobs.connection import connect
 from jobs.consumer import Consumer
-from jobs.logs import LogSettings, set_up_logs
 from jobs.metrics import Recorder
 from model.captioner import Captioner
 from model.device import choose_device
@@ -122,7 +121,6 @@ class Worker:
 
 def run(settings: WorkerSettings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit status. Raises CaptionerNotLoadable, DeviceUnavailable."""
-    set_up_logs(LogSettings())
     # Before there is anything to hand back, a signal simply ends the process, even as PID 1, which has no default.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))

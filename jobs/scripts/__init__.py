@@ -10,12 +10,16 @@ from importlib import resources
 from jobs import keys
 from jobs.settings import QueueSettings
 
+# Where the memory that Redis may use is full, these are refused; all others go on, for only so does it empty again.
+_TAKE_IN = ("submit", "send_back")
+
 
 @cache
 def read_script(name: str) -> str:
     """The whole source of the script `name`."""
     folder = resources.files(__name__)
-    return "\n".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name))
+    parts = [folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name)]
+    return "\n".join(parts if name in _TAKE_IN else ["#!lua flags=allow-oom", *parts])
 
 
 def script_keys() -> list[str]:

@@ -2,7 +2,7 @@
 -- ARGV 4: job. Returns 1, or 0 when there is none.
 local id = ARGV[4]
 local record = named('job', id)
-local status, owner, cache = unpack(redis.call('HMGET', record, 'status', 'owner', 'cache'))
+local status, owner, cache, letter = unpack(redis.call('HMGET', record, 'status', 'owner', 'cache', 'letter'))
 if not status then
   return 0
 end
@@ -13,6 +13,9 @@ elseif cache and redis.call('GET', cache) == id then
   redis.call('DEL', cache)
 end
 redis.call('DEL', record, named('image', id), named('events', id), named('deliveries', id))
+if letter then
+  redis.call('XDEL', DEAD, letter)
+end
 redis.call('ZREM', PICTURES, id)
 redis.call('ZREM', WEBHOOKS, id)
 redis.call('ZREM', EXPIRING, id .. ':' .. owner)

@@ -5,8 +5,9 @@ local STREAM = KEYS[1]
 local GROUP, KEEP, MOST_PICTURES = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local TAG = string.match(STREAM, '^(.-})') .. ':'
 local ACTIVE, PICTURES, EXPIRING = TAG .. 'active', TAG .. 'pictures', TAG .. 'expiring'
-local COUNTS, NOTICES, WEBHOOKS = TAG .. 'metrics', TAG .. 'notices', TAG .. 'webhooks'
--- How many jobs that have long been over are forgotten at a time: more than can come, few enough to take no time.
+local COUNTS, NOTICES, WEBHOOKS, DEAD = TAG .. 'metrics', TAG .. 'notices', TAG .. 'webhooks', TAG .. 'dead'
+-- How many jobs that have long been over are forgotten whenever another ends: more than can come, few enough to take
+-- no time.
 local FORGET = 20
 
 local function named(kind, id)
@@ -45,9 +46,9 @@ local function enqueue(id)
   redis.call('HDEL', named('job', id), 'leader')
 end
 
--- Jobs and pictures that are kept no longer leave the lists that name them.
-local function forget(time)
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRING, '-inf', time, 'LIMIT', 0, FORGET)) do
+-- Up to `most` jobs and pictures that are kept no longer leave the lists that name them.
+local function forget(time, most)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRING, '-inf', time, 'LIMIT', 0, most)) do
     local id, owner = string.match(member, '^(.-):(.*)$')
     redis.call('ZREM', EXPIRING, member)
     redis.call('ZREM', named('owner', owner), id)
@@ -55,7 +56,7 @@ local function forget(time)
   redis.call('ZREMRANGEBYSCORE', PICTURES, '-inf', time - KEEP)
   local many = redis.call('ZCARD', PICTURES) - MOST_PICTURES
   if many > 0 then
-    local oldest = redis.call('ZPOPMIN', PICTURES, math.min(many, FORGET))
+    local oldest = redis.call('ZPOPMIN', PICTURES, math.min(many, most))
     for i = 1, #oldest, 2 do
       redis.call('DEL', named('image', oldest[i]))
     end
@@ -85,10 +86,11 @@ local function conclude(id, status, ...)
   redis.call('PEXPIRE', named('image', id), KEEP)
   redis.call('ZADD', PICTURES, time, id)
   redis.call('ZADD', EXPIRING, time + KEEP, id .. ':' .. (owner or ''))
-  forget(time)
+  forget(time, FORGET)
 
-  -- Only successes are remembered.
-  if cache and redis.call('GET', cache) == id then
+  local known = cache and redis.call('GET', cache) == id
+  if known then
+    -- Only successes are remembered.
     if status == 'succeeded' then
       redis.call('PEXPIRE', cache, KEEP)
     else
@@ -107,7 +109,8 @@ local function conclude(id, status, ...)
     table.sort(twins)
     local heir = table.remove(twins, 1)
     enqueue(heir)
-    if cache then
+    if known then
+      redis.call('HSET', named('job', heir), 'cache', cache)
       redis.call('SET', cache, heir)
     end
     for _, twin in ipairs(twins) do
@@ -117,8 +120,8 @@ local function conclude(id, status, ...)
   end
 end
 
--- Whether `worker` holds `entry`.
+-- Whether `worker` holds `entry`. Where the stream or its group was lost, nobody holds anything.
 local function holds(worker, entry)
-  local pending = redis.call('XPENDING', STREAM, GROUP, entry, entry, 1)[1]
+  local pending = redis.pcall('XPENDING', STREAM, GROUP, entry, entry, 1)[1]
   return pending ~= nil and pending[2] == worker
 end

@@ -1,20 +1,15 @@
 -- Make a new job of a dead letter, whose own end stays what it was.
 -- ARGV 4...: the dead job, id of the new one, most jobs at once, lifetime in ms.
--- Returns 'sent', 'full', or 'unknown' when it is no dead letter or its picture is gone.
+-- Returns 'sent' (also when asked again), 'full', or 'unknown' when it is no dead letter or its picture is gone.
 local dead, id, most, lifetime = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 
-local letter
-for _, entry in ipairs(redis.call('XRANGE', TAG .. 'dead', '-', '+')) do
-  for i = 1, #entry[2], 2 do
-    if entry[2][i] == 'job' and entry[2][i + 1] == dead then
-      letter = entry[1]
-    end
-  end
+if redis.call('EXISTS', named('job', id)) == 1 then
+  return 'sent'
 end
 local image = redis.call('GET', named('image', dead))
-local width, height, options, owner, request =
-  unpack(redis.call('HMGET', named('job', dead), 'width', 'height', 'options', 'owner', 'request'))
-if not letter or not image or not width then
+local width, height, options, owner, request, letter =
+  unpack(redis.call('HMGET', named('job', dead), 'width', 'height', 'options', 'owner', 'request', 'letter'))
+if not letter or not image or #redis.call('XRANGE', DEAD, letter, letter) == 0 then
   return 'unknown'
 end
 if redis.call('ZCARD', ACTIVE) >= most then
@@ -29,5 +24,5 @@ redis.call('ZADD', ACTIVE, created, id)
 announce_status(id, 'queued', 0)
 count('jobs_submitted')
 enqueue(id)
-redis.call('XDEL', TAG .. 'dead', letter)
+redis.call('XDEL', DEAD, letter)
 return 'sent'
