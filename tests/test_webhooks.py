@@ -261,7 +261,9 @@ def test_a_sender_ends_when_it_is_told_to_whatever_it_is_doing(settings: QueueSe
     async def act() -> None:
         async with connect_async(settings.redis_url) as redis:
             producer, outbound = Producer(redis, settings), Outbound()
-            webhooks = Webhooks(Deliveries(redis, settings), producer, outbound, SECRET, look_seconds=0)
+            webhooks = Webhooks(
+                Deliveries(redis, settings), producer, outbound, SECRET, retry_seconds=(), look_seconds=0
+            )
             for moment in range(60):
                 task = asyncio.create_task(webhooks.run())
                 for _ in range(moment):
