@@ -47,7 +47,7 @@ def batch_body(options: type[BaseModel]) -> dict[str, Any]:
 
 
 def install_forms(api: FastAPI, settings: AppSettings) -> None:
-    """Leave out of the documentation of `api` what the settings have not allowed."""
+    """Have the documentation of `api` say what these settings allow, and no more."""
     generate = api.openapi
 
     def openapi() -> dict[str, Any]:
@@ -62,6 +62,8 @@ def install_forms(api: FastAPI, settings: AppSettings) -> None:
                     fields.pop("image_url", None)
                 if settings.webhook_secret is None:
                     fields.pop("webhook_url", None)
+                if "expires_in" in fields:
+                    fields["expires_in"]["maximum"] = settings.job_lifetime_seconds
         return schema
 
     api.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it

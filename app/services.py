@@ -57,7 +57,8 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
         background: list[Coroutine[Any, Any, None]] = [notices.listen()]
         if settings.webhook_secret:
             secret = settings.webhook_secret.get_secret_value()
-            background.append(Webhooks(deliveries, producer, outbound, secret).run())
+            retries = settings.webhook_retry_seconds
+            background.append(Webhooks(deliveries, producer, outbound, secret, retry_seconds=retries).run())
         async with in_background(*background):
             yield Services(
                 settings=settings,

@@ -38,6 +38,7 @@ def _signing_secret(value: SecretStr) -> SecretStr:
 # Comma-separated in the environment.
 _Networks = Annotated[list[IPv4Network | IPv6Network], NoDecode, BeforeValidator(_split)]
 _Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+_Seconds = Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_split)]
 _Origins = Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_split)]
 
 
@@ -75,6 +76,9 @@ class AppSettings(QueueSettings):
     image_urls: bool = Field(False, description="whether pictures may be fetched from an `image_url`")
     webhook_secret: Annotated[SecretStr, AfterValidator(_signing_secret)] | None = Field(
         None, description="`whsec_` and base64: webhooks are sent, and signed with it or with secrets derived from it"
+    )
+    webhook_retry_seconds: _Seconds = Field(
+        [5, 30, 120, 300, 600, 1200], description="how long to wait after each try that failed; then there is no other"
     )
     outbound_networks: _Networks = Field([], description="networks that may be asked although they are not public")
     outbound_https_only: bool = Field(False, description="whether an `image_url` and a webhook must be https")

