@@ -156,7 +156,7 @@ async def _files(services: Services, upload: Upload) -> AsyncGenerator[tuple[str
     settings = services.settings
     count, left = 0, settings.max_batch_expanded_bytes
     for file in upload.files:
-        if not is_archive(file.file):
+        if not (file.archive or is_archive(file.file)):
             count += 1
             if count > settings.max_batch_files:
                 raise _too_many(settings.max_batch_files)

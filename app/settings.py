@@ -63,7 +63,7 @@ class AppSettings(QueueSettings):
     max_batch_files: int = Field(100, ge=1, description="files in a batch, those of its archives counted")
     max_batch_bytes: int = Field(200 * 1024 * 1024, ge=1, description="a batch as it is sent")
     max_batch_expanded_bytes: int = Field(400 * 1024 * 1024, ge=1, description="what the archives of a batch expand to")
-    max_batches: int = Field(4, ge=1, description="batches being received at once; more are answered 503")
+    max_batches: int = Field(8, ge=1, description="batches being received at once; more are answered 503")
     batch_seconds: float = Field(300, gt=0, description="a batch that takes longer to arrive is answered 408")
     max_uploads: int = Field(64, ge=1, description="uploads being received at once; more are answered 503")
     upload_seconds: float = Field(60, gt=0, description="an upload that takes longer is answered 408")

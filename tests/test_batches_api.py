@@ -117,7 +117,7 @@ def test_a_bad_file_fails_alone_with_its_name_and_problem(client: httpx.Client) 
         ("notes.txt", "unsupported-format"),
         ("cut.png", "undecodable-image"),
         ("empty.png", "unsupported-format"),
-        ("evil.png", "undecodable-image"),
+        ("evil�.png", "undecodable-image"),
         ("good.png", None),
         ("damaged.png", "undecodable-image"),
     ]
