@@ -94,6 +94,8 @@ async def submitted(services: Services, submission: Submission, picture: Picture
         return await services.producer.submit(submission, picture)
     except (QueueFull, KeyReused) as error:
         raise not_taken(error) from None
+    except LookupError as error:
+        raise ProblemError("gone", "Gone", 410, str(error)) from None
 
 
 async def submitted_batch(services: Services, submission: Submission, files: Sequence[File]) -> str:
