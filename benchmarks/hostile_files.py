@@ -23,7 +23,9 @@ def main() -> int:
     with web_process() as web, RawClient(web.port, _SILENCE_SECONDS) as client:
         before, children = web.memory_mib(), web.children()
         for kind in KINDS:
-            for number, data in enumerate(kind.files()):
+            files = list(kind.files())
+            client.close()  # some take so long to make that the server would close an idle connection meanwhile
+            for number, data in enumerate(files):
                 try:
                     (answer,) = client.send(request(data, [(b"Content-Type", b"image/png")]).data, owed=1)
                 except NoAnswer as none:
