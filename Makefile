@@ -14,7 +14,7 @@ serve: $(VENV)/serve.stamp
 	@$(BIN)/wordlight serve
 
 test: lint
-	$(BIN)/python -m pytest $(MARKS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(MARKS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

@@ -27,6 +27,7 @@ MISSING = problems(_404="there is no such job", _410="the job was deleted, or it
 SUBMITTED = problems(
     _400="the body is malformed or was cut off",
     _408="the upload was too slow",
+    _410="the job was deleted as soon as it was taken in",
     _413="too many bytes",
     _415="no image of an accepted format",
     _422="a value that cannot be, an image that cannot be decoded or has too many pixels, or an Idempotency-Key that "

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
+from app.settings import AppSettings
+
 _FILE: dict[str, Any] = {"type": "string", "format": "binary"}
-_URL = {"type": "string", "description": "fetched by the service, where that is allowed, instead of a file"}
-_WEBHOOK = {"type": "string", "description": "told when the job is over, where that is allowed"}
+_URL = {"type": "string", "format": "uri", "description": "fetched by the service instead of a file"}
+_WEBHOOK = {"type": "string", "format": "uri", "description": "told when the job is over"}
 
 
 def caption_body(options: type[BaseModel]) -> dict[str, Any]:
@@ -18,16 +21,12 @@ def caption_body(options: type[BaseModel]) -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": form, "required": [*required, "image"]},
-            },
+            "multipart/form-data": {"schema": _form(form, [*required, "image"])},
             "image/*": {"schema": _FILE},
             "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {name: field for name, field in form.items() if name != "image"},
-                    "required": [*required, "image_url"],
-                }
+                "schema": _object(
+                    {name: field for name, field in form.items() if name != "image"}, [*required, "image_url"]
+                )
             },
         },
     }
@@ -37,14 +36,53 @@ def batch_body(options: type[BaseModel]) -> dict[str, Any]:
     """A request with many pictures and `options`."""
     schema = options.model_json_schema()
     fields = {name: _inlined(field, schema) for name, field in schema["properties"].items() if name != "kind"}
-    form = {"images": {"type": "array", "items": _FILE}, "webhook_url": _WEBHOOK, **fields}
+    form = {"images": {"type": "array", "items": _FILE, "minItems": 1}, "webhook_url": _WEBHOOK, **fields}
     return {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": {"type": "object", "properties": form, "required": ["images"]}},
+            "multipart/form-data": {"schema": _form(form, ["images"])},
             "application/zip": {"schema": _FILE},
         },
     }
+
+
+def install_forms(api: FastAPI, settings: AppSettings) -> None:
+    """Have the documentation of `api` say what these settings allow, and no more."""
+    generate = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = generate()
+        for operations in schema["paths"].values():
+            content = operations.get("post", {}).get("requestBody", {}).get("content", {})
+            if not settings.image_urls:
+                content.pop("application/json", None)
+            for body in content.values():
+                fields = body["schema"].get("properties", {})
+                if not settings.image_urls:
+                    fields.pop("image_url", None)
+                if settings.webhook_secret is None:
+                    fields.pop("webhook_url", None)
+                if "expires_in" in fields:
+                    fields["expires_in"]["maximum"] = settings.job_lifetime_seconds
+        return schema
+
+    api.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it
+
+
+def _form(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """A form cannot say null."""
+    return _object({name: _never_null(field) for name, field in fields.items()}, required)
+
+
+def _never_null(field: dict[str, Any]) -> dict[str, Any]:
+    kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return field
+    return {**kinds[0], **{name: value for name, value in field.items() if name not in ("anyOf", "default")}}
+
+
+def _object(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}
 
 
 def _inlined(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

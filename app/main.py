@@ -1,8 +1,9 @@
 """The web application, put together from its parts, and how it is run."""
 
+import resource
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp
 
 from app import batches, captions, documentation, following, health, heatmaps, metrics, page, scores
 from app.access import install_access
+from app.forms import install_forms
 from app.metrics import Metrics
 from app.problems import install_problem_handlers
 from app.request_ids import RequestIds
@@ -46,12 +48,14 @@ def create_app(settings: AppSettings) -> FastAPI:
         api.include_router(routes.router)
     api.mount("/static", page.static_files(), name="static")
     install_access(api, settings)
+    install_forms(api, settings)
 
     return api
 
 
 def run(settings: AppSettings, listening: socket.socket) -> None:
     """Serve on `listening` until SIGTERM or SIGINT. Who waits for a job then gets it as it is, and no error."""
+    _allow_many_files()
     api = create_app(settings)
 
     def on_stop() -> None:
@@ -59,6 +63,13 @@ def run(settings: AppSettings, listening: socket.socket) -> None:
             services.notices.close_soon()
 
     Server(observed(api), header_seconds=settings.header_seconds, on_stop=on_stop).run(sockets=[listening])
+
+
+def _allow_many_files() -> None:
+    """Connections are files, and so are uploads that wait on the disk: a soft limit of 1024 is soon reached."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def observed(api: FastAPI) -> ASGIApp:

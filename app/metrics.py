@@ -9,7 +9,7 @@ once. When Redis cannot be reached, `wordlight_queue_up` is 0 and the rest of th
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -19,6 +19,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
+from app.background import in_background
 from app.services import Services
 from app.settings import AppSettings
 from app.traffic import Exchange
@@ -89,13 +90,10 @@ class Metrics:
     async def running(self, services: Services) -> AsyncIterator[None]:
         """While the process serves."""
         self._registry.register(_Gauges(services))
-        watching = asyncio.create_task(self._watch_lag())
         try:
-            yield
+            async with in_background(self._watch_lag()):
+                yield
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
             await self._redis.aclose()
 
     async def text(self) -> bytes:

@@ -35,7 +35,7 @@ async def read_form(
 ) -> FormData:
     """The form in `stream`, to be closed; all its files together keep at most about `in_memory_bytes` in memory.
 
-    Raises the 400 for what is malformed or cut short.
+    Raises the 400 for what is malformed or cut short, and the 422 for too many files.
     """
 
     async def whole() -> AsyncGenerator[bytes, None]:
@@ -52,6 +52,9 @@ async def read_form(
         try:
             return await parser.parse()
         except MultiPartException as error:
+            if error.message.startswith("Too many files"):
+                detail = f"the form has more than {max_files} files"
+                raise ProblemError("too-many-files", "Too many files", 422, detail) from error
             raise _malformed(error.message) from error
 
 

@@ -11,8 +11,10 @@ from typing import Self
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from app.request_ids import current_request_id
@@ -98,7 +100,8 @@ def install_problem_handlers(api: FastAPI) -> None:
         title = HTTPStatus(error.status_code).phrase
         detail = error.detail if error.detail != title else f"{request.method} {request.url.path}: {title.lower()}"
         kind = title.lower().replace(" ", "-")
-        return ProblemResponse(Problem.of(kind, title, error.status_code, detail), error.headers)
+        headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+        return ProblemResponse(Problem.of(kind, title, error.status_code, detail), headers)
 
     @api.exception_handler(RequestValidationError)
     async def _validation(_request: Request, error: RequestValidationError) -> Response:
@@ -108,3 +111,16 @@ def install_problem_handlers(api: FastAPI) -> None:
     async def _unexpected(_request: Request, _error: Exception) -> Response:
         # app/traffic.py logs the traceback after this; the client need not see it.
         return ProblemResponse(Problem.of("internal-error", "Internal error", 500, "something went wrong on our side"))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes of the path. The framework tells those of one of them alone."""
+    path = request.scope["path"]
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods is None:  # a folder, which is read
+            if path.startswith(f"{route.original_route.path}/"):  # type: ignore[attr-defined]
+                found |= {"GET", "HEAD"}
+        elif compile_path(route.path or "")[0].match(path):
+            found |= route.methods
+    return ", ".join(sorted(found))

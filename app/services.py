@@ -1,14 +1,14 @@
 """What lives as long as the web process, and how routes get at it."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from app.access import Access
+from app.background import in_background
 from app.decoder import PictureDecoder
 from app.notices import Notices
 from app.outbound import Outbound
@@ -46,34 +46,31 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
         timeout_seconds=settings.decode_seconds,
         memory_bytes=settings.decode_bytes,
         limits=limits,
-        max_waiting=settings.max_uploads,
+        # A single picture has one place, a batch as many as there are decoders: who was let in need not be sent away.
+        max_waiting=settings.max_uploads + settings.max_batches * settings.decoders,
     )
     async with connect_async(settings.redis_url) as redis, decoder:
         producer = Producer(redis, settings)
         notices = Notices(producer)
         outbound = Outbound(settings.outbound_networks, https_only=settings.outbound_https_only)
         deliveries = Deliveries(redis, settings)
-        background = [asyncio.create_task(notices.listen())]
+        background: list[Coroutine[Any, Any, None]] = [notices.listen()]
         if settings.webhook_secret:
             secret = settings.webhook_secret.get_secret_value()
-            background.append(asyncio.create_task(Webhooks(deliveries, producer, outbound, secret).run()))
-        try:
+            retries = settings.webhook_retry_seconds
+            background.append(Webhooks(deliveries, producer, outbound, secret, retry_seconds=retries).run())
+        async with in_background(*background):
             yield Services(
                 settings=settings,
                 producer=producer,
                 notices=notices,
                 decoder=decoder,
-                uploads=Uploads(settings),
+                uploads=Uploads(settings, settings.max_batches, settings.batch_seconds),
                 access=Access(redis, settings),
                 limits=RateLimits(redis, settings.default_limit),
                 outbound=outbound,
                 deliveries=deliveries,
             )
-        finally:
-            for task in background:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
 
 
 def _services(request: Request) -> Services:

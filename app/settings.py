@@ -38,6 +38,7 @@ def _signing_secret(value: SecretStr) -> SecretStr:
 # Comma-separated in the environment.
 _Networks = Annotated[list[IPv4Network | IPv6Network], NoDecode, BeforeValidator(_split)]
 _Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+_Seconds = Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_split)]
 _Origins = Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_split)]
 
 
@@ -62,6 +63,8 @@ class AppSettings(QueueSettings):
     max_batch_files: int = Field(100, ge=1, description="files in a batch, those of its archives counted")
     max_batch_bytes: int = Field(200 * 1024 * 1024, ge=1, description="a batch as it is sent")
     max_batch_expanded_bytes: int = Field(400 * 1024 * 1024, ge=1, description="what the archives of a batch expand to")
+    max_batches: int = Field(8, ge=1, description="batches being received at once; more are answered 503")
+    batch_seconds: float = Field(300, gt=0, description="a batch that takes longer to arrive is answered 408")
     max_uploads: int = Field(64, ge=1, description="uploads being received at once; more are answered 503")
     upload_seconds: float = Field(60, gt=0, description="an upload that takes longer is answered 408")
     max_pixels: int = Field(64_000_000, ge=1, description="width x height of the largest picture taken")
@@ -73,6 +76,9 @@ class AppSettings(QueueSettings):
     image_urls: bool = Field(False, description="whether pictures may be fetched from an `image_url`")
     webhook_secret: Annotated[SecretStr, AfterValidator(_signing_secret)] | None = Field(
         None, description="`whsec_` and base64: webhooks are sent, and signed with it or with secrets derived from it"
+    )
+    webhook_retry_seconds: _Seconds = Field(
+        [5, 30, 120, 300, 600, 1200], description="how long to wait after each try that failed; then there is no other"
     )
     outbound_networks: _Networks = Field([], description="networks that may be asked although they are not public")
     outbound_https_only: bool = Field(False, description="whether an `image_url` and a webhook must be https")

@@ -94,6 +94,8 @@ async def submitted(services: Services, submission: Submission, picture: Picture
         return await services.producer.submit(submission, picture)
     except (QueueFull, KeyReused) as error:
         raise not_taken(error) from None
+    except LookupError as error:
+        raise ProblemError("gone", "Gone", 410, str(error)) from None
 
 
 async def submitted_batch(services: Services, submission: Submission, files: Sequence[File]) -> str:
@@ -158,7 +160,7 @@ def _submission(
 ) -> Submission:
     if options.expires_in and options.expires_in > services.settings.job_lifetime_seconds:
         raise invalid(("expires_in", f"may be {services.settings.job_lifetime_seconds} at most"))
-    asked = json.dumps([options.kind, sorted((name, str(value)) for name, value in fields.items())])
+    asked = json.dumps([request.scope["path"], sorted((name, str(value)) for name, value in fields.items())])
     digests = "".join(file.sha256 for file in upload.files)
     return Submission(
         options=options,

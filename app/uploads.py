@@ -33,20 +33,24 @@ _FORM: Final = "multipart/form-data"
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file as it was sent, open as long as its upload is. Its name is to be shown, and no path."""
+    """A file as it was sent, open as long as its upload is. Its name is to be shown, and no path.
+
+    `archive` says that it was announced as a ZIP archive, whatever it is.
+    """
 
     name: str
     file: BinaryIO
     size: int
     sha256: str
+    archive: bool = False
 
     @classmethod
-    async def of(cls, sent: UploadFile) -> Self:
+    async def of(cls, sent: UploadFile, archive: bool = False) -> Self:
         """The file that was received as `sent`, at its beginning. Its digest (hexadecimal) is computed in a thread."""
         await sent.seek(0)
         digest = await asyncio.to_thread(hashlib.file_digest, sent.file, "sha256")  # type: ignore[arg-type]
         await sent.seek(0)
-        return cls(shown_name(sent.filename or ""), sent.file, sent.size or 0, digest.hexdigest())
+        return cls(shown_name(sent.filename or ""), sent.file, sent.size or 0, digest.hexdigest(), archive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class Uploads:
                 raise _image_missing("images", "there is no file in this field")
             return upload
         if body.media_type in _ZIP_TYPES:
-            return await _read_file(body.bounded(most, refusal), files)
+            return await _read_file(body.bounded(most, refusal), files, archive=True)
         raise _unsupported(
             f"send {_FORM} with files in the field 'images', or a ZIP archive with Content-Type: application/zip"
         )
@@ -201,13 +205,13 @@ async def _read_form(request: Request, files: AsyncExitStack, names: tuple[str, 
     return Upload([await UploadedFile.of(file) for file in sent], fields)
 
 
-async def _read_file(request: Request, files: AsyncExitStack) -> Upload:
+async def _read_file(request: Request, files: AsyncExitStack, *, archive: bool = False) -> Upload:
     """The body of `request` as a file."""
     sent = UploadFile(cast(BinaryIO, SpooledTemporaryFile(_IN_MEMORY_BYTES)), size=0)  # noqa: SIM115
     files.push_async_callback(_close, sent)
     async for chunk in request.stream():
         await sent.write(chunk)
-    return Upload([await UploadedFile.of(sent)], {})
+    return Upload([await UploadedFile.of(sent, archive)], {})
 
 
 async def _close(sent: UploadFile) -> None:

@@ -25,8 +25,6 @@ from jobs.producer import Producer
 
 log = logging.getLogger(__name__)
 
-# How long to wait after each try that failed; after the last there is no other.
-RETRY_SECONDS: Final = (5.0, 30.0, 120.0, 300.0, 600.0, 1200.0)
 # So much longer at random, lest receivers that failed together are all tried again together.
 _JITTER: Final = 0.2
 _AT_ONCE: Final = 32
@@ -52,12 +50,13 @@ class Webhooks:
         outbound: Outbound,
         secret: str,
         *,
-        retry_seconds: Sequence[float] = RETRY_SECONDS,
+        retry_seconds: Sequence[float],
         lease_seconds: float | None = None,
         look_seconds: float = 1.0,
     ) -> None:
         """`secret` is the master secret; the lease, by default, is longer than any try can take.
 
+        `retry_seconds` is how long to wait after each try that failed; after the last there is no other.
         `look_seconds` is how often to look for what is due.
         """
         self._deliveries = deliveries

@@ -210,6 +210,80 @@ OPTION_VALUES = (
     b"file:///etc/passwd",
 )
 
+JSON_NAMES = (
+    b'"image_url"',
+    b'"webhook_url"',
+    b'"caption"',
+    b'"seed"',
+    b'"strategy"',
+    b'"prefix"',
+    b'"temperature"',
+    b'"kind"',
+    b'"image"',
+    b'""',
+    b'"\\ud800"',
+    b'"\xff"',
+    b"seed",
+)
+
+JSON_VALUES = (
+    b"null",
+    b"true",
+    b"0",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"-Infinity",
+    b"1" * 5000,
+    b"[]",
+    b"{}",
+    b"[" * 20_000,
+    b'{"a":' * 9000,
+    b'""',
+    b'"sample"',
+    b'"a dog"',
+    b'"a \\udc00 dog"',
+    b'"\\u0000"',
+    b'"\xff"',
+    b'"http://127.0.0.1/"',
+    b'"http://[::1]:99999/"',
+    b'"file:///etc/passwd"',
+    b'"http://\\ud800/"',
+    b'"%s"' % (b"x" * 70_000),
+    b'"',
+)
+
+QUERIES = (
+    *[b""] * 12,
+    b"attention=none",
+    b"max_words=5&max_words=5",
+    b"seed=%ff",
+    b"prefix=%00",
+    b"strategy=sample&seed=1",
+    b"caption=a%20dog",
+    b"image_url=http://127.0.0.1/",
+    b"webhook_url=http://127.0.0.1/",
+    b"kind=score",
+    b"&&;=&=",
+    b"expires_in=" + b"9" * 400,
+)
+
+FILE_NAMES = (
+    b"a.jpg",
+    b"b.jpg",
+    b"c.jpg",
+    b"",
+    b"../../etc/passwd",
+    b"__MACOSX/._a.jpg",
+    b".DS_Store",
+    b"a/",
+    b"\xff\xfe",
+    b"\\ud800.jpg",
+    b"\r\n\x1b[2J",
+    b"x" * 4000,
+    "\u202egpj.ß漢\U0001f600".encode(),
+)
+
 TARGETS = (
     b"/v1/captions",
     b"/v1/captions/",

@@ -4,13 +4,15 @@ In: the bytes of a file and a random.Random; out: the bytes of a request, and wh
 is the table of all kinds: a new way to send pictures is a new row. It must not know what is in the files.
 """
 
-from collections.abc import Callable
+import io
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import odd_values
 
-PATH = b"/v1/captions"
+PATH, SCORES, BATCHES = b"/v1/captions", b"/v1/scores", b"/v1/batches"
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -29,7 +31,7 @@ Build = Callable[[Random, bytes], Request]
 
 def request(body: bytes, headers: Headers, method: bytes = b"POST", target: bytes = PATH) -> Request:
     """A request whose framing is right."""
-    lines = [(b"Host", b"fuzz"), *headers, (b"Content-Length", b"%d" % len(body))]
+    lines = [(b"Host", b"localhost"), *headers, (b"Content-Length", b"%d" % len(body))]
     return Request(_head(lines, method, target) + body)
 
 
@@ -58,9 +60,16 @@ def part(body: bytes, disposition: bytes, content_type: bytes = b"", *extra: byt
     return b"\r\n".join([*lines, b"", body])
 
 
-def _send_form(*parts: bytes, boundary: bytes = b"b0undary", content_type: bytes = b"") -> Request:
+def _send_form(
+    *parts: bytes,
+    boundary: bytes = b"b0undary",
+    content_type: bytes = b"",
+    target: bytes = PATH,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> Request:
     body = b"".join(b"--%s\r\n%s\r\n" % (boundary, each) for each in parts) + b"--%s--\r\n" % boundary
-    return request(body, [(b"Content-Type", content_type or b"multipart/form-data; boundary=" + boundary)])
+    kind = content_type or b"multipart/form-data; boundary=" + boundary
+    return request(body, [(b"Content-Type", kind), *headers], target=target)
 
 
 # Odd forms.
@@ -147,6 +156,79 @@ def _damaged_form(dice: Random, file: bytes) -> Request:
     return request(whole, [(b"Content-Type", b"multipart/form-data; boundary=b0undary")])
 
 
+# Other routes, and other bodies than forms and pictures. Nobody captions here, so none waits for a score.
+
+_AT_ONCE = (b"Prefer", b"respond-async")
+
+
+def _query(dice: Random, target: bytes) -> bytes:
+    return target + b"?" + dice.choice(odd_values.QUERIES)
+
+
+def _score(dice: Random, file: bytes) -> Request:
+    if dice.random() < 0.3:
+        target = SCORES + b"?caption=a%20dog&" + dice.choice(odd_values.QUERIES)
+        return request(file, [(b"Content-Type", b"image/png"), _AT_ONCE], target=target)
+    captions = [
+        part(dice.choice((b"a dog", *odd_values.OPTION_VALUES)), b'form-data; name="caption"')
+        for _ in range(dice.choice((0, 1, 1, 1, 2)))
+    ]
+    picture = part(file, b'form-data; name="image"; filename="a"')
+    return _send_form(*captions, picture, target=_query(dice, SCORES), headers=[_AT_ONCE])
+
+
+def _json(dice: Random, _file: bytes) -> Request:
+    pairs = [
+        dice.choice(odd_values.JSON_NAMES) + b":" + dice.choice(odd_values.JSON_VALUES)
+        for _ in range(dice.choice((0, 1, 1, 2, 4)))
+    ]
+    body = b"{" + b",".join(pairs) + dice.choice((b"}", b"}", b"}", b",}", b""))
+    kind = dice.choice((b"application/json", b"application/json", b"application/json; charset=utf-16"))
+    target = _query(dice, dice.choice((PATH, PATH, SCORES, BATCHES)))
+    return request(body, [(b"Content-Type", kind), _AT_ONCE], target=target)
+
+
+def _batch(dice: Random, file: bytes) -> Request:
+    files = []
+    for _ in range(dice.choice((1, 2, 3, 8, 110))):
+        name, content = dice.choice(odd_values.FILE_NAMES), dice.choice((file, file[:200], _zip(dice, file)))
+        files.append(part(content[:5000], b'form-data; name="images"; filename="%s"' % name))
+    options = [
+        part(dice.choice(odd_values.OPTION_VALUES), b'form-data; name="%s"' % dice.choice(odd_values.OPTION_NAMES))
+        for _ in range(dice.choice((0, 0, 1, 3)))
+    ]
+    kind = b"multipart/form-data; boundary=b0undary"
+    if dice.random() < 0.2:
+        kind += b"; charset=" + dice.choice(odd_values.CHARSETS)
+    keys = [(b"Idempotency-Key", b"%d" % dice.randrange(20))] if dice.random() < 0.2 else []
+    target = _query(dice, BATCHES)
+    return _send_form(*options, *files, content_type=kind, target=target, headers=[_AT_ONCE, *keys])
+
+
+def _zip_body(dice: Random, file: bytes) -> Request:
+    kind = dice.choice((b"application/zip", b"application/zip", b"application/x-zip-compressed; a=b"))
+    body = dice.choice((_zip(dice, file), _zip(dice, file), file))
+    return request(body, [(b"Content-Type", kind), _AT_ONCE], target=_query(dice, BATCHES))
+
+
+def _zip(dice: Random, file: bytes) -> bytes:
+    """An archive of the file, more often damaged than whole."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", dice.choice((zipfile.ZIP_STORED, *[zipfile.ZIP_DEFLATED] * 3))) as archive:
+        for name in dice.sample(odd_values.FILE_NAMES, dice.choice((0, 1, 2, 5))):
+            # The date is part of the input, which must be the same each time.
+            entry = zipfile.ZipInfo(name.decode("latin-1"))
+            archive.writestr(entry, dice.choice((file, file[:100], bytes(300_000))), archive.compression)
+        archive.comment = dice.choice((b"", b"", b"PK\5\6", dice.randbytes(300)))
+    whole = bytearray(packed.getvalue())
+    for _ in range(dice.choice((0, 1, 1, 3, 10))):
+        # Most of what can be wrong is in the last bytes: the directory and its end.
+        at = len(whole) - 1 - dice.randrange(min(len(whole), dice.choice((22, 200, 1 << 30))))
+        whole[at] = dice.choice((0, 1, 255, whole[at] ^ 1 << dice.randrange(8)))
+    cut = dice.randrange(len(whole))
+    return bytes(dice.choice((whole, whole, whole, whole + whole, dice.randbytes(50) + whole, whole[:cut])))
+
+
 # Odd heads around a good body.
 
 
@@ -174,7 +256,7 @@ def _chunked(dice: Random, file: bytes) -> Request:
     extension = dice.choice((b"", b";a=b", b' ; a="b"', b";" + b"x" * 200))
     body = b"".join(b"%x%s\r\n%s\r\n" % (len(piece), extension, piece) for piece in pieces) + b"0\r\n"
     body += dice.choice((b"", b"", b"X-Trailer: y\r\n")) + b"\r\n"
-    headers = [(b"Host", b"fuzz"), (b"Content-Type", b"image/png"), (b"Transfer-Encoding", b"chunked")]
+    headers = [(b"Host", b"localhost"), (b"Content-Type", b"image/png"), (b"Transfer-Encoding", b"chunked")]
     return Request(_head(headers) + body)
 
 
@@ -187,7 +269,7 @@ def _lie_about_length(dice: Random, file: bytes) -> Request:
     near = (size - 1, size + 1, size // 2, size + 5000)
     lie = dice.choice((*(b"%d" % each for each in near), b"%d, %d" % (size, size), b"+%d" % size, *odd_values.LENGTHS))
     kind = dice.choice((b"image/png", b"multipart/form-data; boundary=b"))
-    lines = [(b"Host", b"fuzz"), (b"Content-Type", kind), (b"Content-Length", lie)]
+    lines = [(b"Host", b"localhost"), (b"Content-Type", kind), (b"Content-Length", lie)]
     if dice.random() < 0.2:
         lines.append((b"Content-Length", b"%d" % size))
     return Request(_head(lines) + file, owed=0)
@@ -196,7 +278,7 @@ def _lie_about_length(dice: Random, file: bytes) -> Request:
 def _bad_chunks(dice: Random, file: bytes) -> Request:
     size = dice.choice((b"%x" % (len(file) + 9), b"%x" % (len(file) // 2), *odd_values.CHUNK_SIZES))
     coding = dice.choice(odd_values.TRANSFER_CODINGS)
-    lines = [(b"Host", b"fuzz"), (b"Content-Type", b"image/png"), (b"Transfer-Encoding", coding)]
+    lines = [(b"Host", b"localhost"), (b"Content-Type", b"image/png"), (b"Transfer-Encoding", coding)]
     if dice.random() < 0.3:
         lines.append((b"Content-Length", dice.choice((b"5", b"%d" % len(file)))))
     end = dice.choice((b"", b"0\r\n\r\n", b"0\r\n", b"\r\n"))
@@ -204,7 +286,7 @@ def _bad_chunks(dice: Random, file: bytes) -> Request:
 
 
 def _cut_off(dice: Random, file: bytes) -> Request:
-    data = dice.choice((_form, _image_body, _chunked))(dice, file).data
+    data = dice.choice((_form, _image_body, _chunked, _batch, _zip_body, _json))(dice, file).data
     return Request(data[: dice.randrange(len(data))], owed=0)
 
 
@@ -219,7 +301,7 @@ def _damaged_head(dice: Random, file: bytes) -> Request:
 def _odd_request_line(dice: Random, file: bytes) -> Request:
     version = dice.choice((b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/1.1 ", b"http/1.1", b"", b"HTTP/1.1\r\nX: y"))
     method = dice.choice((b"POST", b"post", b"P" * 5000, b"", b"CONNECT", b"TRACE", b"PRI", b"\xff", b"HEAD"))
-    lines = [(b"Host", b"fuzz"), (b"Content-Type", b"image/png"), (b"Content-Length", b"%d" % len(file))]
+    lines = [(b"Host", b"localhost"), (b"Content-Type", b"image/png"), (b"Content-Length", b"%d" % len(file))]
     return Request(_head(lines, method, PATH, version) + file, owed=0)
 
 
@@ -256,6 +338,10 @@ CASES = (
     Case("many parts", 1, _many_parts),
     Case("large field", 1, _large_field),
     Case("options as fields", 3, _option_fields),
+    Case("score", 4, _score),
+    Case("JSON", 5, _json),
+    Case("batch", 4, _batch),
+    Case("archive as the body", 6, _zip_body),
     Case("nested form", 1, _nested_form),
     Case("damaged form", 5, _damaged_form),
     Case("odd content type", 4, _odd_content_type),

@@ -51,6 +51,8 @@ def set_up_logs(settings: LogSettings) -> None:
         sys.excepthook = lambda *error: log.critical("uncaught exception", exc_info=error)
         threading.excepthook = lambda hook: log.critical("a thread has died", exc_info=hook.exc_value)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    # It warns of every oddity in strangers' forms, which are answered.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @contextmanager

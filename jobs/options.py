@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, 
 
 MOST_CAPTIONS = 20
 _HAS_A_WORD = re.compile(r"[^\W_]")
+# The same as JSON Schema writes it, for the documentation.
+_WORD = r"[\p{L}\p{N}]"
 _SEED_BITS = 32
 
 Value = TypeVar("Value")
@@ -85,7 +87,12 @@ class CaptionOptions(_Options):
         description="`sample`: the same seed gives the same captions; drawn and told if not given",
     )
     max_words: int = Field(20, ge=1, le=100, description="words to write at most, those of `prefix` not counted")
-    prefix: str = Field("", max_length=300, description="the caption begins with these words")
+    prefix: str = Field(
+        "",
+        max_length=300,
+        description="the caption begins with these words",
+        json_schema_extra={"pattern": rf"^\s*$|{_WORD}"},
+    )
 
     @field_validator("num_captions", mode="before")
     @classmethod
@@ -147,7 +154,9 @@ class ScoreOptions(_Options):
     """How probable a given caption is, and where its words look."""
 
     kind: Literal["score"] = "score"
-    caption: str = Field(max_length=1000, description="the caption to be scored")
+    caption: str = Field(
+        max_length=1000, description="the caption to be scored", json_schema_extra={"minLength": 1, "pattern": _WORD}
+    )
 
     @field_validator("caption")
     @classmethod

@@ -83,7 +83,8 @@ class Producer:
     async def submit(self, submission: Submission, picture: Picture) -> Job:
         """Take in a picture; returns the queued job, or the one that the same request made before.
 
-        Raises QueueFull and KeyReused. When this returns, the job is in Redis, and a worker will see it.
+        Raises QueueFull and KeyReused; LookupError when it was deleted at once. When this returns, the job is in Redis,
+        and a worker will see it.
         """
         job_id = await self._take_in(submission, [File(picture)], batch="")
         job = await self.get(job_id, submission.owner)
@@ -128,6 +129,8 @@ class Producer:
         if not record or record[b"owner"].decode() != owner:
             return None
         jobs = await self._summaries(record[b"jobs"].decode().split())
+        if not jobs:  # all deleted, or their time is over
+            return None
         return Batch.of(batch_id, record[b"created"], jobs)
 
     async def delete_batch(self, batch_id: str) -> None:

@@ -19,7 +19,9 @@ def _known_url(url: str) -> str:
 class QueueSettings(BaseSettings):
     """Environment variables are the field names in capitals after WORDLIGHT_, but for REDIS_URL."""
 
-    model_config = SettingsConfigDict(env_prefix="WORDLIGHT_", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="WORDLIGHT_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
 
     redis_url: Annotated[str, AfterValidator(_known_url)] = Field(
         "redis://127.0.0.1:6379/0", validation_alias="REDIS_URL"

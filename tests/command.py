@@ -33,16 +33,19 @@ class Command:
             self.lines.append("(end of output)")
             self._said.notify_all()
 
-    def wait_for_line(self, part: str, timeout: float = 60) -> str:
-        """The first line that holds `part`; fails with the whole output when none comes."""
+    def wait_for_line(self, *parts: str, timeout: float = 60) -> str:
+        """The first line that holds one of `parts`; fails with the whole output when none comes."""
+
+        def said(line: str) -> bool:
+            return any(part in line for part in parts)
 
         def ended_or_said() -> bool:
-            return any(part in line or line == "(end of output)" for line in self.lines)
+            return any(said(line) or line == "(end of output)" for line in self.lines)
 
         with self._said:
             self._said.wait_for(ended_or_said, timeout)
-        found = [line for line in self.lines if part in line]
-        assert found, f"no {part!r} in the output:\n" + "\n".join(self.lines)
+        found = [line for line in self.lines if said(line)]
+        assert found, f"none of {parts} in the output:\n" + "\n".join(self.lines)
         return found[0]
 
     def end(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:

@@ -54,7 +54,8 @@ def slow_captioner(tiny_captioner: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def _valkey_server() -> Iterator[str]:
-    with ValkeyServer() as server:
+    # A port of its own: two sessions that look for one at the same time would find the same.
+    with ValkeyServer(port=free_port()) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 

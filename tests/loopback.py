@@ -66,6 +66,16 @@ def status(code: int, *headers: str) -> Answer:
     return answering("\r\n".join(lines).encode())
 
 
+def in_turn(*answers: Answer) -> Answer:
+    """Another answer to each request."""
+    left = list(answers)
+
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        await left.pop(0)(request, writer)
+
+    return answer
+
+
 @asynccontextmanager
 async def serving(
     answer: Answer, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None

@@ -1,13 +1,15 @@
 """What dies, stops or is cut off while there is work: real processes, real signals, and every promise kept."""
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -59,6 +61,29 @@ def start_poisonable_worker(settings: QueueSettings, captioner: Path) -> Command
     return Command(process)
 
 
+class KeptWorker:
+    """A poisonable worker that is started again whenever it dies, as a supervisor would do it."""
+
+    def __init__(self, settings: QueueSettings, captioner: Path) -> None:
+        self.deaths = 0
+        self._start = partial(start_poisonable_worker, settings, captioner)
+        self._worker = self._start()
+        self._thread = threading.Thread(target=self._keep)
+
+    def _keep(self) -> None:
+        while self._worker.process.wait() == -signal.SIGKILL:
+            self.deaths += 1
+            self._worker = self._start()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._worker.process.terminate()
+        self._thread.join()
+
+
 @pytest.mark.slow
 def test_a_picture_that_kills_its_worker_harms_nobody_else(
     settings: QueueSettings, redis: Redis, tiny_captioner: Path
@@ -70,14 +95,10 @@ def test_a_picture_that_kills_its_worker_harms_nobody_else(
 
     job_ids = produce(settings, act)
     poison = job_ids.pop(5)
-    deaths = 0
-    while not get(settings, poison).status.terminal:
-        worker = start_poisonable_worker(settings, tiny_captioner)
-        ends = [asyncio.run(_first(worker, settings, [poison, *job_ids]))]
-        deaths += ends == [-signal.SIGKILL]
-    worker.end()
+    with KeptWorker(settings, tiny_captioner) as kept:
+        wait_until_ended(settings, [poison, *job_ids])
     job = get(settings, poison)
-    assert (job.status, job.attempts, deaths) == (Status.FAILED, 4, 4)
+    assert (job.status, job.attempts, kept.deaths) == (Status.FAILED, 4, 4)
     assert job.error
     assert job.error.type.endswith(":poison")
     assert redis.xlen(keys.DEAD) == 1
@@ -85,20 +106,6 @@ def test_a_picture_that_kills_its_worker_harms_nobody_else(
     assert_each_succeeded_once(settings, job_ids)
     assert max(get(settings, job_id).attempts for job_id in job_ids) <= 3
     assert redis.xlen(keys.STREAM) == 0
-
-
-async def _first(worker: Command, settings: QueueSettings, job_ids: list[str]) -> int | None:
-    """The exit status of a worker that has died, or None when all jobs are over before."""
-    loop = asyncio.get_running_loop()
-    died = loop.run_in_executor(None, worker.process.wait)
-    over = loop.run_in_executor(None, lambda: wait_until_ended(settings, job_ids))
-    await asyncio.wait([died, over], return_when=asyncio.FIRST_COMPLETED)
-    if died.done():
-        over.cancel()
-        return await died
-    worker.process.terminate()
-    await died
-    return None
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def test_no_input_crashes_the_web_process_or_goes_unanswered(tmp_path: Path) -> 
     figures = figures_of("fuzz_uploads", "--inputs", "4000", "--seed", "20", "--failures", str(tmp_path))
     assert figures["inputs"] == 4000
     assert figures["failures"] == 0
-    assert figures["answers"]["202"] > 200, "some were good"
+    assert figures["answers"]["200"] + figures["answers"]["202"] > 200, "some were good"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -169,9 +169,9 @@ def test_as_many_fields_and_files_as_may_be(client: httpx.Client) -> None:
     files: Parts = [("image", ("a", bytes(LARGEST)))]
     assert client.post("/one", files=files, data=fields).json()["fields"] == fields
     problem(client.post("/one", files=files, data=fields | {"f32": ""}), 400, "malformed-multipart")
-    problem(client.post("/one", files=[("image", ("a", b"x"))] * 2), 400, "malformed-multipart")
+    problem(client.post("/one", files=[("image", ("a", b"x"))] * 2), 422, "too-many-files")
     assert len(client.post("/many", files=[("images", ("a", b"x"))] * 5).json()["files"]) == 5
-    problem(client.post("/many", files=[("images", ("a", b"x"))] * 6), 400, "malformed-multipart")
+    problem(client.post("/many", files=[("images", ("a", b"x"))] * 6), 422, "too-many-files")
 
 
 def test_several_files_in_their_order(client: httpx.Client) -> None:

