@@ -10,6 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -42,7 +43,7 @@ from jobs.producer import File, KeyReused, Picture, Producer, QueueFull, Submiss
 from jobs.settings import QueueSettings
 
 OWNERS = ("", "somebody")
-WORKERS = 3
+WORKERS = 2
 MAX_JOBS = 6
 NEGLECTED_MS = 10**8
 # What may stay for ever. Everything else is of one job or one request, and must go with it.
@@ -113,6 +114,8 @@ class View:
     counts: dict[str, int]
     dead: list[str]
     webhooks: set[str]
+    listed: set[str]
+    remembered: dict[str, str]  # name in the cache -> job
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -148,6 +151,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.inspector = Inspector(self.stage.sync_client, self.settings)
         self.workers = [self._new_worker() for _ in range(WORKERS)]
         self._await(self.producers[0].secret())
+        # Nothing can be shared before a worker has told which captioner it has.
+        self.workers[0].consumer.heartbeat([], "1a")
 
     # Clients.
 
@@ -159,22 +164,29 @@ class QueueMachine(RuleBasedStateMachine):
         max_words=wordiness,
         key=idempotency_keys,
         webhook=st.booleans(),
+        copies=st.integers(1, 3),
         lost=rarely,
     )
-    def submit(self, web: int, owner: str, picture: bytes, max_words: int, key: str, webhook: bool, lost: bool) -> Any:
+    def submit(
+        self, web: int, owner: str, picture: bytes, max_words: int, key: str, webhook: bool, copies: int, lost: bool
+    ) -> Any:
         asked = _submission(owner, max_words, key, f"one {picture!r} {max_words}", webhook)
-        made = self._request(asked, [picture], lambda: self.producers[web].submit(asked, Picture(picture, 4, 3)), lost)
-        if made is None:
-            return multiple()
-        assert made.id not in self.accepted
-        self._accept(Accepted(made.id, owner, picture, max_words, webhook))
-        if made.status.terminal:
-            assert made.status is Status.SUCCEEDED
-            assert made.cached
-            assert made.model
-            assert made.model.version.encode() == self.redis.get(keys.MODEL)
-        assert self._await(self.producers[1 - web].was_issued(made.id, owner))
-        return made.id
+        new: list[str] = []
+        for _ in range(copies):
+            ask = partial(self.producers[web].submit, asked, Picture(picture, 4, 3))
+            made = self._request(asked, [picture], ask, lost)
+            if made is None:
+                continue
+            assert made.id not in self.accepted
+            self._accept(Accepted(made.id, owner, picture, max_words, webhook))
+            if made.status.terminal:
+                assert made.status is Status.SUCCEEDED
+                assert made.cached
+                assert made.model
+                assert made.model.version.encode() == self.redis.get(keys.MODEL)
+            assert self._await(self.producers[1 - web].was_issued(made.id, owner))
+            new.append(made.id)
+        return multiple(*new)
 
     @rule(
         target=jobs,
@@ -209,21 +221,17 @@ class QueueMachine(RuleBasedStateMachine):
         assert self._await(self.producers[0].batch(made, other)) is None
         return multiple(*(job.id for job in batch.jobs))
 
-    @rule(job_id=jobs)
-    def get(self, job_id: str) -> None:
+    @rule(job_id=jobs, limit=st.integers(1, 3))
+    def look(self, job_id: str, limit: int) -> None:
         for owner in OWNERS:
             job = self._await(self.producers[0].get(job_id, owner))
             assert bool(job) == (job_id in self.accepted and self.accepted[job_id].owner == owner)
-            assert (
-                not job or job.status is not Status.QUEUED or self.redis.hget(keys.record(job_id), "deadline") != b"0"
-            )
-
-    @rule(owner=owners, limit=st.integers(1, 3))
-    def walk_through_the_list(self, owner: str, limit: int) -> None:
-        seen: list[str] = []
-        while page := self._await(self.producers[0].latest(owner, limit, seen[-1] if seen else None)):
-            seen += [job.id for job in page]
-        assert seen == sorted((job.id for job in self.accepted.values() if job.owner == owner), reverse=True)
+            if job and job.status is Status.QUEUED:
+                assert self._record(job_id)["deadline"] != "0"
+            seen: list[str] = []
+            while page := self._await(self.producers[0].latest(owner, limit, seen[-1] if seen else None)):
+                seen += [job.id for job in page]
+            assert seen == sorted((job.id for job in self.accepted.values() if job.owner == owner), reverse=True)
 
     @rule(job_id=jobs, lost=rarely)
     def cancel(self, job_id: str, lost: bool) -> None:
@@ -245,13 +253,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Workers.
 
-    @rule(target=claims, worker=workers, count=st.integers(1, 3))
-    def claim(self, worker: int, count: int) -> Any:
-        return multiple(*self._newly_claimed(self.workers[worker], count))
-
-    @rule(target=claims, worker=workers, count=st.integers(1, 3))
-    def take_over(self, worker: int, count: int) -> Any:
-        return multiple(*self._claimed(self.workers[worker], self.workers[worker].consumer.take_over(count)))
+    @rule(target=claims, worker=workers, count=st.integers(1, 3), new=st.booleans())
+    def claim(self, worker: int, count: int, new: bool) -> Any:
+        return multiple(*(self._newly_claimed if new else self._taken_over)(worker, count))
 
     @rule(target=runs, claimed=claims, lost=rarely)
     def start(self, claimed: tuple[Worker, Claim], lost: bool) -> Any:
@@ -259,20 +263,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(target=runs, worker=workers, count=st.integers(1, 3))
     def claim_and_start(self, worker: int, count: int) -> Any:
-        claimed = self._newly_claimed(self.workers[worker], count)
-        return multiple(*(run for claim in claimed for run in self._started(*claim, lost=False)))
+        return multiple(*(run for claim in self._newly_claimed(worker, count) for run in self._started(*claim)))
 
-    @rule(target=runs, worker=workers, count=st.integers(1, 3), version=versions)
-    def claim_start_and_finish(self, worker: int, count: int, version: str) -> Any:
-        runs = [run for claim in self._newly_claimed(self.workers[worker], count) for run in self._started(*claim)]
-        for run in runs:
-            self._finish(run, version, well=True)
-        return multiple(*runs)
+    @rule(target=runs, worker=workers, count=st.integers(1, 3))
+    def take_over_and_start(self, worker: int, count: int) -> Any:
+        return multiple(*(run for claim in self._taken_over(worker, count) for run in self._started(*claim)))
 
     @rule(worker=workers, version=st.one_of(versions, st.just("")))
     def heartbeat(self, worker: int, version: str) -> None:
         one = self.workers[worker]
-        held = {entry for entry in one.entries if self._holder(entry) == one.consumer.name}
+        holders = self._holders()
+        held = {entry for entry in one.entries if holders.get(entry) == one.consumer.name}
         assert one.consumer.heartbeat(sorted(one.entries), version) == held
 
     @rule(run=runs, count=st.integers(1, 2), again=st.booleans(), lost=rarely)
@@ -295,18 +296,12 @@ class QueueMachine(RuleBasedStateMachine):
     def finish_well(self, run: Run, version: str) -> None:
         self._finish(run, version, well=True)
 
-    @rule(worker=workers)
-    def crash(self, worker: int) -> None:
-        self._neglect(self.workers[worker])
-        self.workers[worker] = self._new_worker()
-
-    @rule(worker=workers)
-    def stop_for_long(self, worker: int) -> None:
-        self._neglect(self.workers[worker])
-
-    @rule(worker=workers)
-    def leave(self, worker: int) -> None:
-        self.workers[worker].consumer.leave(sorted(self.workers[worker].entries))
+    @rule(worker=workers, how=st.sampled_from(("crash", "leave")))
+    def go(self, worker: int, how: str) -> None:
+        if how == "leave":
+            holders = self._holders()
+            self.workers[worker].consumer.leave(sorted(self.workers[worker].entries))
+            assert holders.items() >= self._holders().items()
         self.workers[worker] = self._new_worker()
 
     @rule(worker=workers, names_too=st.booleans())
@@ -372,6 +367,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert job_id in view.active
             assert view.records[job_id]["entry"] == entry
         self._check_leftovers(view)
+        self._check_cache(view)
         self._check_counts(view)
 
     def teardown(self) -> None:
@@ -388,9 +384,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _drain(self) -> None:
         """Let a worker that nothing happens to do all the work that is left."""
         healthy = self._new_worker()
-        for worker in self.workers:
-            self._neglect(worker)
-        self._neglect_all()
+        self._neglect()
         healthy.consumer.sweep()
         healthy.consumer.heartbeat([], "1a")
         for _ in range(5 * MAX_JOBS):
@@ -435,13 +429,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.submitted += 1
 
     def _started(self, worker: Worker, claim: Claim, lost: bool = False) -> list[Run]:
-        before = self._record(claim.job_id)
+        before, held = self._record(claim.job_id), self._holders().get(claim.entry) == worker.consumer.name
         with one_answer_lost(lost):
             started = worker.consumer.start([claim])
         after = self._record(claim.job_id)
         begun = int(after.get("attempt", 0)) - int(before.get("attempt", 0))
         assert begun in ((0, 1) if started else (0,))
         for one in started:
+            assert held
             assert after["status"] == Status.PROCESSING
             assert int(after["attempt"]) == one.attempt <= self.settings.max_attempts
         # Begun again by a call that was repeated: the words were told already.
@@ -451,7 +446,7 @@ class QueueMachine(RuleBasedStateMachine):
         job_id, consumer = run.claim.job_id, run.worker.consumer
         before, wanted = self._record(job_id), self._wanted(run)
         assert run.claim.options
-        result = _result(f"{job_id} {run.claim.options.max_words} {version}", version)
+        result = _result(f"{job_id} {run.claim.options.max_words} {version} {run.claim.attempt}", version)
         problem = _problem(f"{job_id} {run.claim.attempt}")
         ours = {"result": result.model_dump_json()} if well else {"error": problem.model_dump_json()}
         with one_answer_lost(lost):
@@ -497,7 +492,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert ("result" in end) == (end["status"] == Status.SUCCEEDED)
         assert ("error" in end) == (end["status"] == Status.FAILED)
         if "result" in end:
-            by, max_words, version = end["text"].split()
+            by, max_words, version, _ = end["text"].split()
             assert json.loads(end["result"])["model"]["version"] == version
             assert max_words == str(job.max_words)
             # The one that was run may have been deleted since, or lost.
@@ -509,6 +504,7 @@ class QueueMachine(RuleBasedStateMachine):
         for key in view.keys:
             if _kind(key) in ("job", "image", "events", "twins", "deliveries"):
                 assert key.rpartition(":")[2] in self.accepted, "left behind"
+        assert view.listed <= self.accepted.keys()
         over = {job.id for job in self.accepted.values() if job.end}
         assert view.webhooks == {job_id for job_id in over if self.accepted[job_id].webhook}
         for job_id in view.dead:
@@ -516,6 +512,12 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.redis.get(keys.image(job_id)) == self.accepted[job_id].picture
         for job_id in view.active:
             assert self.redis.get(keys.image(job_id)) == self.accepted[job_id].picture
+
+    def _check_cache(self, view: View) -> None:
+        for name, job_id in view.remembered.items():
+            end = self.accepted[job_id].end
+            assert not end or end["status"] == Status.SUCCEEDED, "a failure is remembered"
+            assert not end or end["text"].split()[2] == name.split(":")[-2], "remembered for another captioner"
 
     def _check_counts(self, view: View) -> None:
         finished = sum(count for name, count in view.counts.items() if name.startswith("jobs_finished|"))
@@ -535,7 +537,13 @@ class QueueMachine(RuleBasedStateMachine):
         pipeline.hgetall(keys.COUNTS)
         pipeline.xrange(keys.DEAD)
         pipeline.zrange(keys.WEBHOOKS, 0, -1)
-        *of_jobs, active, entries, names, counts, dead, webhooks = pipeline.execute()
+        lists = (keys.PICTURES, keys.EXPIRING, *map(keys.owned, OWNERS))
+        for name in lists:
+            pipeline.zrange(name, 0, -1)
+        answers = pipeline.execute()
+        listed = [job_id.decode().partition(":")[0] for members in answers[-len(lists) :] for job_id in members]
+        *of_jobs, active, entries, names, counts, dead, webhooks = answers[: -len(lists)]
+        cached = [name for name in names if b":cache:" in name]
         return View(
             records={job_id: _text(record) for job_id, record in zip(job_ids, of_jobs[::2], strict=True)},
             events={
@@ -548,6 +556,8 @@ class QueueMachine(RuleBasedStateMachine):
             counts={name: int(count) for name, count in _text(counts).items()},
             dead=[fields[b"job"].decode() for _, fields in dead],
             webhooks={job_id.decode() for job_id in webhooks},
+            listed=set(listed),
+            remembered={name.decode(): self.redis.get(name).decode() for name in cached},
         )
 
     def _record(self, job_id: str) -> dict[str, str]:
@@ -571,15 +581,23 @@ class QueueMachine(RuleBasedStateMachine):
             return True
         return not groups or bool(self.redis.xrange(keys.STREAM, b"(" + groups[0]["last-delivered-id"], count=1))
 
-    def _holder(self, entry: str) -> str:
+    def _holders(self) -> dict[str, str]:
+        """Which worker holds which entry."""
         try:
-            pending = self.redis.xpending_range(keys.STREAM, keys.GROUP, entry, entry, 1)
+            pending = self.redis.xpending_range(keys.STREAM, keys.GROUP, "-", "+", 100)
         except ResponseError:
-            return ""
-        return pending[0]["consumer"].decode() if pending else ""
+            return {}
+        return {one["message_id"].decode(): one["consumer"].decode() for one in pending}
 
-    def _newly_claimed(self, worker: Worker, count: int) -> list[tuple[Worker, Claim]]:
-        return self._claimed(worker, worker.consumer.claim(count)) if self._something_new() else []
+    def _newly_claimed(self, worker: int, count: int) -> list[tuple[Worker, Claim]]:
+        one = self.workers[worker]
+        return self._claimed(one, one.consumer.claim(count)) if self._something_new() else []
+
+    def _taken_over(self, worker: int, count: int) -> list[tuple[Worker, Claim]]:
+        """All others have been silent for long, whether they are dead or only stopped; those who left, for longer."""
+        one = self.workers[worker]
+        self._neglect(besides=one)
+        return self._claimed(one, one.consumer.take_over(count))
 
     def _claimed(self, worker: Worker, claims: list[Claim]) -> list[tuple[Worker, Claim]]:
         worker.entries |= {claim.entry for claim in claims}
@@ -589,21 +607,11 @@ class QueueMachine(RuleBasedStateMachine):
             assert claim.options == CaptionOptions(max_words=job.max_words)
         return [(worker, claim) for claim in claims]
 
-    def _neglect(self, worker: Worker) -> None:
-        for entry in worker.entries:
-            if self._holder(entry) == worker.consumer.name:
-                self._age(worker.consumer.name, entry)
-
-    def _neglect_all(self) -> None:
-        try:
-            pending = self.redis.xpending_range(keys.STREAM, keys.GROUP, "-", "+", 100)
-        except ResponseError:
-            return
-        for one in pending:
-            self._age(one["consumer"].decode(), one["message_id"].decode())
-
-    def _age(self, name: str, entry: str) -> None:
-        self.redis.xclaim(keys.STREAM, keys.GROUP, name, 0, [entry], idle=NEGLECTED_MS, justid=True)
+    def _neglect(self, besides: Worker | None = None) -> None:
+        """Make all entries that are held by others look as if nobody had cared for them for long."""
+        for entry, name in self._holders().items():
+            if not besides or name != besides.consumer.name:
+                self.redis.xclaim(keys.STREAM, keys.GROUP, name, 0, [entry], idle=NEGLECTED_MS, justid=True)
 
     def _new_worker(self) -> Worker:
         return Worker(Consumer(self.stage.sync_client, self.settings))
@@ -688,4 +696,4 @@ def test_whatever_happens_what_was_accepted_ends_once(stage: Stage) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_whatever_happens_for_long(stage: Stage) -> None:
-    play(stage, examples=400, steps=100)
+    play(stage, examples=800, steps=80)
