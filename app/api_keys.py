@@ -20,19 +20,12 @@ from redis import asyncio as aioredis
 from redis.exceptions import WatchError
 
 from app.limit import parse_limit
-
-_TAG = "{wordlight}:"
-_INDEX = f"{_TAG}keys"  # hash: id -> SHA-256 of the secret, of all keys that ever were
+from jobs import keys
 
 _ID_CHARACTERS = string.ascii_lowercase + string.digits
 _ID_LENGTH = 8
 _SECRET = re.compile(rf"wl_[{_ID_CHARACTERS}]{{{_ID_LENGTH}}}_[A-Za-z0-9_-]{{43}}")
 _LONGEST_NAME = 64
-
-
-def _record(digest: str) -> str:
-    """Hash: all that is known of the key whose secret has that SHA-256."""
-    return f"{_TAG}key:{digest}"
 
 
 class Scope(StrEnum):
@@ -88,7 +81,7 @@ class ApiKeys:
                 raise KeyRefused(str(error)) from None
         async with self._redis.pipeline() as pipeline:
             while True:
-                await pipeline.watch(_INDEX)
+                await pipeline.watch(keys.API_KEYS)
                 known = await self.list()
                 if any(key.name == name and key.revoked_at is None for key in known):
                     raise KeyRefused(f"there is a key named {name!r} already")
@@ -106,8 +99,8 @@ class ApiKeys:
                     record[b"limit"] = limit.encode()
                 digest = _digest(secret)
                 pipeline.multi()  # type: ignore[no-untyped-call]
-                pipeline.hset(_record(digest), mapping=record)
-                pipeline.hset(_INDEX, key_id, digest)
+                pipeline.hset(keys.api_key(digest), mapping=record)
+                pipeline.hset(keys.API_KEYS, key_id, digest)
                 try:
                     await pipeline.execute()
                 except WatchError:  # another key was made meanwhile, perhaps of that name
@@ -123,10 +116,10 @@ class ApiKeys:
 
     async def list(self) -> list[ApiKey]:
         """All keys that ever were, the oldest first."""
-        digests = cast(dict[bytes, bytes], await self._redis.hgetall(_INDEX))
+        digests = cast(dict[bytes, bytes], await self._redis.hgetall(keys.API_KEYS))
         async with self._redis.pipeline(transaction=False) as pipeline:
             for digest in digests.values():
-                pipeline.hgetall(_record(digest.decode()))
+                pipeline.hgetall(keys.api_key(digest.decode()))
             records = cast(list[dict[bytes, bytes]], await pipeline.execute())
         return sorted((_key(record) for record in records), key=lambda key: (key.created_at, key.id))
 
@@ -135,16 +128,16 @@ class ApiKeys:
 
         No request that begins after this returns is let in with it. Revoking it again changes nothing.
         """
-        keys = await self.list()
-        named = [key for key in keys if key.name == id_or_name and key.revoked_at is None]
-        for key in [key for key in keys if key.id == id_or_name] or named:
-            digest = cast(bytes, await self._redis.hget(_INDEX, key.id)).decode()
-            await self._redis.hsetnx(_record(digest), "revoked", _now())
+        known = await self.list()
+        named = [key for key in known if key.name == id_or_name and key.revoked_at is None]
+        for key in [key for key in known if key.id == id_or_name] or named:
+            digest = cast(bytes, await self._redis.hget(keys.API_KEYS, key.id)).decode()
+            await self._redis.hsetnx(keys.api_key(digest), "revoked", _now())
             return _key(await self._read(digest))
         return None
 
     async def _read(self, digest: str) -> dict[bytes, bytes]:
-        return cast(dict[bytes, bytes], await self._redis.hgetall(_record(digest)))
+        return cast(dict[bytes, bytes], await self._redis.hgetall(keys.api_key(digest)))
 
 
 def _digest(secret: str) -> str:

@@ -15,8 +15,7 @@ from redis import asyncio as aioredis
 from app.caller import Caller
 from app.limit import parse_limit
 from app.problems import ProblemError
-
-_PREFIX = "{wordlight}:limit"
+from jobs import keys
 
 
 class RateLimits:
@@ -28,7 +27,7 @@ class RateLimits:
         self._storage = RedisStorage(
             "async+redis://",  # not used: it shares our connections, with their time-outs
             implementation="redispy",
-            key_prefix=_PREFIX,
+            key_prefix=keys.LIMITS,
             connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # as the library's documentation has it
         )
         self._limiter = MovingWindowRateLimiter(self._storage)

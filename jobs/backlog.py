@@ -48,7 +48,7 @@ async def read_backlog(redis: aioredis.Redis, settings: QueueSettings) -> Backlo
     )
     pipeline = redis.pipeline(transaction=False)
     pipeline.xrange(keys.STREAM, min=b"(" + delivered, count=1)
-    pipeline.zcount(keys.WORKERS, (now - settings.takeover_seconds) * 1000, "+inf")
+    pipeline.zcount(keys.WORKERS, settings.alive_since(now), "+inf")
     next_entries, workers = await pipeline.execute()
     return Backlog(
         # Not the group's `lag`: once an entry was deleted undelivered, as an expired job's is, that is unknown or even

@@ -6,13 +6,13 @@ it is. It must not know what is sent, nor how. Every method may raise redis.exce
 
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from typing import cast
 
 from pydantic import BaseModel, Field
 from redis import asyncio as aioredis
 
-from jobs import keys, scripts
+from jobs import keys
+from jobs.scripts import read_script, script_args, script_keys
 from jobs.settings import QueueSettings
 
 
@@ -39,16 +39,17 @@ class Deliveries:
 
     def __init__(self, redis: aioredis.Redis, settings: QueueSettings) -> None:
         self._redis = redis
-        self._keep_ms = settings.result_ttl_seconds * 1000
-        source = resources.files(scripts).joinpath("claim_deliveries.lua").read_text(encoding="utf-8")
-        self._claim = redis.register_script(source)
+        self._settings = settings
+        self._claim = redis.register_script(read_script("claim_deliveries"))
 
     async def claim(self, limit: int, lease_seconds: float) -> list[str]:
         """Up to `limit` jobs whose delivery is due, the longest due first.
 
         They are due again when the lease is over, unless they were finished or postponed before.
         """
-        job_ids = await self._claim(keys=[keys.WEBHOOKS], args=[limit, int(lease_seconds * 1000)])
+        job_ids = await self._claim(
+            keys=script_keys(), args=script_args(self._settings, limit, int(lease_seconds * 1000))
+        )
         return [job_id.decode() for job_id in cast(list[bytes], job_ids)]
 
     async def receiver(self, job_id: str) -> Receiver | None:
@@ -81,4 +82,4 @@ class Deliveries:
 
     def _log(self, transaction: aioredis.client.Pipeline, job_id: str, attempt: Attempt) -> None:
         transaction.xadd(keys.deliveries(job_id), {"attempt": attempt.model_dump_json()})
-        transaction.pexpire(keys.deliveries(job_id), self._keep_ms)
+        transaction.pexpire(keys.deliveries(job_id), self._settings.result_ttl_seconds * 1000)

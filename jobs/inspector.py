@@ -52,11 +52,10 @@ class Inspector:
     def counts(self) -> dict[str, int]:
         """How many jobs are not over, how many dead letters there are, and how many workers were heard of lately."""
         seconds, _ = self._redis.time()
-        since = (seconds - self._settings.takeover_seconds) * 1000
         return {
             "active": self._redis.zcard(keys.ACTIVE),
             "dead": self._redis.xlen(keys.DEAD),
-            "workers": self._redis.zcount(keys.WORKERS, since, "+inf"),
+            "workers": self._redis.zcount(keys.WORKERS, self._settings.alive_since(seconds), "+inf"),
         }
 
     def active(self, most: int) -> Iterator[Row]:

@@ -59,6 +59,15 @@ class Caption(BaseModel):
     words: list[Word]
 
 
+class Said(BaseModel):
+    """The data of an event `word`: a word of a caption, as soon as it is decided."""
+
+    attempt: int
+    caption: int
+    position: int
+    word: Word
+
+
 class ModelInfo(BaseModel):
     """Which captioner wrote the captions; `version` is the head of the SHA-256 of its files."""
 

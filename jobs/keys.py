@@ -15,6 +15,8 @@ PICTURES = f"{TAG}pictures"  # sorted set: job -> when it ended, of those whose 
 EXPIRING = f"{TAG}expiring"  # sorted set: "job:owner" -> when it is to leave the owner's list
 COUNTS = f"{TAG}metrics"  # hash: what is counted for /metrics
 WEBHOOKS = f"{TAG}webhooks"  # sorted set: job -> when the next try to tell of it is due, in ms
+API_KEYS = f"{TAG}keys"  # hash: id -> SHA-256 of the secret, of all API keys that ever were
+LIMITS = f"{TAG}limit"  # what the keys of app/rate_limits.py begin with
 SECRET = f"{TAG}secret"  # string: what ids and tickets are sealed with
 NOTICES = f"{TAG}notices"  # pub/sub channel: ids of jobs that something happened to
 
@@ -57,3 +59,8 @@ def idempotency(owner: str, digest: str) -> str:
 def deliveries(job_id: str) -> str:
     """Stream: the tries to tell the job's webhook of its end."""
     return f"{TAG}deliveries:{job_id}"
+
+
+def api_key(digest: str) -> str:
+    """Hash: all that is known of the API key whose secret has that SHA-256."""
+    return f"{TAG}key:{digest}"

@@ -178,8 +178,7 @@ class Producer:
     async def workers(self) -> int:
         """How many workers have been heard of lately."""
         seconds, _ = await self._redis.time()
-        since = (seconds - self._settings.takeover_seconds) * 1000
-        return int(await self._redis.zcount(keys.WORKERS, since, "+inf"))
+        return int(await self._redis.zcount(keys.WORKERS, self._settings.alive_since(seconds), "+inf"))
 
     async def _take_in(self, submission: Submission, files: Sequence[File], batch: str) -> str:
         """The id of the job or batch that the request made, now or before."""

@@ -34,3 +34,7 @@ class QueueSettings(BaseSettings):
     takeover_seconds: float = Field(10, gt=0, description="a worker not heard of for so long has lost its jobs")
     max_attempts: int = Field(5, ge=1, description="attempts at a job before it goes to the dead letters")
     solo_attempts: int = Field(2, ge=0, description="attempts in a batch before a job is tried alone")
+
+    def alive_since(self, now: float) -> float:
+        """When a worker must have been heard of to count as alive at `now` (in seconds by Redis's clock), in ms."""
+        return (now - self.takeover_seconds) * 1000

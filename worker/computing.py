@@ -10,12 +10,13 @@ import torch
 
 from jobs.consumer import Claim, Consumer
 from jobs.job import Caption
-from jobs.options import AttentionForm, CaptionOptions, ScoreOptions
+from jobs.options import CaptionOptions, ScoreOptions
 from model.caption import Caption as Written
 from model.captioner import Captioner
 from model.decoder import Memory
 from model.options import DecodingOptions, Strategy
 from worker.ready import Prepared
+from worker.spoken import caption_for
 from worker.watching import JobWatch
 
 
@@ -39,7 +40,7 @@ class Computing:
             claims = [batch[place].claim for place in places]
             some = memory if len(places) == len(batch) else memory.select(places)
             for place, claim, captions in zip(places, claims, self._write(some, claims), strict=True):
-                results[place] = [_for_job(caption, claim) for caption in captions] if captions else None
+                results[place] = [caption_for(claim.options, caption) for caption in captions] if captions else None
         return results
 
     def _write(self, memory: Memory, claims: Sequence[Claim]) -> list[list[Written]]:
@@ -76,10 +77,3 @@ def _decoding(options: CaptionOptions) -> DecodingOptions:
         max_words=options.max_words,
         prefix=options.prefix,
     )
-
-
-def _for_job(written: Written, claim: Claim) -> Caption:
-    caption = Caption.model_validate(written.as_dict())
-    if claim.options and claim.options.attention is AttentionForm.NONE:
-        return caption.model_copy(update={"words": [w.model_copy(update={"attention": None}) for w in caption.words]})
-    return caption

@@ -4,7 +4,6 @@ In: words as the model decides them; out: events in Redis, and the images to giv
 chosen.
 """
 
-import json
 import logging
 import time
 from collections.abc import Collection, Sequence
@@ -12,8 +11,9 @@ from collections.abc import Collection, Sequence
 from redis.exceptions import RedisError
 
 from jobs.consumer import Claim, Consumer
-from jobs.options import AttentionForm
+from jobs.job import Said
 from model.watch import Decided
+from worker.spoken import word_for
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +71,6 @@ class JobWatch:
 
     def _event(self, one: Decided) -> str:
         claim = self._claims[one.image]
-        word: dict[str, object] = {"text": one.word.text, "logprob": one.word.logprob, "known": one.word.known}
-        if claim.options and claim.options.attention is AttentionForm.GRID:
-            grid = one.word.attention
-            word["attention"] = {"rows": grid.rows, "cols": grid.cols, "weights": grid.weights}
-        else:
-            word["attention"] = None
-        event = {"attempt": claim.attempt, "caption": one.caption, "position": one.position, "word": word}
-        return json.dumps(event, separators=(",", ":"))
+        word = word_for(claim.options, one.word)
+        said = Said(attempt=claim.attempt, caption=one.caption, position=one.position, word=word)
+        return said.model_dump_json()

@@ -46,6 +46,20 @@ local function enqueue(id)
   redis.call('HDEL', named('job', id), 'leader')
 end
 
+-- The one way in: write down a job, which is to be queued, answered or ended in the same script.
+local function take_in(id, created, lifetime, image, width, height, options, owner, request)
+  redis.call('HSET', named('job', id), 'status', 'queued', 'attempt', 0, 'width', width, 'height', height,
+    'created', created, 'deadline', created + lifetime, 'options', options, 'owner', owner, 'request', request)
+  if image ~= '' then
+    -- The image may go when the job must have begun long ago, or expired.
+    redis.call('SET', named('image', id), image, 'PX', 2 * lifetime + KEEP)
+  end
+  redis.call('ZADD', named('owner', owner), 0, id)
+  redis.call('ZADD', ACTIVE, created, id)
+  announce_status(id, 'queued', 0)
+  count('jobs_submitted')
+end
+
 -- Up to `most` jobs and pictures that are kept no longer leave the lists that name them.
 local function forget(time, most)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRING, '-inf', time, 'LIMIT', 0, most)) do

@@ -15,14 +15,7 @@ end
 if redis.call('ZCARD', ACTIVE) >= most then
   return 'full'
 end
-local created = now()
-redis.call('HSET', named('job', id), 'status', 'queued', 'attempt', 0, 'width', width, 'height', height,
-  'created', created, 'deadline', created + lifetime, 'options', options, 'owner', owner, 'request', request)
-redis.call('SET', named('image', id), image, 'PX', 2 * lifetime + KEEP)
-redis.call('ZADD', named('owner', owner), 0, id)
-redis.call('ZADD', ACTIVE, created, id)
-announce_status(id, 'queued', 0)
-count('jobs_submitted')
+take_in(id, now(), lifetime, image, width, height, options, owner, request)
 enqueue(id)
 redis.call('XDEL', DEAD, letter)
 return 'sent'

@@ -56,21 +56,12 @@ for at = FIRST, #ARGV, FIELDS do
   local id, name, image, width, height, digest, problem = unpack(ARGV, at, at + FIELDS - 1)
   local record = named('job', id)
   items[#items + 1] = id
-  redis.call('HSET', record, 'status', 'queued', 'attempt', 0, 'width', width, 'height', height, 'created', created,
-    'deadline', created + lifetime, 'options', options, 'owner', owner, 'request', request)
+  take_in(id, created, lifetime, image, width, height, options, owner, request)
   for field, value in pairs({name = name, webhook = webhook, batch = batch}) do
     if value ~= '' then
       redis.call('HSET', record, field, value)
     end
   end
-  if image ~= '' then
-    -- The image may go when the job must have begun long ago, or expired.
-    redis.call('SET', named('image', id), image, 'PX', 2 * lifetime + KEEP)
-  end
-  redis.call('ZADD', named('owner', owner), 0, id)
-  redis.call('ZADD', ACTIVE, created, id)
-  announce_status(id, 'queued', 0)
-  count('jobs_submitted')
   local cache, other, state = known(digest)
   if problem ~= '' then
     conclude(id, 'failed', 'error', problem)
