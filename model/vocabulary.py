@@ -42,6 +42,10 @@ class Vocabulary:
         """Token ids of the words of `sentence`, without <start> and <end>; words not known become <unk>."""
         return [self._ids.get(word, UNKNOWN) for word in split_words(sentence)]
 
+    def token(self, word: str) -> int | None:
+        """The id of `word` in lower case; None for a word that is not known."""
+        return self._ids.get(word)
+
     def word(self, token: int) -> str:
         """The word with the id `token`."""
         return self.words[token]

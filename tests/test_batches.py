@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.training.batches import Batch, Batches, pad_captions
+from model.training.batches import Batch, Batches, Size, pad_captions
 from model.training.dataset import Sample
 from model.vocabulary import END, PAD, START, Vocabulary
 
@@ -30,14 +30,14 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 def test_captions_are_padded_and_rows_of_images_with_fewer_are_all_padding() -> None:
-    inputs, targets = pad_captions([[[A, DOG], [A]], [[DOG]]])
+    inputs, targets = pad_captions([[[A, DOG], [A]], [[DOG]]], max_words=9)
     assert inputs.tolist() == [[[START, A, DOG], [START, A, PAD]], [[START, DOG, PAD], [PAD, PAD, PAD]]]
     assert targets.tolist() == [[[A, DOG, END], [A, END, PAD]], [[DOG, END, PAD], [PAD, PAD, PAD]]]
     assert inputs.dtype == targets.dtype == torch.int64
 
 
 def test_a_caption_without_words_is_only_the_end() -> None:
-    inputs, targets = pad_captions([[[], [A]]])
+    inputs, targets = pad_captions([[[], [A]]], max_words=9)
     assert inputs.tolist() == [[[START, PAD], [START, A]]]
     assert targets.tolist() == [[[END, PAD], [A, END]]]
 
@@ -104,7 +104,25 @@ def test_with_one_view_no_caption_is_mirrored() -> None:
         assert not (batch.targets == RIGHT).any()
 
 
-def test_longer_captions_are_cut() -> None:
+def test_longer_captions_are_cut_and_not_taught_to_end_there() -> None:
+    inputs, targets = pad_captions([[[A, DOG, LEFT], [A, DOG], [DOG]]], max_words=2)
+    assert targets.tolist() == [[[A, DOG, PAD], [A, DOG, END], [DOG, END, PAD]]]
+    assert inputs.tolist() == [[[START, A, PAD], [START, A, DOG], [START, DOG, PAD]]]
     for batch in make_batches(max_words=1).epoch(0):
-        assert batch.targets.shape[2] == 2
-        assert batch.targets[:, 0].tolist() == [[A, END]] * len(batch.images)
+        assert batch.targets[:, 0, 0].tolist() == [A] * len(batch.images)
+        assert not batch.targets[:, 0, 1:].any(), "every first caption has three words"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_the_parts_of_a_batch_are_the_batch(count: int) -> None:
+    for batch in make_batches(count=7, size=4).epoch(0):
+        parts = batch.split(count)
+        assert len(parts) == count
+        assert np.concatenate([part.images for part in parts]).tolist() == batch.images.tolist()
+        assert torch.equal(torch.cat([part.targets for part in parts]), batch.targets)
+        assert torch.equal(torch.cat([part.inputs for part in parts]), batch.inputs)
+        assert np.concatenate([part.seeds for part in parts]).tolist() == batch.seeds.tolist()
+        assert all(part.whole == batch.whole for part in parts)
+        assert batch.whole == Size(
+            len(batch.images), int((batch.targets != PAD).any(dim=2).sum()), int((batch.targets != PAD).sum())
+        )

@@ -23,7 +23,8 @@ from model.training.checkpoint import read_checkpoint
 from model.training.dataset import DatasetUnusable, load_split
 from model.training.optimiser import make_average, make_optimiser, rate_factor, trained_parameters
 from model.training.recipe import RECIPES, Recipe, RecipeUnusable
-from model.training.trainer import RunMismatch, Trainer
+from model.training.state import RunMismatch
+from model.training.trainer import Trainer
 from model.training.views import view_image
 from model.vocabulary import Vocabulary
 
@@ -151,7 +152,7 @@ def test_a_run_that_is_killed_again_and_again_still_arrives(
 def test_a_run_that_is_over_is_not_trained_again(tiny_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     recipe = changed(SHORT, epochs=1)
-    best = train(recipe, tiny_data, run).best_cider
+    best = train(recipe, tiny_data, run).position.best_cider
     before = (run / "checkpoint.safetensors").read_bytes()
     trainer = Trainer(recipe, tiny_data, run, CPU)
     assert trainer.fit() == best

@@ -47,14 +47,20 @@ def picture(top: str, bottom: str, size: tuple[int, int] = (96, 96)) -> Image.Im
     return image
 
 
-def write_data(folder: Path) -> Path:
-    """The data set, in the layout of Flickr8k's; every split holds the same twelve pictures."""
+def write_data(folder: Path, *, uneven: bool = False) -> Path:
+    """The data set, in the layout of Flickr8k's; every split holds the same twelve pictures.
+
+    If `uneven`, they have one to three captions, of different lengths.
+    """
     index = {}
     for split in ("train", "val", "test"):
         for top, bottom in permutations(COLOURS, 2):
             name = f"{split}-{top}-{bottom}.png"
             picture(top, bottom).save(folder / name)
             captions = [f"A {top} over a {bottom} .", f"A {top} above a {bottom} .", f"One {top} over one {bottom} ."]
+            if uneven:
+                kept = 1 + len(index) % 3
+                captions = [caption + " and nothing else" * (len(index) % 2) for caption in captions[:kept]]
             index[name] = {"split": split, "captions": captions}
     (folder / "captions.json").write_text(json.dumps(index))
     return folder

@@ -214,16 +214,22 @@ def _caption(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     """train a captioner; a run that was interrupted goes on where it was"""
     from model.training.dataset import DatasetUnusable
+    from model.training.origin import OriginUnusable
+    from model.training.processes import joined
     from model.training.recipe import Recipe, RecipeUnusable
-    from model.training.trainer import RunMismatch, Trainer
+    from model.training.state import RunMismatch
+    from model.training.trainer import Trainer
 
     folder = arguments.folder or Path("runs") / Path(arguments.recipe).stem
-    try:
-        trainer = Trainer(Recipe.load(arguments.recipe), arguments.data, folder, _device(arguments))
-    except (DatasetUnusable, RecipeUnusable, RunMismatch) as error:
-        _fail(str(error))
-    best = trainer.fit()
-    print(f"best CIDEr on val: {best:.4f} (greedy, own tokeniser); the captioner is in {folder / 'best'}")
+    with joined(_device(arguments)) as processes:
+        try:
+            recipe = Recipe.load(arguments.recipe)
+            trainer = Trainer(recipe, arguments.data, folder, processes.device, processes)
+        except (DatasetUnusable, OriginUnusable, RecipeUnusable, RunMismatch) as error:
+            _fail(str(error))
+        best = trainer.fit()
+        if processes.is_first:
+            print(f"best CIDEr on val: {best:.4f} (greedy, own tokeniser); the captioner is in {folder / 'best'}")
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from model.training.dataset import Sample
@@ -16,25 +17,52 @@ from model.vocabulary import END, PAD, START, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Which images, in which view, and their captions; rows of an image that has fewer captions are all <pad>."""
+class Size:
+    """How much there is in a batch: what the means of a loss are taken over."""
 
-    images: np.ndarray[tuple[int], np.dtype[np.int64]]  # B
-    views: np.ndarray[tuple[int], np.dtype[np.int64]]  # B
+    images: int
+    captions: int
+    words: int  # <end> among them
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Which images, in which view, and their captions; rows of an image that has fewer captions are all <pad>.
+
+    It may be a part of a larger batch, which one optimiser step is made of: `whole` is the size of that one.
+    """
+
+    images: npt.NDArray[np.int64]  # B
+    views: npt.NDArray[np.int64]  # B
+    seeds: npt.NDArray[np.int64]  # B: where an image's own chance comes from in this epoch, whoever computes it
     inputs: torch.Tensor  # (B, R, T): <start> and the words
     targets: torch.Tensor  # (B, R, T): the words and <end>
+    whole: Size
+
+    def split(self, count: int) -> list["Batch"]:
+        """`count` parts of nearly the same size, the last of which may be empty. They keep the common padding."""
+        return [
+            Batch(self.images[p], self.views[p], self.seeds[p], self.inputs[p], self.targets[p], self.whole)
+            for p in np.array_split(np.arange(len(self.images)), count)
+        ]
 
 
-def pad_captions(captions: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids by image and caption to inputs and targets (B, R, T) of teacher forcing."""
-    rows = max(len(image) for image in captions)
-    steps = 1 + max(len(tokens) for image in captions for tokens in image)
+def pad_captions(captions: list[list[list[int]]], max_words: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids by image and caption to inputs and targets (B, R, T) of teacher forcing.
+
+    Of a longer caption only the first `max_words` are taught, and no <end> after them: nobody ended it there.
+    """
+    taught = [
+        [tokens[:max_words] if len(tokens) > max_words else [*tokens, END] for tokens in image] for image in captions
+    ]
+    rows = max(len(image) for image in taught)
+    steps = max(len(tokens) for image in taught for tokens in image)
     inputs = torch.full((len(captions), rows, steps), PAD)
     targets = torch.full((len(captions), rows, steps), PAD)
-    for i, image in enumerate(captions):
+    for i, image in enumerate(taught):
         for r, tokens in enumerate(image):
-            inputs[i, r, : len(tokens) + 1] = torch.tensor([START, *tokens])
-            targets[i, r, : len(tokens) + 1] = torch.tensor([*tokens, END])
+            inputs[i, r, : len(tokens)] = torch.tensor([START, *tokens[:-1]])
+            targets[i, r, : len(tokens)] = torch.tensor(tokens)
     return inputs, targets
 
 
@@ -53,13 +81,11 @@ class Batches:
     ) -> None:
         # Captions differ between a view and its mirror image only, so there are two versions of each.
         self._tokens = [
-            [
-                [vocabulary.encode(view_caption(caption, side))[:max_words] for caption in sample.captions]
-                for sample in samples
-            ]
+            [[vocabulary.encode(view_caption(caption, side)) for caption in sample.captions] for sample in samples]
             for side in range(2)
         ]
         self._count, self._views, self._size, self._seed = len(samples), views, size, seed
+        self._max_words = max_words
 
     def __len__(self) -> int:
         """Batches in an epoch; a last one that would be smaller than half is left out."""
@@ -69,7 +95,15 @@ class Batches:
         """The batches of epoch `number` from the one numbered `first` on."""
         chance = np.random.default_rng([self._seed, number])
         order, views = chance.permutation(self._count), chance.integers(self._views, size=self._count)
+        seeds = chance.integers(2**63 - 1, size=self._count)
         for start in range(first * self._size, len(self) * self._size, self._size):
-            images, chosen = order[start : start + self._size], views[start : start + self._size]
-            captions = [self._tokens[view % 2][image] for image, view in zip(images, chosen, strict=True)]
-            yield Batch(images, chosen, *pad_captions(captions))
+            chosen = slice(start, start + self._size)
+            yield self._batch(order[chosen], views[chosen], seeds[chosen])
+
+    def _batch(
+        self, images: npt.NDArray[np.int64], views: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64]
+    ) -> Batch:
+        captions = [self._tokens[view % 2][image] for image, view in zip(images, views, strict=True)]
+        inputs, targets = pad_captions(captions, self._max_words)
+        size = Size(len(images), sum(map(len, captions)), int((targets != PAD).sum()))
+        return Batch(images, views, seeds, inputs, targets, size)

@@ -18,8 +18,9 @@ def make_optimiser(captioner: Captioner, recipe: Recipe) -> torch.optim.AdamW:
         (list(captioner.decoder.parameters()), recipe.learning_rate),
         (captioner.encoder.tail_parameters(), recipe.tail_learning_rate),
     ):
-        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-        others = [parameter for parameter in parameters if parameter.ndim <= 1]
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        matrices = [parameter for parameter in trained if parameter.ndim > 1]
+        others = [parameter for parameter in trained if parameter.ndim <= 1]
         groups.append({"params": matrices, "lr": rate, "weight_decay": recipe.weight_decay})
         groups.append({"params": others, "lr": rate, "weight_decay": 0.0})
     return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
@@ -47,6 +48,14 @@ def make_average(captioner: Captioner, decay: float) -> AveragedModel:
     return average.eval()
 
 
+def freeze(captioner: Captioner, recipe: Recipe) -> None:
+    """Let no gradient reach what `recipe` leaves as it is."""
+    captioner.encoder.requires_grad_(False)
+    for parameter in captioner.encoder.tail_parameters():
+        parameter.requires_grad_(recipe.tail_learning_rate > 0)
+
+
 def trained_parameters(captioner: Captioner) -> list[nn.Parameter]:
     """All parameters that the optimiser may change."""
-    return [*captioner.decoder.parameters(), *captioner.encoder.tail_parameters()]
+    parameters = [*captioner.decoder.parameters(), *captioner.encoder.tail_parameters()]
+    return [parameter for parameter in parameters if parameter.requires_grad]

@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +15,19 @@ class RecipeUnusable(Exception):
     """There is no such recipe, or it says something that no recipe can. The message is one line."""
 
 
+class SelfCriticalRecipe(BaseModel):
+    """Settings of self-critical sequence training (self_critical.py)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    samples: int = Field(5, ge=2)  # captions drawn for each image
+    # What a sample's reward is measured against: the mean of the image's other samples, which costs nothing (Luo, "A
+    # Better Variant of Self-Critical Sequence Training", 2020), or the greedy caption's reward (Rennie et al., 2017).
+    baseline: Literal["others", "greedy"] = "others"
+    weight: float = Field(0.8, ge=0, le=1)  # the rest is maximum likelihood, without which captions end in "with a"
+    count_end: bool = True  # whether <end> is a word to the reward, without which they do so too
+
+
 class Recipe(BaseModel):
     """See recipes/*.toml for what each setting does in practice; fields not given keep these values."""
 
@@ -21,17 +35,25 @@ class Recipe(BaseModel):
 
     captioner: CaptionerConfig = CaptionerConfig()
     seed: int = 1
+    # A captioner to go on from: a folder that holds one, a run's folder, or the name of a run beside this one. Its
+    # vocabulary is kept. None: the encoder is as ImageNet left it, the decoder new.
+    start_from: str | None = None
     min_word_count: int = Field(5, ge=1)
     max_words: int = Field(22, ge=1)  # longer training captions are cut
-    # The encoder. 0: frozen, as ImageNet left it; n: its last n stages are trained too.
+    # The encoder. 0: frozen; n: its last n stages are trained too, unless their learning rate is 0.
     tail_stages: int = Field(0, ge=0)
     # How many versions of each training image the run sees: as it is, its mirror image, then random crops.
     views: int = Field(2, ge=1)
+    # What is made smaller: without the table [self_critical], maximum likelihood alone.
+    self_critical: SelfCriticalRecipe | None = None
+    # The share of inputs that are the decoder's own words, in the last epoch; 0: teacher forcing.
+    scheduled_sampling: float = Field(0.0, ge=0, le=1)
     # Optimisation.
     epochs: int = Field(20, ge=1)
-    images_per_step: int = Field(32, ge=1)  # each with all its captions
+    images_per_step: int = Field(32, ge=1)  # each with all its captions; over all processes
+    accumulate: int = Field(1, ge=1)  # in how many parts one after the other a process computes its share of a step
     learning_rate: float = Field(5e-4, gt=0)
-    tail_learning_rate: float = Field(5e-5, gt=0)
+    tail_learning_rate: float = Field(5e-5, ge=0)
     warmup_steps: int = Field(100, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     gradient_norm: float = Field(1.0, gt=0)

@@ -1,168 +1,141 @@
-"""The training loop: teacher forcing, averaged weights, early stopping on the CIDEr of captions written freely.
+"""The training loop: steps, averaged weights, early stopping on the CIDEr of captions written freely.
 
 In: a recipe, a data folder and a run folder; out: in the run folder the best captioner (`best/`), a checkpoint to
-resume from, and TensorBoard logs. Only the splits `train` and `val` are ever read.
+resume from, and TensorBoard logs. Only the splits `train` and `val` are ever read. It must not know what the loss is.
 """
 
 import hashlib
 import logging
-from collections.abc import Iterator
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from model.captioner import Captioner
-from model.encoder import load_imagenet_lite2
-from model.evaluation.scores import quick_cider
-from model.search import beam_search
 from model.training.activations import trunk_activations
-from model.training.batches import Batch, Batches
-from model.training.checkpoint import read_checkpoint, read_record, with_prefix, without_prefix, write_checkpoint
+from model.training.batches import Batches
 from model.training.dataset import Sample, load_split
-from model.training.loss import caption_loss
-from model.training.optimiser import make_average, make_optimiser, rate_factor, trained_parameters
+from model.training.likelihood import Likelihood
+from model.training.loading import load_parts
+from model.training.objective import Objective
+from model.training.optimiser import freeze, make_average, make_optimiser
+from model.training.origin import make_captioner
+from model.training.prefetch import Prefetch
+from model.training.processes import Processes
 from model.training.recipe import Recipe
-from model.vocabulary import Vocabulary
+from model.training.reward import Reward
+from model.training.self_critical import SelfCritical
+from model.training.state import Position, RunState, check_same_run
+from model.training.step import Stepper
+from model.training.validation import Validation
 
 log = logging.getLogger(__name__)
-
-_VALIDATION_BATCH = 64
-
-
-class RunMismatch(Exception):
-    """The run folder holds a run of another recipe, or of other data. The message is one line."""
 
 
 class Trainer:
     """One training run. Making one loads the data and, where the run folder has a checkpoint, goes on from it."""
 
-    def __init__(self, recipe: Recipe, data: Path, run: Path, device: torch.device) -> None:
-        self.recipe, self.run, self.device = recipe, run, device
-        self.train_samples, self.val_samples = load_split(data, "train"), load_split(data, "val")
-        vocabulary = Vocabulary.from_sentences(
-            (caption for sample in self.train_samples for caption in sample.captions), recipe.min_word_count
-        )
-        self.checkpoint = run / "checkpoint.safetensors"
-        if self.checkpoint.is_file():
-            self._check_same_run()  # before the work that follows
-        torch.manual_seed(recipe.seed)
-        self.captioner = Captioner(recipe.captioner, vocabulary, recipe.tail_stages)
-        if recipe.captioner.encoder == "tf_efficientnet_lite2":
-            load_imagenet_lite2(self.captioner.encoder)
-        self.captioner.to(device)
+    def __init__(
+        self, recipe: Recipe, data: Path, run: Path, device: torch.device, processes: Processes | None = None
+    ) -> None:
+        """Of several `processes`, each makes its own trainer. Raises DatasetUnusable, OriginUnusable, RunMismatch."""
+        self.recipe, self.run = recipe, run
+        self.processes = processes or Processes(device)
+        self.train_samples, val_samples = load_split(data, "train"), load_split(data, "val")
+        self.captioner = make_captioner(recipe, self.train_samples, run.parent)
+        checkpoint, identity = run / "checkpoint.safetensors", self._identity()
+        check_same_run(checkpoint, identity)  # before the work that follows
+        self.captioner.to(self.processes.device)
+        freeze(self.captioner, recipe)
+        self.processes.share(self.captioner)
         self.batches = Batches(
             self.train_samples,
-            vocabulary,
+            self.captioner.vocabulary,
             views=recipe.views,
             size=recipe.images_per_step,
             max_words=recipe.max_words,
             seed=recipe.seed,
         )
-        self.train_activations = self._activations(self.train_samples, recipe.views)
-        self.val_activations = self._activations(self.val_samples, 1)
-        self.optimiser = make_optimiser(self.captioner, recipe)
-        self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.average = make_average(self.captioner, recipe.ema)
-        self.epoch, self.step = 0, 0  # the batch that is next
-        self.best_cider, self.best_epoch = -1.0, -1
-        if self.checkpoint.is_file():
-            self._resume()
+        self.activations = self._activations(self.train_samples, recipe.views)
+        self.validation = Validation(recipe, val_samples, self._activations(val_samples, 1), self.processes)
+        optimiser, self.average = make_optimiser(self.captioner, recipe), make_average(self.captioner, recipe.ema)
+        self.stepper = Stepper(
+            recipe,
+            self._objective(),
+            self.captioner,
+            self.average,
+            optimiser,
+            self.processes,
+            steps_per_epoch=len(self.batches),
+        )
+        self.position = Position()
+        self.state = RunState(checkpoint, identity, self.captioner, self.average, optimiser, self.position)
+        if checkpoint.is_file():
+            self.state.restore()
+            log.info("going on from epoch %d, step %d", self.position.epoch, self.position.step)
 
     def fit(self) -> float:
         """Train until the recipe's end or until patience is over. Returns the best CIDEr on `val`."""
+        at, recipe, averaged = self.position, self.recipe, cast(Captioner, self.average.module)
         self.run.mkdir(parents=True, exist_ok=True)
-        with SummaryWriter(str(self.run / "logs")) as writer:
-            while self.epoch < self.recipe.epochs and self.epoch - self.best_epoch <= self.recipe.patience:
-                self._train_epoch(writer)
-                cider = self.validate()
-                writer.add_scalar("val/cider", cider, self.epoch)
-                log.info("epoch %d: CIDEr on val %.4f (best so far %.4f)", self.epoch, cider, self.best_cider)
-                if cider > self.best_cider:
-                    self.best_cider, self.best_epoch = cider, self.epoch
-                    cast(Captioner, self.average.module).save(self.run / "best")
-                self.epoch, self.step = self.epoch + 1, 0
+        with SummaryWriter(str(self.run / "logs")) if self.processes.is_first else nullcontext() as writer:
+            while at.epoch < recipe.epochs and at.epoch - at.best_epoch <= recipe.patience:
+                waiting = self._train_epoch(writer)
+                cider = self.validation.cider(averaged)
+                if cider > at.best_cider:
+                    at.best_cider, at.best_epoch = cider, at.epoch
+                    if self.processes.is_first:
+                        averaged.save(self.run / "best")
+                if writer is not None:
+                    writer.add_scalar("val/cider", cider, at.epoch)
+                    log.info(
+                        "epoch %d: CIDEr on val %.4f (best so far %.4f); %.1f %% of the time was waiting for data",
+                        at.epoch,
+                        cider,
+                        at.best_cider,
+                        100 * waiting,
+                    )
+                at.epoch, at.step = at.epoch + 1, 0
                 self._save()
-        return self.best_cider
+        return at.best_cider
 
-    @torch.inference_mode()
-    def validate(self) -> float:
-        """CIDEr of what the averaged weights say of `val` in greedy search, without being told any true word."""
-        captioner = cast(Captioner, self.average.module)
-        captions: dict[str, str] = {}
-        for start in range(0, len(self.val_samples), _VALIDATION_BATCH):
-            images = np.arange(start, min(start + _VALIDATION_BATCH, len(self.val_samples)))
-            with self._autocast():
-                grid = self._grid(captioner, self.val_activations, np.zeros_like(images), images)
-                found = beam_search(captioner.decoder, captioner.decoder.memorise(grid), beams=1, max_words=20)
-            for image, (best, *_) in zip(images, found, strict=True):
-                words = [captioner.vocabulary.word(token) for token in best.tokens]
-                captions[self.val_samples[image].name] = " ".join(words)
-        return quick_cider(captions, {sample.name: sample.captions for sample in self.val_samples})
-
-    def _train_epoch(self, writer: SummaryWriter) -> None:
+    def _train_epoch(self, writer: SummaryWriter | None) -> float:
+        """The rest of the epoch. Returns the share of the time that went by in waiting for data."""
+        at = self.position
         self.captioner.train()
-        for batch in self._progress():
-            loss = self._train_step(batch)
-            self.step += 1
-            step = self.epoch * len(self.batches) + self.step
-            writer.add_scalar("train/loss", loss, step)
-            if self.step % self.recipe.checkpoint_steps == 0:
+        batches = self.batches.epoch(at.epoch, first=at.step)
+        loaded = Prefetch(load_parts(batches, self.activations, self.processes, accumulate=self.recipe.accumulate))
+        began = time.perf_counter()
+        for parts in tqdm(
+            loaded,
+            desc=f"epoch {at.epoch}",
+            total=len(self.batches),
+            initial=at.step,
+            unit="step",
+            mininterval=1,
+            disable=not self.processes.is_first,
+        ):
+            figures = self.stepper.step(parts, at.epoch, at.step)
+            at.step += 1
+            if writer is not None:
+                for name, figure in figures.items():
+                    writer.add_scalar(f"train/{name}", figure, at.epoch * len(self.batches) + at.step)
+            if at.step % self.recipe.checkpoint_steps == 0:
                 self._save()
+        return loaded.waited / (time.perf_counter() - began)
 
-    def _progress(self) -> Iterator[Batch]:
-        rest = self.batches.epoch(self.epoch, first=self.step)
-        return iter(
-            tqdm(
-                rest,
-                desc=f"epoch {self.epoch}",
-                total=len(self.batches),
-                initial=self.step,
-                unit="step",
-                mininterval=1,
-            )
-        )
-
-    def _train_step(self, batch: Batch) -> float:
-        recipe = self.recipe
-        factor = rate_factor(
-            self.epoch * len(self.batches) + self.step, recipe.epochs * len(self.batches), recipe.warmup_steps
-        )
-        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
-        with self._autocast():
-            grid = self._grid(self.captioner, self.train_activations, batch.views, batch.images)
-            memory = self.captioner.decoder.memorise(grid)
-            logits, attention = self.captioner.decoder(memory, batch.inputs.to(self.device))
-            loss = caption_loss(
-                logits,
-                attention,
-                batch.targets.to(self.device),
-                label_smoothing=recipe.label_smoothing,
-                doubly_stochastic=recipe.doubly_stochastic,
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trained_parameters(self.captioner), recipe.gradient_norm)
-        self.optimiser.step()
-        self.average.update_parameters(self.captioner)
-        return loss.item()
-
-    def _grid(
-        self,
-        captioner: Captioner,
-        activations: npt.NDArray[np.float16],
-        views: npt.NDArray[np.int64],
-        images: npt.NDArray[np.int64],
-    ) -> torch.Tensor:
-        """The annotation grids (B, C, R, R) of images in the given views: the tail over what the trunk said."""
-        trunk = torch.from_numpy(activations[views, images]).to(self.device)
-        return captioner.encoder.tail(trunk.float())
+    def _objective(self) -> Objective:
+        likelihood, recipe = Likelihood(self.recipe), self.recipe.self_critical
+        if recipe is None:
+            return likelihood
+        reward = Reward(self.train_samples, self.captioner.vocabulary, count_end=recipe.count_end)
+        return SelfCritical(recipe, reward, likelihood, self.recipe.max_words)
 
     def _activations(self, samples: list[Sample], views: int) -> npt.NDArray[np.float16]:
         return trunk_activations(
@@ -175,51 +148,15 @@ class Trainer:
             cache=self.run.parent / "activations",
         )
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16)
-
     def _save(self) -> None:
-        optimiser = self.optimiser.state_dict()
-        tensors = with_prefix("captioner", self.captioner.state_dict())
-        tensors |= with_prefix("average", self.average.state_dict())
-        for number, state in optimiser["state"].items():
-            tensors |= with_prefix(f"optimiser.{number}", state)
-        tensors["chance"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["chance_cuda"] = torch.cuda.get_rng_state(self.device)
-        record = {
-            "run": self._identity(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "best_cider": self.best_cider,
-            "best_epoch": self.best_epoch,
-        }
-        write_checkpoint(self.checkpoint, tensors, record)
+        if self.processes.is_first:
+            self.state.save()
 
     def _identity(self) -> dict[str, Any]:
-        """What makes a run this one: the recipe, and the words that it learns."""
+        """What makes a run this one: the recipe, what it starts from, and the words that it learns."""
         captions = repr([(sample.name, sample.captions) for sample in self.train_samples])
         return {
             "recipe": self.recipe.model_dump(mode="json"),
+            "origin": self.captioner.version,
             "captions": hashlib.sha256(captions.encode()).hexdigest(),
         }
-
-    def _check_same_run(self) -> None:
-        if read_record(self.checkpoint)["run"] != self._identity():
-            raise RunMismatch(f"{self.run} holds a run of another recipe or data: choose another --run, or remove it")
-
-    def _resume(self) -> None:
-        tensors, record = read_checkpoint(self.checkpoint)
-        self.captioner.load_state_dict(without_prefix("captioner", tensors))
-        self.average.load_state_dict(without_prefix("average", tensors))
-        optimiser = self.optimiser.state_dict()
-        states = without_prefix("optimiser", tensors)
-        numbers = {name.partition(".")[0] for name in states}
-        optimiser["state"] = {int(number): without_prefix(number, states) for number in numbers}
-        self.optimiser.load_state_dict(optimiser)
-        torch.set_rng_state(tensors["chance"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["chance_cuda"], self.device)
-        self.epoch, self.step = record["epoch"], record["step"]
-        self.best_cider, self.best_epoch = record["best_cider"], record["best_epoch"]
-        log.info("going on from epoch %d, step %d", self.epoch, self.step)

@@ -1,0 +1,54 @@
+"""The captioner that a run begins with. In: a recipe and the captions to learn; out: a captioner.
+
+New, with an encoder that knows ImageNet, or another run's.
+"""
+
+from pathlib import Path
+
+import torch
+
+from model.captioner import Captioner, CaptionerNotLoadable
+from model.encoder import load_imagenet_lite2
+from model.training.dataset import Sample
+from model.training.recipe import Recipe
+from model.vocabulary import Vocabulary
+
+
+class OriginUnusable(Exception):
+    """There is no captioner where the recipe says that one is, or it is of other sizes. The message is one line."""
+
+
+def make_captioner(recipe: Recipe, samples: list[Sample], runs: Path) -> Captioner:
+    """An untrained captioner or, with `start_from`, a copy of the one it names. `runs` is the folder of runs.
+
+    The version of a captioner that was copied is that of the original. Raises OriginUnusable.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.start_from is None:
+        words = (caption for sample in samples for caption in sample.captions)
+        vocabulary = Vocabulary.from_sentences(words, recipe.min_word_count)
+        captioner = Captioner(recipe.captioner, vocabulary, recipe.tail_stages)
+        if recipe.captioner.encoder == "tf_efficientnet_lite2":
+            load_imagenet_lite2(captioner.encoder)
+        return captioner
+    folder = _find(recipe.start_from, runs)
+    try:
+        original = Captioner.load(folder)
+    except CaptionerNotLoadable as error:
+        raise OriginUnusable(f"start_from: {error}") from error
+    captioner = Captioner(recipe.captioner, original.vocabulary, recipe.tail_stages)
+    try:
+        captioner.load_state_dict(original.state_dict())
+    except RuntimeError as error:
+        why = str(error).splitlines()[1].strip()
+        raise OriginUnusable(f"start_from: the recipe's captioner is not like the one in {folder}: {why}") from error
+    captioner.version = original.version
+    return captioner
+
+
+def _find(name: str, runs: Path) -> Path:
+    places = [Path(name), Path(name) / "best", runs / name / "best"]
+    for folder in places:
+        if (folder / "config.json").is_file():
+            return folder
+    raise OriginUnusable(f"start_from: no captioner in {', '.join(map(str, places))}")

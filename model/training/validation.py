@@ -1,0 +1,52 @@
+"""How good the captions are that a captioner writes freely. In: a captioner; out: its CIDEr on the split `val`."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model.captioner import Captioner
+from model.evaluation.scores import quick_cider
+from model.search import beam_search
+from model.training.dataset import Sample
+from model.training.prefetch import Prefetch
+from model.training.processes import Processes
+from model.training.recipe import Recipe
+from model.training.step import autocast
+
+_BATCH = 64
+_MAX_WORDS = 20
+
+
+class Validation:
+    """Greedy search over images whose `activations` (1, images, C', R', R') are known, shared among the processes."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        samples: list[Sample],
+        activations: npt.NDArray[np.float16],
+        processes: Processes,
+    ) -> None:
+        self._recipe, self._samples, self._activations, self._processes = recipe, samples, activations, processes
+
+    @torch.inference_mode()
+    def cider(self, captioner: Captioner) -> float:
+        """CIDEr-D on our own tokens, without the captioner being told any true word. The same in every process."""
+        tokens = torch.zeros(len(self._samples), _MAX_WORDS, dtype=torch.long)  # of <pad>, which is never said
+        mine = np.arange(len(self._samples))[self._processes.rank :: self._processes.count]
+        chunks = [mine[start : start + _BATCH] for start in range(0, len(mine), _BATCH)]
+        for images, trunk in Prefetch((chunk, torch.from_numpy(self._activations[0, chunk])) for chunk in chunks):
+            with autocast(self._recipe, self._processes.device):
+                grid = captioner.encoder.tail(trunk.to(self._processes.device).float())
+                memory = captioner.decoder.memorise(grid)
+                found = beam_search(captioner.decoder, memory, beams=1, max_words=_MAX_WORDS)
+            for image, (best, *_) in zip(images, found, strict=True):
+                tokens[image, : len(best.tokens)] = torch.tensor(best.tokens)
+        tokens = tokens.to(self._processes.device)
+        self._processes.sum(tokens)  # every row is 0 but in one process
+        captions = {
+            sample.name: " ".join(captioner.vocabulary.word(token) for token in row if token)
+            for sample, row in zip(self._samples, tokens.tolist(), strict=True)
+        }
+        references = {sample.name: sample.captions for sample in self._samples}
+        return self._processes.agree(quick_cider(captions, references))
