@@ -47,7 +47,8 @@ def test_what_a_sentence_gets_without_the_picture_is_subtracted_before_its_lengt
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "captions.json").write_text(
-        '{"1.jpg": {"split": "val", "captions": ["A dog .", "Rex ."]}, "2.jpg": {"split": "test", "captions": ["A cat ."]}}'
+        '{"1.jpg": {"split": "val", "captions": ["A dog .", "Rex ."]},'
+        ' "2.jpg": {"split": "test", "captions": ["A cat ."]}}'
     )
     (tmp_path / EXPERT).write_text("1.jpg\t1.jpg#0\t4\t4\t4\n1.jpg\t2.jpg#0\t1\t1\t2\n2.jpg\t1.jpg#1\t1\t2\t3\n")
     (tmp_path / CROWD).write_text("1.jpg\t1.jpg#1\t1\t3\t0\n2.jpg\t1.jpg#0\t0.333\t1\t2\n")

@@ -1,7 +1,5 @@
 """How good the captions are, and that we would notice."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -24,16 +22,6 @@ NEARLY = {
     "3.jpg": "A man rides a horse .",
 }
 WRONG = {"1.jpg": PERFECT["2.jpg"], "2.jpg": PERFECT["3.jpg"], "3.jpg": PERFECT["1.jpg"]}
-
-
-@pytest.fixture
-def java() -> None:
-    """Java is here. Without it, the tests that need it are skipped, but where CI says that it must be there."""
-    if shutil.which("java") is None:
-        message = "NO JAVA: the scores were not tested (Debian: apt-get install default-jre-headless)"
-        if os.environ.get("WORDLIGHT_REQUIRE_JAVA"):
-            pytest.fail(message)
-        pytest.skip(message)
 
 
 def test_the_quick_score_tells_better_captions_from_worse() -> None:

@@ -1,6 +1,7 @@
 """A captioner that was trained on a tiny world of things, measured in every way."""
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import things
 import tiny
 import torch
+from command import start_command
 
 from model.captioner import Captioner
 from model.evaluation.captions import score_captions, write_captions
@@ -108,6 +110,34 @@ def test_attention_and_honesty_of_a_tiny_captioner(captioner: Captioner, data: P
     assert agreement["judgements"] == {"val own": 6 * 5, "test expert": 12 * 11, "test crowd": 144}
     assert agreement["tau"][agreement["chosen"]]["test expert tau_c"] > 0.2
     assert agreement["tau"][agreement["chosen"]]["test crowd tau_b"] > 0.4
+
+
+def test_what_is_missing_is_told_before_the_work(captioner: Captioner, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "flickr8k", tmp_path / "flickr8k")
+    evaluation = Evaluation(captioner, tmp_path, OPTIONS)
+    evaluation.require("test")
+    with pytest.raises(DatasetUnusable, match="coco-dev"):
+        evaluation.require("test", attention=True)
+    shutil.copytree(data / "coco-dev", tmp_path / "coco-dev")
+    (tmp_path / "flickr8k" / "expert-annotations.txt").unlink()
+    evaluation.require("coco-dev", attention=True)
+    with pytest.raises(DatasetUnusable, match="expert"):
+        evaluation.require("test", honesty=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("java")
+def test_the_command_measures_everything_and_ends_with_json(data: Path, folder: Path, tmp_path: Path) -> None:
+    options = ("--split", "coco-dev", "--attention", "--honesty", "--figures", str(tmp_path), "--beam", "2")
+    command = start_command("evaluate", "--data", str(data), "--model", str(folder), *options)
+    assert command.process.wait(100) == 0, command.lines
+    command.wait_for_line("(end of output)")
+    scores = json.loads(command.lines[-2])
+    assert (scores["split"], scores["images"], scores["references"]) == ("coco-dev", 12, 3)
+    asked_for = {"cider", "bad_endings", "grounding", "deletion", "hallucination", "confidence", "agreement"}
+    assert asked_for <= set(scores)
+    assert (tmp_path / "reliability.svg").stat().st_size > 1000
+    assert any(line.split() == ["cider", f"{scores['cider']:.4f}"] for line in command.lines)
 
 
 def test_tables_hold_every_number_and_lists_are_left_to_programs() -> None:

@@ -248,6 +248,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     try:
         require_java()
         evaluation = Evaluation(_load_captioner(arguments), arguments.data, _decoding_options(arguments))
+        evaluation.require(arguments.split, attention=arguments.attention, honesty=arguments.honesty)
         scores = evaluation.quality(arguments.split)
         if arguments.attention:
             scores |= evaluation.attention()

@@ -41,7 +41,17 @@ class Evaluation:
 
     def __init__(self, captioner: Captioner, data: Path, options: DecodingOptions) -> None:
         self._captioner, self._data, self._options = captioner, data, options
-        self._written: dict[str, tuple[Sequence[Sample], list[Caption]]] = {}
+        self._samples: dict[str, Sequence[Sample]] = {}
+        self._captions: dict[str, list[Caption]] = {}
+
+    def require(self, split: str, *, attention: bool = False, honesty: bool = False) -> None:
+        """Read all that will be needed: better before the work than after it."""
+        for needed in (
+            {split} | ({coco_dev.NAME} if attention or honesty else set()) | ({_CHOOSING} if honesty else set())
+        ):
+            self._load(needed)
+        for file in (EXPERT, CROWD) if honesty else ():
+            load_judgements(self._data, file)
 
     def quality(self, split: str) -> dict[str, Any]:
         """Scores of the captions of `split` ("coco-dev" is one) against all references, as fractions; and diversity."""
@@ -95,13 +105,13 @@ class Evaluation:
 
     def _agreement(self) -> dict[str, Any]:
         """Kendall's tau of every way to score; which of them to use is chosen on `val`, without anybody's judgement."""
-        choosing = load_split(self._data, _CHOOSING)
+        choosing = self._load(_CHOOSING)
         baseline = Baseline(self._captioner, choosing[1 :: max(2, len(choosing) // _OTHER_PICTURES)][:_OTHER_PICTURES])
         samples = {sample.name: sample for sample in choosing}
         judged = {f"{_CHOOSING} own": own_or_strangers(choosing[::_CHOOSING_STEP])}
         for file, title in ((EXPERT, "expert"), (CROWD, "crowd")):
             for split, judgements in load_judgements(self._data, file).items():
-                samples |= {sample.name: sample for sample in load_split(self._data, split)}
+                samples |= {sample.name: sample for sample in self._load(split)}
                 judged[f"{split} {title}"] = judgements
         table: dict[str, dict[str, float]] = {}
         for title, judgements in judged.items():
@@ -117,10 +127,16 @@ class Evaluation:
         return [(s, c) for s, c in zip(samples, captions, strict=True) if isinstance(s, Photograph)]
 
     def _captioned(self, split: str) -> tuple[Sequence[Sample], list[Caption]]:
-        if split not in self._written:
-            samples = load_coco_dev(self._data) if split == coco_dev.NAME else load_split(self._data, split)
-            self._written[split] = samples, write_captions(self._captioner, samples, self._options, split)
-        return self._written[split]
+        samples = self._load(split)
+        if split not in self._captions:
+            self._captions[split] = write_captions(self._captioner, samples, self._options, split)
+        return samples, self._captions[split]
+
+    def _load(self, split: str) -> Sequence[Sample]:
+        if split not in self._samples:
+            read = load_coco_dev(self._data) if split == coco_dev.NAME else load_split(self._data, split)
+            self._samples[split] = read
+        return self._samples[split]
 
 
 def _texts(samples: Sequence[Sample], captions: Sequence[Caption]) -> tuple[dict[str, str], dict[str, list[str]]]:
