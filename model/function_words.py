@@ -13,7 +13,6 @@ _PREPOSITIONS = (
 _CONJUNCTIONS = "and or but nor so while when where who whose which that because if though although as"
 _AUXILIARIES = "is are was were be been being am has have had having do does did can could will would may might must"
 _PRONOUNS = "it he she they him them himself herself itself themselves i we you us me there one"
-
 _OTHERS = "not very also too"
 
 FUNCTION_WORDS = frozenset(

@@ -1,6 +1,6 @@
 """A captioner over whole data sets. In: a captioner and a data folder; out: all that is measured of it, as plain data.
 
-What each number means is said where it is computed. It must not know of files that it does not read.
+What each number means is said where it is computed. It must not know how the captioner works or who reads the numbers.
 """
 
 from collections.abc import Sequence
@@ -46,23 +46,24 @@ class Evaluation:
 
     def require(self, split: str, *, attention: bool = False, honesty: bool = False) -> None:
         """Read all that will be needed: better before the work than after it."""
-        for needed in (
-            {split} | ({coco_dev.NAME} if attention or honesty else set()) | ({_CHOOSING} if honesty else set())
-        ):
-            self._load(needed)
-        for file in (EXPERT, CROWD) if honesty else ():
-            load_judgements(self._data, file)
+        self._load(split)
+        if attention or honesty:
+            self._load(coco_dev.NAME)
+        if honesty:
+            self._load(_CHOOSING)
+            for file in (EXPERT, CROWD):
+                load_judgements(self._data, file)
 
     def quality(self, split: str) -> dict[str, Any]:
         """Scores of the captions of `split` ("coco-dev" is one) against all references, as fractions; and diversity."""
         samples, captions = self._captioned(split)
-        texts = {sample.name: caption.text for sample, caption in zip(samples, captions, strict=True)}
+        texts, references = _texts(samples, captions)
         return {
             "split": split,
             "images": len(samples),
             "references": max(len(sample.captions) for sample in samples),
             "beam": self._options.beam_size,
-            **coco_scores(texts, {sample.name: sample.captions for sample in samples}),
+            **coco_scores(texts, references),
             **diversity(texts.values()),
         }
 
@@ -104,7 +105,10 @@ class Evaluation:
         }
 
     def _agreement(self) -> dict[str, Any]:
-        """Kendall's tau of every way to score; which of them to use is chosen on `val`, without anybody's judgement."""
+        """Kendall's tau of every way to score; which of them to use is chosen on `val`, without anybody's judgement.
+
+        People judged captions of `test`'s pictures alone. They are scored here, as given; none is written or chosen by.
+        """
         choosing = self._load(_CHOOSING)
         baseline = Baseline(self._captioner, choosing[1 :: max(2, len(choosing) // _OTHER_PICTURES)][:_OTHER_PICTURES])
         samples = {sample.name: sample for sample in choosing}
