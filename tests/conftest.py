@@ -52,6 +52,16 @@ def slow_captioner(tiny_captioner: Path, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
+@pytest.fixture
+def java() -> None:
+    """Java is here. Without it, the tests that need it are skipped, but where CI says that it must be there."""
+    if shutil.which("java") is None:
+        message = "NO JAVA: the scores were not tested (Debian: apt-get install default-jre-headless)"
+        if os.environ.get("WORDLIGHT_REQUIRE_JAVA"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def _valkey_server() -> Iterator[str]:
     # A port of its own: two sessions that look for one at the same time would find the same.

@@ -1,13 +1,11 @@
 """How good the captions are, and that we would notice."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from model.captioner import Captioner
-from model.evaluation.evaluate import evaluate, format_table
+from model.evaluation.evaluate import Evaluation
 from model.evaluation.scores import JavaMissing, coco_scores, quick_cider, require_java
 from model.options import DecodingOptions
 
@@ -16,6 +14,7 @@ REFERENCES = {
     "2.jpg": ["Two children sit on a red bench .", "Two kids are on a bench .", "A girl and a boy sit outside ."],
     "3.jpg": ["A man rides a bicycle down a hill .", "A cyclist goes downhill fast .", "The man is on a bike ."],
 }
+NAMES = ["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider", "cider_low", "cider_high"]
 PERFECT = {name: references[0] for name, references in REFERENCES.items()}
 NEARLY = {
     "1.jpg": "A dog runs on the beach .",
@@ -23,16 +22,6 @@ NEARLY = {
     "3.jpg": "A man rides a horse .",
 }
 WRONG = {"1.jpg": PERFECT["2.jpg"], "2.jpg": PERFECT["3.jpg"], "3.jpg": PERFECT["1.jpg"]}
-
-
-@pytest.fixture
-def java() -> None:
-    """Java is here. Without it, the tests that need it are skipped, but where CI says that it must be there."""
-    if shutil.which("java") is None:
-        message = "NO JAVA: the scores were not tested (Debian: apt-get install default-jre-headless)"
-        if os.environ.get("WORDLIGHT_REQUIRE_JAVA"):
-            pytest.fail(message)
-        pytest.skip(message)
 
 
 def test_the_quick_score_tells_better_captions_from_worse() -> None:
@@ -66,24 +55,23 @@ def test_without_java_it_says_so_in_one_line_and_before_any_work(
 @pytest.mark.usefixtures("java")
 def test_perfect_captions_get_full_marks_and_worse_ones_fewer() -> None:
     perfect, nearly = (coco_scores(captions, REFERENCES) for captions in (PERFECT, NEARLY))
-    assert list(perfect) == ["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"]
+    assert list(perfect) == NAMES
     for name in ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l"):
         assert perfect[name] == pytest.approx(1, abs=1e-3), name
     for name, score in nearly.items():
         assert perfect[name] > score > 0, name
+    assert nearly["cider_low"] < nearly["cider"] < nearly["cider_high"]
     assert nearly["bleu1"] > nearly["bleu2"] > nearly["bleu3"] > nearly["bleu4"]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("java")
 def test_a_captioner_that_knows_the_split_scores_high_on_it(tiny_captioner: Path, tiny_data: Path) -> None:
-    scores = evaluate(Captioner.load(tiny_captioner), tiny_data, "test", DecodingOptions(beam_size=2))
-    numbers = ["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"]
-    assert list(scores) == ["split", "images", "references", "beam", *numbers]
+    scores = Evaluation(Captioner.load(tiny_captioner), tiny_data, DecodingOptions(beam_size=2)).quality("test")
+    assert list(scores)[: 4 + len(NAMES)] == ["split", "images", "references", "beam", *NAMES]
     assert (scores["split"], scores["images"], scores["references"], scores["beam"]) == ("test", 12, 3, 2)
-    for name in numbers[:-1]:
-        assert 0.3 < float(scores[name]) <= 1, name
-    assert 0.3 < float(scores["cider"]) <= 10
-    table = format_table(scores).splitlines()
-    assert len(table) == len(scores)
-    assert table[0].split() == ["split", "test"]
+    for name in NAMES[:6]:
+        assert 0.3 < scores[name] <= 1, name
+    assert 0.3 < scores["cider_low"] <= scores["cider"] <= scores["cider_high"] <= 10
+    assert scores["bad_endings"] == 0
+    assert scores["distinct_captions"] > 0.5

@@ -95,8 +95,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
 
     evaluate = command("evaluate", _evaluate)
-    evaluate.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data set")
-    evaluate.add_argument("--split", default="test", help="split to caption (default test)")
+    evaluate.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder that has flickr8k/ and coco-dev/ in it"
+    )
+    evaluate.add_argument("--split", default="test", help="split to caption: train, val, test (default) or coco-dev")
+    evaluate.add_argument(
+        "--attention", action="store_true", help="whether attention falls on what a word names (coco-dev's boxes)"
+    )
+    evaluate.add_argument(
+        "--honesty",
+        action="store_true",
+        help="what it names that is not there (coco-dev), calibrated confidence (val), agreement with people",
+    )
+    evaluate.add_argument("--figures", type=Path, metavar="DIR", help="with --honesty: draw reliability.svg into DIR")
     evaluate.add_argument("--beam", type=int, default=3, metavar="N", help="beam size (default 3)")
     _model_options(evaluate)
     return parser
@@ -234,17 +245,28 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    """score a captioner on a split of a data set; the last line is JSON"""
-    from model.evaluation.evaluate import evaluate, format_table
+    """measure a captioner: captions, attention, honesty; the last line is JSON"""
+    from model.evaluation.evaluate import Evaluation
     from model.evaluation.scores import JavaMissing, require_java
+    from model.evaluation.table import format_table, rounded
     from model.training.dataset import DatasetUnusable
 
     try:
         require_java()
-        captioner, options = _load_captioner(arguments), _decoding_options(arguments)
-        scores = evaluate(captioner, arguments.data, arguments.split, options)
+        evaluation = Evaluation(_load_captioner(arguments), arguments.data, _decoding_options(arguments))
+        evaluation.require(arguments.split, attention=arguments.attention, honesty=arguments.honesty)
+        scores = evaluation.quality(arguments.split)
+        if arguments.attention:
+            scores |= evaluation.attention()
+        if arguments.honesty:
+            scores |= evaluation.honesty()
     except (DatasetUnusable, JavaMissing) as error:
         _fail(str(error))
+    scores = rounded(scores)
+    if arguments.figures and arguments.honesty:
+        from model.evaluation.figures import draw_reliability
+
+        draw_reliability(scores["reliability"], arguments.figures / "reliability.svg")
     print(format_table(scores))
     print(json.dumps(scores))
     return 0

@@ -1,1 +1,1 @@
-"""How good the captions are: scores as coco-caption computes them, over a whole split."""
+"""How good the captions are, whether attention falls on what they name, and whether they can be trusted."""

@@ -1,37 +1,171 @@
-"""A captioner over a whole split of a data set. In: a captioner and a data folder; out: its scores."""
+"""A captioner over whole data sets. In: a captioner and a data folder; out: all that is measured of it, as plain data.
 
+What each number means is said where it is computed. It must not know how the captioner works or who reads the numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import torch
-from tqdm import tqdm
+import numpy as np
 
+from model.caption import Caption
 from model.captioner import Captioner
-from model.evaluation.scores import coco_scores
+from model.confidence import ConfidenceConfig, confidence
+from model.evaluation import calibration, coco_dev
+from model.evaluation.agreement import Baseline, kendall, score_ways
+from model.evaluation.captions import score_captions, write_captions
+from model.evaluation.coco_dev import Photograph, load_coco_dev
+from model.evaluation.consensus import as_good_as_people
+from model.evaluation.deletion import deletion
+from model.evaluation.diversity import diversity
+from model.evaluation.grounding import grounding
+from model.evaluation.hallucination import hallucination
+from model.evaluation.judgements import CROWD, EXPERT, load_judgements, own_or_strangers
+from model.evaluation.scores import coco_scores, quick_ciders
 from model.options import DecodingOptions
-from model.training.dataset import load_split
+from model.training.dataset import Sample, load_split
 
-_BATCH = 32
+# Where choices are made: coefficients, thresholds, how to score.
+_CHOOSING = "val"
+# What a sentence would get without its picture is its mean probability over so many of `val`'s.
+_OTHER_PICTURES = 15
+# Every so many pictures of `val` serve to choose how to score.
+_CHOOSING_STEP = 2
 
 
-def evaluate(captioner: Captioner, data: Path, split: str, options: DecodingOptions) -> dict[str, str | int | float]:
-    """Caption every image of `split` and score the captions against all references, as fractions."""
-    samples = load_split(data, split)
-    captions: dict[str, str] = {}
-    for start in tqdm(range(0, len(samples), _BATCH), desc=f"captioning {split}", unit="batch"):
-        batch = samples[start : start + _BATCH]
-        pixels = torch.stack([captioner.prepare(sample.image()) for sample in batch])
-        for sample, (best, *_) in zip(batch, captioner.caption_pixels(pixels, options), strict=True):
-            captions[sample.name] = best.text
-    scores = coco_scores(captions, {sample.name: sample.captions for sample in samples})
+class Evaluation:
+    """What can be measured of one captioner; every split is captioned once. All methods raise DatasetUnusable."""
+
+    def __init__(self, captioner: Captioner, data: Path, options: DecodingOptions) -> None:
+        self._captioner, self._data, self._options = captioner, data, options
+        self._samples: dict[str, Sequence[Sample]] = {}
+        self._captions: dict[str, list[Caption]] = {}
+
+    def require(self, split: str, *, attention: bool = False, honesty: bool = False) -> None:
+        """Read all that will be needed: better before the work than after it."""
+        self._load(split)
+        if attention or honesty:
+            self._load(coco_dev.NAME)
+        if honesty:
+            self._load(_CHOOSING)
+            for file in (EXPERT, CROWD):
+                load_judgements(self._data, file)
+
+    def quality(self, split: str) -> dict[str, Any]:
+        """Scores of the captions of `split` ("coco-dev" is one) against all references, as fractions; and diversity."""
+        samples, captions = self._captioned(split)
+        texts, references = _texts(samples, captions)
+        return {
+            "split": split,
+            "images": len(samples),
+            "references": max(len(sample.captions) for sample in samples),
+            "beam": self._options.beam_size,
+            **coco_scores(texts, references),
+            **diversity(texts.values()),
+        }
+
+    def attention(self) -> dict[str, Any]:
+        """Whether attention falls on what words name, and whether it matters that it does."""
+        boxed = [(photograph, caption) for photograph, caption in self._coco_dev if photograph.boxes is not None]
+        photographs = [photograph for photograph, _ in boxed]
+        told = score_captions(
+            self._captioner, photographs, [photograph.captions for photograph in photographs], "people's captions"
+        )
+        peoples = [(photo, caption) for photo, of_photo in zip(photographs, told, strict=True) for caption in of_photo]
+        return {
+            "grounding": {"own": grounding(boxed), "people": grounding(peoples)},
+            "deletion": deletion(self._captioner, photographs, [caption for _, caption in boxed]),
+        }
+
+    def honesty(self) -> dict[str, Any]:
+        """What it names that is not there, whether its confidence can be trusted, and its scores agree with people."""
+        named = hallucination((photograph, caption.text) for photograph, caption in self._coco_dev)
+        return {"hallucination": named, **self._confidence(), "agreement": self._agreement()}
+
+    def _confidence(self) -> dict[str, Any]:
+        """Fitted on every second picture of `val`, measured on the others and on COCO's."""
+        samples, captions = self._captioned(_CHOOSING)
+        config = calibration.fit(captions[::2], _right(samples[::2], captions[::2]))
+        checked = {
+            _CHOOSING: _calibration(samples[1::2], captions[1::2], config),
+            coco_dev.NAME: _calibration(*self._captioned(coco_dev.NAME), config),
+        }
+        return {
+            "confidence": {name: report["summary"] for name, report in checked.items()},
+            "coverage": {
+                f"{name} {share}": row for name, report in checked.items() for share, row in report["coverage"].items()
+            },
+            "confidence_config": config.model_dump(),
+            "reliability": {
+                f"{name}, {when}": report[when] for name, report in checked.items() for when in ("before", "after")
+            },
+        }
+
+    def _agreement(self) -> dict[str, Any]:
+        """Kendall's tau of every way to score; which of them to use is chosen on `val`, without anybody's judgement.
+
+        People judged captions of `test`'s pictures alone. They are scored here, as given; none is written or chosen by.
+        """
+        choosing = self._load(_CHOOSING)
+        baseline = Baseline(self._captioner, choosing[1 :: max(2, len(choosing) // _OTHER_PICTURES)][:_OTHER_PICTURES])
+        samples = {sample.name: sample for sample in choosing}
+        judged = {f"{_CHOOSING} own": own_or_strangers(choosing[::_CHOOSING_STEP])}
+        for file, title in ((EXPERT, "expert"), (CROWD, "crowd")):
+            for split, judgements in load_judgements(self._data, file).items():
+                samples |= {sample.name: sample for sample in self._load(split)}
+                judged[f"{split} {title}"] = judgements
+        table: dict[str, dict[str, float]] = {}
+        for title, judgements in judged.items():
+            for way, scores in score_ways(self._captioner, samples, judgements, baseline, title).items():
+                row = table.setdefault(way, {})
+                row |= {f"{title} {tau}": kendall(scores, judgements, tau[-1]) for tau in ("tau_b", "tau_c")}
+        chosen = max(table, key=lambda way: table[way][f"{_CHOOSING} own tau_b"])
+        return {"chosen": chosen, "judgements": {title: len(judged[title]) for title in judged}, "tau": table}
+
+    @cached_property
+    def _coco_dev(self) -> list[tuple[Photograph, Caption]]:
+        samples, captions = self._captioned(coco_dev.NAME)
+        return [(s, c) for s, c in zip(samples, captions, strict=True) if isinstance(s, Photograph)]
+
+    def _captioned(self, split: str) -> tuple[Sequence[Sample], list[Caption]]:
+        samples = self._load(split)
+        if split not in self._captions:
+            self._captions[split] = write_captions(self._captioner, samples, self._options, split)
+        return samples, self._captions[split]
+
+    def _load(self, split: str) -> Sequence[Sample]:
+        if split not in self._samples:
+            read = load_coco_dev(self._data) if split == coco_dev.NAME else load_split(self._data, split)
+            self._samples[split] = read
+        return self._samples[split]
+
+
+def _texts(samples: Sequence[Sample], captions: Sequence[Caption]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    texts = {sample.name: caption.text for sample, caption in zip(samples, captions, strict=True)}
+    return texts, {sample.name: sample.captions for sample in samples}
+
+
+def _right(samples: Sequence[Sample], captions: Sequence[Caption]) -> calibration.Truths:
+    return as_good_as_people(*_texts(samples, captions))
+
+
+def _calibration(samples: Sequence[Sample], captions: Sequence[Caption], config: ConfidenceConfig) -> dict[str, Any]:
+    right, ciders = _right(samples, captions), quick_ciders(*_texts(samples, captions))
+    before = np.array([calibration.naive_confidence(caption) for caption in captions])
+    after = np.array([confidence(caption, config) for caption in captions])
+    curves = {"before": calibration.reliability(before, right), "after": calibration.reliability(after, right)}
     return {
-        "split": split,
-        "images": len(samples),
-        "references": max(len(sample.captions) for sample in samples),
-        "beam": options.beam_size,
-        **{name: round(score, 4) for name, score in scores.items()},
+        "summary": {
+            "captions": len(captions),
+            "right": float(right.mean()),
+            "mean_confidence": float(after.mean()),
+            "ece_before": calibration.calibration_error(curves["before"]),
+            "ece_after": calibration.calibration_error(curves["after"]),
+            **calibration.threshold_report(after, right, ciders, config.threshold),
+        },
+        "coverage": calibration.coverage_table(after, right, ciders),
+        **{when: [asdict(bin_) for bin_ in curve] for when, curve in curves.items()},
     }
-
-
-def format_table(scores: dict[str, str | int | float]) -> str:
-    """The scores for people, one a line."""
-    return "\n".join(f"{name:<12}{value:>10}" for name, value in scores.items())
