@@ -1,26 +1,38 @@
-"""The decoder: an LSTM that writes a sentence, looking at the annotation grid anew for every word.
+"""The decoder: a recurrent network that writes a sentence, looking at the annotation grid anew for every word.
 
-Show, Attend and Tell (Xu et al., 2015), section 3.1: additive attention, gating scalar, deep output; with the
-embedding shared between input and output (Press and Wolf, 2017). One step is a plain function of tensors, so that
-training, writing and scoring all run the same code. It must not know of pixels or of how words are chosen.
+One decoder, configured: Show and Tell (Vinyals et al., 2015) is an LSTM without attention; Show, Attend and Tell (Xu et
+al., 2015, section 3.1) an LSTM with additive attention, gating scalar and deep output. Here the embedding is shared
+between input and output (Press and Wolf, 2017). One step is a plain function of tensors, so that training, writing and
+scoring all run the same code. It must not know of pixels or of how words are chosen.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from model.attention import AdditiveAttention
+from model.attention import ATTENTIONS, AttentionName
+from model.cells import CELLS, CellName
+from model.state import State
 from model.vocabulary import PAD
 
 
 class DecoderConfig(BaseModel):
-    """Sizes of the decoder's layers."""
+    """The parts of a decoder, and their sizes.
+
+    `depth` is the number of recurrent layers. `gate` is Show, Attend and Tell's scalar that says how much of the
+    context counts for a word; where there is no attention there is none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    cell: CellName = "lstm"
+    depth: int = Field(1, ge=1, le=3)
+    attention: AttentionName = "additive"
+    gate: bool = True
     embedding_size: int = Field(512, gt=0)
     hidden_size: int = Field(512, gt=0)
     annotation_size: int = Field(512, gt=0)
@@ -33,7 +45,7 @@ class Memory:
     """What is known of a batch of images, computed once and shared by all rows of each image."""
 
     annotations: torch.Tensor  # (B, L, D)
-    keys: torch.Tensor  # (B, L, A)
+    keys: torch.Tensor  # (B, L, A); A = 0 where there is no attention
     rows: int  # of the annotation grid: L = rows * cols, row by row
     cols: int
 
@@ -48,64 +60,80 @@ class Memory:
         return Memory(self.annotations[chosen], self.keys[chosen], self.rows, self.cols)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """The LSTM's state for R rows (beams, or captions) of each of B images."""
-
-    hidden: torch.Tensor  # (B, R, H)
-    cell: torch.Tensor  # (B, R, H)
-
-    def rows(self, index: torch.Tensor) -> "State":
-        """The states of the rows `index` (B, K) of each image."""
-        wide = index.unsqueeze(2).expand(-1, -1, self.hidden.shape[2])
-        return State(self.hidden.gather(1, wide), self.cell.gather(1, wide))
-
-
 class Decoder(nn.Module):
     """Annotation grid and words so far in; scores of the next word, and where it looked, out."""
 
     def __init__(self, config: DecoderConfig, channels: int, vocabulary_size: int) -> None:
         super().__init__()
         embedding, hidden, annotation = config.embedding_size, config.hidden_size, config.annotation_size
+        looks = config.attention != "none"
         self.annotate = nn.Sequential(
             nn.Dropout(config.dropout / 2),
             nn.Linear(channels, annotation),
             nn.LayerNorm(annotation),
             nn.ReLU(),
         )
-        self.attention = AdditiveAttention(hidden, annotation, config.attention_size)
-        self.gate = nn.Linear(hidden, 1)
-        self.initial = nn.Linear(annotation, 2 * hidden)
+        self.attention = ATTENTIONS[config.attention](hidden, annotation, config.attention_size) if looks else None
+        self.gate = nn.Linear(hidden, 1) if looks and config.gate else None
+        cell = CELLS[config.cell]
+        self.shape = (cell.parts, config.depth, hidden)  # of the state of one row
+        self.initial = nn.Linear(annotation, cell.parts * config.depth * hidden)
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
-        self.lstm = nn.LSTMCell(embedding + annotation, hidden)
+        first = embedding + annotation if looks else embedding
+        self.cells = nn.ModuleList(cell(hidden if layer else first, hidden) for layer in range(config.depth))
         self.deep_hidden = nn.Linear(hidden, embedding)
-        self.deep_context = nn.Linear(annotation, embedding, bias=False)
+        self.deep_context = nn.Linear(annotation, embedding, bias=False) if looks else None
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
+        self.register_load_state_dict_pre_hook(_rename_single_lstm)
 
     def memorise(self, grid: torch.Tensor) -> Memory:
         """The encoder's grid (B, C, R, R) to annotations and attention keys."""
         annotations = self.annotate(grid.flatten(2).transpose(1, 2))  # (B, L, D)
-        return Memory(annotations, self.attention.keys(annotations), rows=grid.shape[2], cols=grid.shape[3])
+        keys = annotations[:, :, :0] if self.attention is None else self.attention.keys(annotations)
+        return Memory(annotations, keys, rows=grid.shape[2], cols=grid.shape[3])
 
     def start(self, memory: Memory, rows: int) -> State:
-        """The state before the first word: read off the mean annotation, the same for all `rows` of an image."""
-        state = torch.tanh(self.initial(memory.annotations.mean(dim=1)))  # (B, 2H)
-        hidden, cell = state.unsqueeze(1).expand(-1, rows, -1).chunk(2, dim=2)
-        return State(hidden, cell)
+        """The state before the first word: read off the mean annotation, the same for all `rows` of an image.
+
+        Without attention this is all that the decoder ever sees of the image, as in Show and Tell, which fed it to the
+        network once, in the place of a first word.
+        """
+        state = torch.tanh(self.initial(memory.annotations.mean(dim=1)))  # (B, parts * layers * H)
+        return State(state.view(-1, 1, *self.shape).unbind(dim=2)).widened(rows)
 
     def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
         """One word further: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L)."""
         embedded = self.dropout(self.embedding(tokens))  # (B, R, E)
-        context, weights = self.attention(state.hidden, memory.keys, memory.annotations)  # (B, R, D), (B, R, L)
-        context = torch.sigmoid(self.gate(state.hidden)) * context
-        inputs = torch.cat([embedded, context], dim=2)
-        hidden, cell = self.lstm(inputs.flatten(0, 1), (state.hidden.flatten(0, 1), state.cell.flatten(0, 1)))
-        hidden, cell = hidden.view(*tokens.shape, -1), cell.view(*tokens.shape, -1)  # (B, R, H)
-        deep = self.dropout(torch.tanh(embedded + self.deep_hidden(self.dropout(hidden)) + self.deep_context(context)))
+        context, weights = self._look(state, memory)  # (B, R, D) or None, (B, R, L)
+        state = self._recur(embedded if context is None else torch.cat([embedded, context], dim=2), state)
+        deep = embedded + self.deep_hidden(self.dropout(state.top))
+        if self.deep_context is not None:
+            deep = deep + self.deep_context(context)
+        deep = self.dropout(torch.tanh(deep))
         logits = nn.functional.linear(deep, self.embedding.weight, self.output_bias)
-        return logits.float(), State(hidden, cell), weights
+        return logits.float(), state, weights
+
+    def _look(self, state: State, memory: Memory) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The context vectors (B, R, D), gated, and the attention weights (B, R, L).
+
+        Without attention there is no context, and the weights are even: it looked nowhere in particular.
+        """
+        if self.attention is None:
+            places = memory.annotations.shape[1]
+            return None, memory.annotations.new_full((*state.top.shape[:2], places), 1 / places, dtype=torch.float32)
+        context, weights = self.attention(state.top, memory.keys, memory.annotations)
+        if self.gate is not None:
+            context = torch.sigmoid(self.gate(state.top)) * context
+        return context, weights
+
+    def _recur(self, inputs: torch.Tensor, state: State) -> State:
+        """All layers one step further; each takes the hidden state of the one below."""
+        layers = []
+        for number, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True)):
+            layers.append(cell(self.dropout(layers[-1][0]) if number else inputs, before))
+        return State.of_layers(layers)
 
     def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Teacher forcing: the true words `tokens` (B, R, T) are the inputs, whatever the decoder would have said.
@@ -119,3 +147,9 @@ class Decoder(nn.Module):
             logits.append(scores)
             attention.append(weights)
         return torch.stack(logits, dim=2), torch.stack(attention, dim=2)
+
+
+def _rename_single_lstm(_decoder: nn.Module, tensors: dict[str, Any], prefix: str, *_: object) -> None:
+    """Weights saved when a decoder could only be one LSTM name it `lstm`."""
+    for name in [name for name in tensors if name.startswith(f"{prefix}lstm.")]:
+        tensors[name.replace(f"{prefix}lstm.", f"{prefix}cells.0.")] = tensors.pop(name)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from model.decoder import Decoder, Memory, State
+from model.decoder import Decoder, Memory
+from model.state import State
 from model.vocabulary import START
 from model.watch import Watching
 
@@ -26,7 +27,7 @@ class Forced:
 
     def state_of(self, rows: int) -> State:
         """The state after the last word, the same for all `rows` of an image."""
-        return State(self.state.hidden.expand(-1, rows, -1), self.state.cell.expand(-1, rows, -1))
+        return self.state.widened(rows)
 
     def said_by(self, rows: int) -> torch.Tensor:
         """The words (B, rows, T), the same for all `rows` of an image."""
