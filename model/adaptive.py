@@ -31,6 +31,11 @@ class AdaptiveConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["adaptive"] = "adaptive"
+    tail_stages: int = Field(3, gt=0)  # of the encoder: what is before them makes the fine grid
+    # Of the word detector: how many words it has, how many of them were learnt from captions, and ImageNet's classes.
+    words: int = Field(0, ge=0)
+    learnt: int = Field(0, ge=0)
+    classes: int = Field(1000, gt=0)
     embedding_size: int = Field(512, gt=0)
     hidden_size: int = Field(512, gt=0)
     attention_size: int = Field(256, gt=0)
@@ -201,7 +206,7 @@ class AdaptiveDecoder(nn.Module):
         return (trust[:, :, :1] * here + trust[:, :, 1:] * memory.evidence.unsqueeze(1)) * self.word_trust
 
     def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Teacher forcing: logits (B, R, T, V) after each of the true words `tokens` (B, R, T), attention (B, R, T, L)."""
+        """Teacher forcing: logits (B, R, T, V) after each of `tokens` (B, R, T), and attention (B, R, T, L)."""
         glances = self.unroll(memory, tokens)
         shape = tokens.shape
         return self.read(glances, memory).view(*shape, -1), glances.weights.view(*shape, -1)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
 from model.caption import Caption
 from model.decoder import Decoder, DecoderConfig, Memory
 from model.encoder import Encoder
@@ -23,6 +24,7 @@ from model.pixels import as_stored, normalise, to_pixels
 from model.scoring import score
 from model.vocabulary import Vocabulary
 from model.watch import Watch
+from model.word_detector import WordDetector
 from model.writing import write
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -30,6 +32,10 @@ SHIPPED = Path(__file__).parent / "shipped"
 # Weights are stored in half the space; the captions stay the same (tests/test_captioner.py), and all computing is in
 # float32.
 STORED = torch.float16
+
+
+# An annotation grid (B, C, R, R), or all that the decoder with adaptive attention wants.
+Seen = torch.Tensor | Sight
 
 
 class CaptionerConfig(BaseModel):
@@ -42,7 +48,7 @@ class CaptionerConfig(BaseModel):
     image_size: int = Field(260, ge=32)
     # The side of the training images as they lie on disk, where those are small JPEG files; None: anything.
     stored_size: int | None = Field(None, ge=32)
-    decoder: DecoderConfig = DecoderConfig()
+    decoder: DecoderConfig | AdaptiveConfig = DecoderConfig()
 
 
 class CaptionerNotLoadable(Exception):
@@ -57,8 +63,17 @@ class Captioner(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.version = "untrained"
-        self.encoder = Encoder(config.encoder, tail_stages)
-        self.decoder = Decoder(config.decoder, self.encoder.channels, len(vocabulary))
+        self.decoder: Decoder | AdaptiveDecoder
+        self.detector: WordDetector | None = None
+        decoder = config.decoder
+        if isinstance(decoder, AdaptiveConfig):
+            self.encoder = Encoder(config.encoder, decoder.tail_stages, general=True)
+            channels, fine_channels = self.encoder.channels, self.encoder.trunk_channels
+            self.detector = WordDetector(channels, decoder.words, decoder.learnt, decoder.classes)
+            self.decoder = AdaptiveDecoder(decoder, channels, fine_channels, decoder.words, len(vocabulary))
+        else:
+            self.encoder = Encoder(config.encoder, tail_stages)
+            self.decoder = Decoder(decoder, self.encoder.channels, len(vocabulary))
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +89,24 @@ class Captioner(nn.Module):
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> Memory:
         """Prepared pixels (B, 3, S, S) to all that must be known of the images, to `write` and to `score`."""
-        return self.decoder.memorise(self.encoder(normalise(pixels.to(self.device))))
+        return self.memorise(self.see(self.encoder.trunk(normalise(pixels.to(self.device)))))
+
+    def see(self, activations: torch.Tensor) -> Seen:
+        """The encoder's trunk's activations (B, C', R', R') to what `memorise` takes."""
+        grid = self.encoder.tail(activations)
+        if self.detector is None:
+            return grid
+        with torch.no_grad():
+            words = self.detector(self.encoder.general_tail(activations))
+        return Sight(activations, grid, words)
+
+    def memorise(self, seen: Seen) -> Memory:
+        """What the encoder sees to all that must be known of the images."""
+        if isinstance(self.decoder, AdaptiveDecoder):
+            assert isinstance(seen, Sight)
+            return self.decoder.memorise(seen)
+        assert isinstance(seen, torch.Tensor)
+        return self.decoder.memorise(seen)
 
     def write(
         self,

@@ -37,9 +37,7 @@ class WordDetector(nn.Module):
         places = grid.flatten(2).transpose(1, 2)  # (B, L, C)
         learnt = torch.sigmoid(self.learnt(places).float())  # (B, L, M)
         known = self._known(places)  # (B, L, N)
-        return torch.cat(
-            [torch.maximum(learnt, known[:, :, : learnt.shape[2]]), known[:, :, learnt.shape[2] :]], dim=2
-        )
+        return torch.cat([torch.maximum(learnt, known[:, :, : learnt.shape[2]]), known[:, :, learnt.shape[2] :]], dim=2)
 
     def _known(self, places: torch.Tensor) -> torch.Tensor:
         """What the classifier says of each place, believed as far as it says so of the picture as a whole."""

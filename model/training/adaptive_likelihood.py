@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from model.adaptive import AdaptiveDecoder, AdaptiveMemory, Sight
-from model.captioner import Captioner
+from model.captioner import Captioner, Seen
 from model.training.batches import Batch
 from model.training.guidance import function_tokens, guidance_loss
 from model.training.recipe import Recipe
@@ -26,9 +26,7 @@ class AdaptiveLikelihood:
         self._recipe, self._imagination = recipe, imagination
         self._function = function_tokens(vocabulary)
 
-    def shares(
-        self, captioner: Captioner, seen: torch.Tensor | Sight, part: Batch, epoch: int
-    ) -> dict[str, torch.Tensor]:
+    def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
         """As Objective.shares has it: the loss, and of it the guidance and the loss of the text."""
         decoder = captioner.decoder
         assert isinstance(decoder, AdaptiveDecoder)
@@ -63,4 +61,3 @@ class AdaptiveLikelihood:
         )
         guidance = guidance_loss(glances, memory, targets, decoder.seen_as, self._function.to(targets.device))
         return cross_entropy, guidance
-

@@ -47,6 +47,7 @@ def train_detector(
 ) -> None:
     """Train `detector.learnt` in place; `activations` (views, images, C', R', R') are what the encoder's trunk said."""
     device = detector.learnt.weight.device
+    detector.learnt.requires_grad_(True)
     truth = torch.from_numpy(_truth(samples, visible, known))
     nn.init.normal_(detector.learnt.weight, std=0.01)
     nn.init.constant_(detector.learnt.bias, -7.0)  # of 81 places with 500 words each, few show any one of them
@@ -69,6 +70,7 @@ def train_detector(
             optimiser.step()
             step, total = step + 1, total + loss.item()
         log.info("words, epoch %d: loss %.3f", epoch, total / max(1, len(samples) // _BATCH))
+    detector.learnt.requires_grad_(False)
 
 
 def _loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -7,15 +7,11 @@ itself sees. Function words, which no place shows, are to look at what has been 
 import torch
 
 from model.adaptive import AdaptiveMemory, Glance
+from model.function_words import FUNCTION_WORDS
 from model.vocabulary import END, PAD, Vocabulary
 
 _SEEN = 0.2  # a word that no place shows with this probability guides nothing
 _FUNCTION_WEIGHT = 0.3  # there are so many of them
-
-FUNCTION_WORDS = frozenset(
-    "a an the in on is and with of are to at his her while that by its as for it their there be has have this which some "
-    "s it's".split()
-)
 
 
 def function_tokens(vocabulary: Vocabulary) -> torch.Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from model.captioner import Captioner
+from model.captioner import Captioner, Seen
 from model.training.batches import Batch
 from model.training.loss import caption_loss
 from model.training.recipe import Recipe
@@ -19,11 +19,11 @@ class Likelihood:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
 
-    def shares(self, captioner: Captioner, grid: torch.Tensor, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
+    def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
         """As Objective.shares has it: the loss alone."""
         recipe = self._recipe
         probability = sampling_probability(recipe.scheduled_sampling, epoch, recipe.epochs)
-        memory = captioner.decoder.memorise(grid)
+        memory = captioner.memorise(seen)
         logits, attention = unroll(captioner.decoder, memory, part.inputs, probability, part.seeds.tolist())
         loss = caption_loss(
             logits,

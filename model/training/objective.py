@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 
-from model.captioner import Captioner
+from model.captioner import Captioner, Seen
 from model.training.batches import Batch
 
 
@@ -14,8 +14,8 @@ class Objective(Protocol):
 
     figures: Sequence[str]  # the names of what `shares` returns
 
-    def shares(self, captioner: Captioner, grid: torch.Tensor, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
-        """What the images of `part`, whose annotation grids are `grid` (B, C, R, R), add to figures of the whole batch.
+    def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
+        """What the images of `part`, of which the encoder has `seen` that, add to figures of the whole batch.
 
         "loss" is the one to make smaller; others are reported beside it. Each is a scalar, and the shares of all parts
         of a batch add up to its figure.

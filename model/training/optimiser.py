@@ -51,6 +51,8 @@ def make_average(captioner: Captioner, decay: float) -> AveragedModel:
 def freeze(captioner: Captioner, recipe: Recipe) -> None:
     """Let no gradient reach what `recipe` leaves as it is."""
     captioner.encoder.requires_grad_(False)
+    if captioner.detector is not None:
+        captioner.detector.requires_grad_(False)  # training/detection.py has trained it
     for parameter in captioner.encoder.tail_parameters():
         parameter.requires_grad_(recipe.tail_learning_rate > 0)
 

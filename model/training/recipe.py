@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.captioner import CaptionerConfig
+from model.training.detection import DetectionRecipe
+from model.training.text import TextRecipe
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -38,6 +40,8 @@ class Recipe(BaseModel):
     # A captioner to go on from: a folder that holds one, a run's folder, or the name of a run beside this one. Its
     # vocabulary is kept. None: the encoder is as ImageNet left it, the decoder new.
     start_from: str | None = None
+    # A captioner whose encoder to take, named likewise; the rest is new.
+    encoder_from: str | None = None
     min_word_count: int = Field(5, ge=1)
     max_words: int = Field(22, ge=1)  # longer training captions are cut
     # The encoder. 0: frozen; n: its last n stages are trained too, unless their learning rate is 0.
@@ -48,6 +52,13 @@ class Recipe(BaseModel):
     self_critical: SelfCriticalRecipe | None = None
     # The share of inputs that are the decoder's own words, in the last epoch; 0: teacher forcing.
     scheduled_sampling: float = Field(0.0, ge=0, le=1)
+    # Of the decoder with adaptive attention: how its word detector is trained, before all else; text to learn from, as
+    # well as from captions of pictures; the weight of looking where a word is seen; and the share of images of which
+    # it is told only which words are seen.
+    detection: DetectionRecipe = DetectionRecipe()
+    text: TextRecipe | None = None
+    guidance: float = Field(0.2, ge=0)
+    unseen: float = Field(0.3, ge=0, le=1)
     # Optimisation.
     epochs: int = Field(20, ge=1)
     images_per_step: int = Field(32, ge=1)  # each with all its captions; over all processes

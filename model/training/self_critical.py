@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from model.captioner import Captioner
+from model.captioner import Captioner, Seen
 from model.decoder import Decoder, Memory
 from model.rules import Rules
 from model.sampling import sample, uniform_numbers
@@ -33,15 +33,16 @@ class SelfCritical:
     def __init__(self, recipe: SelfCriticalRecipe, reward: Reward, likelihood: Objective, max_words: int) -> None:
         self._recipe, self._reward, self._likelihood, self._max_words = recipe, reward, likelihood, max_words
 
-    def shares(self, captioner: Captioner, grid: torch.Tensor, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
+    def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
         """As Objective.shares has it: the loss, the mean reward of what was sampled, and the likelihood's loss."""
         recipe, decoder, whole = self._recipe, captioner.decoder, part.whole
-        likelihood = self._likelihood.shares(captioner, grid, part, epoch)["loss"]
+        likelihood = self._likelihood.shares(captioner, seen, part, epoch)["loss"]
         decoder.eval()
-        memory = decoder.memorise(grid)
+        memory = captioner.memorise(seen)
+        device = memory.annotations.device
         sampled = self._sample(decoder, memory, part)
-        rewards = self._rewards(part, sampled).to(grid.device)  # (B, R)
-        inputs, targets = (tensor.to(grid.device) for tensor in pad_captions(sampled, self._max_words))
+        rewards = self._rewards(part, sampled).to(device)  # (B, R)
+        inputs, targets = (tensor.to(device) for tensor in pad_captions(sampled, self._max_words))
         logits, _ = decoder(memory, inputs)
         advantages = rewards - self._baseline(decoder, memory, part, rewards)
         decoder.train()

@@ -53,8 +53,8 @@ class Stepper:
 
     def _backward(self, part: Part, epoch: int) -> dict[str, torch.Tensor]:
         with autocast(self._recipe, self._processes.device):
-            grid = self._captioner.encoder.tail(part.trunk.float())
-            shares = self._objective.shares(self._captioner, grid, part.batch, epoch)
+            seen = self._captioner.see(part.trunk.float())
+            shares = self._objective.shares(self._captioner, seen, part.batch, epoch)
         shares["loss"].backward()  # type: ignore[no-untyped-call]
         return {name: share.detach() for name, share in shares.items()}
 

@@ -28,6 +28,8 @@ class TextRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    min_count: int = Field(20, ge=1)  # how often captions and text must use a word for it to be learnt
+    min_named_count: int = Field(8, ge=1)  # and one that ImageNet's classes go by
     files: list[str] = ["flickr30k.txt.gz", "coco.txt.gz"]  # in the folder text/ of the data; drawn from in equal parts
     sentences_per_step: int = Field(72, ge=1)
     weight: float = Field(0.6, ge=0)  # of their loss against that of the captions of pictures
@@ -70,7 +72,7 @@ class Imagination:
         recipe: TextRecipe,
         max_words: int,
     ) -> None:
-        """`seen_as` has for each word of the vocabulary its visible word, or `words`; `things` are those with a class."""
+        """`seen_as` has for each token its visible word, or `words`; `things` are those that have a class."""
         self._recipe, self._max_words, self._words = recipe, max_words, words
         self._seen_as, self._things = list(seen_as), np.array(sorted(things))
         self._is_thing = np.isin(np.arange(words), self._things)
@@ -120,7 +122,8 @@ class Imagination:
                         other = seen[chance.integers(len(seen))]
                         places[used, other] = max(places[used, other], chance.uniform(0.1, 0.6))
                     if len(self._things) and chance.random() < 0.5:  # or mistaken for something
-                        places[used, self._things[chance.integers(len(self._things))]] = chance.uniform(0.03, 0.3)
+                        other = self._things[chance.integers(len(self._things))]
+                        places[used, other] = max(places[used, other], chance.uniform(0.03, 0.3))
                     used += 1
         for _ in range(_STRAYS):
             if chance.random() < 0.7:

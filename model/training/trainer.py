@@ -17,15 +17,17 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from model.adaptive import AdaptiveDecoder
 from model.captioner import Captioner
 from model.training.activations import trunk_activations
+from model.training.adaptive_likelihood import AdaptiveLikelihood
 from model.training.batches import Batches
 from model.training.dataset import Sample, load_split
 from model.training.likelihood import Likelihood
 from model.training.loading import load_parts
 from model.training.objective import Objective
 from model.training.optimiser import freeze, make_average, make_optimiser
-from model.training.origin import make_captioner
+from model.training.origin import make_captioner, make_origin
 from model.training.prefetch import Prefetch
 from model.training.processes import Processes
 from model.training.recipe import Recipe
@@ -33,6 +35,7 @@ from model.training.reward import Reward
 from model.training.self_critical import SelfCritical
 from model.training.state import Position, RunState, check_same_run
 from model.training.step import Stepper
+from model.training.text import Imagination, read_sentences
 from model.training.validation import Validation
 
 log = logging.getLogger(__name__)
@@ -48,7 +51,9 @@ class Trainer:
         self.recipe, self.run = recipe, run
         self.processes = processes or Processes(device)
         self.train_samples, val_samples = load_split(data, "train"), load_split(data, "val")
-        self.captioner = make_captioner(recipe, self.train_samples, run.parent)
+        sentences = read_sentences(data, recipe.text.files) if recipe.text else []
+        self.origin = make_origin(recipe, self.train_samples, sentences)
+        self.captioner = make_captioner(recipe, self.train_samples, run.parent, self.origin)
         checkpoint, identity = run / "checkpoint.safetensors", self._identity()
         check_same_run(checkpoint, identity)  # before the work that follows
         self.captioner.to(self.processes.device)
@@ -64,6 +69,9 @@ class Trainer:
         )
         self.activations = self._activations(self.train_samples, recipe.views)
         self.validation = Validation(recipe, val_samples, self._activations(val_samples, 1), self.processes)
+        self.imagination = self._imagination(sentences)
+        if self.origin and not recipe.start_from and not checkpoint.is_file():
+            self.origin.prepare(self.captioner, self.activations)
         optimiser, self.average = make_optimiser(self.captioner, recipe), make_average(self.captioner, recipe.ema)
         self.stepper = Stepper(
             recipe,
@@ -131,11 +139,30 @@ class Trainer:
         return loaded.waited / (time.perf_counter() - began)
 
     def _objective(self) -> Objective:
-        likelihood, recipe = Likelihood(self.recipe), self.recipe.self_critical
+        likelihood, recipe = self._likelihood(), self.recipe.self_critical
         if recipe is None:
             return likelihood
         reward = Reward(self.train_samples, self.captioner.vocabulary, count_end=recipe.count_end)
         return SelfCritical(recipe, reward, likelihood, self.recipe.max_words)
+
+    def _likelihood(self) -> Objective:
+        if isinstance(self.captioner.decoder, AdaptiveDecoder):
+            return AdaptiveLikelihood(self.recipe, self.captioner.vocabulary, self.imagination)
+        return Likelihood(self.recipe)
+
+    def _imagination(self, sentences: list[list[str]]) -> Imagination | None:
+        decoder, detector, text = self.captioner.decoder, self.captioner.detector, self.recipe.text
+        if text is None or detector is None or not isinstance(decoder, AdaptiveDecoder):
+            return None
+        return Imagination(
+            sentences,
+            self.captioner.vocabulary,
+            decoder.seen_as.tolist(),
+            sorted(set(detector.word_of_class.tolist()) - {detector.words}),
+            detector.words,
+            text,
+            self.recipe.max_words,
+        )
 
     def _activations(self, samples: list[Sample], views: int) -> npt.NDArray[np.float16]:
         return trunk_activations(

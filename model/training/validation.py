@@ -37,8 +37,7 @@ class Validation:
         chunks = [mine[start : start + _BATCH] for start in range(0, len(mine), _BATCH)]
         for images, trunk in Prefetch((chunk, torch.from_numpy(self._activations[0, chunk])) for chunk in chunks):
             with autocast(self._recipe, self._processes.device):
-                grid = captioner.encoder.tail(trunk.to(self._processes.device).float())
-                memory = captioner.decoder.memorise(grid)
+                memory = captioner.memorise(captioner.see(trunk.to(self._processes.device).float()))
                 found = beam_search(captioner.decoder, memory, beams=1, max_words=_MAX_WORDS)
             for image, (best, *_) in zip(images, found, strict=True):
                 tokens[image, : len(best.tokens)] = torch.tensor(best.tokens)

@@ -19,12 +19,14 @@ CLASSES = 1000
 
 # Words that say nothing of what is seen, or nothing that a single place could show.
 _UNSEEN = frozenset(
-    "a an the in on is and with of are to at his her while down through that by its from as for over into up out it off "
-    "their another other each one two three four five some several there be has have being who he she they him this what "
-    "which or behind near next top front back side around against along across under above below between before after "
-    "towards toward away very like look looks looking holding wearing standing sitting group holds wears stands sits "
-    "getting going using taking making doing something someone during about onto inside outside together all many both "
-    "way s t no not them can just where do".split()
+    """
+    a an the in on is and with of are to at his her while down through that by its from as for over into up out it
+    off their another other each one two three four five some several there be has have being who he she they him
+    this what which or behind near next top front back side around against along across under above below between
+    before after towards toward away very like look looks looking holding wearing standing sitting group holds
+    wears stands sits getting going using taking making doing something someone during about onto inside outside
+    together all many both way s t no not them can just where do
+    """.split()  # noqa: SIM905
 )
 
 
@@ -38,14 +40,14 @@ class VisibleWords:
 
     @classmethod
     def of(cls, samples: Sequence[Sample], vocabulary: Vocabulary, min_images: int) -> "VisibleWords":
-        """Those of a training split; a word must describe `min_images` images, or be in `vocabulary` and name a class."""
+        """Those of a training split: words of `vocabulary` that describe `min_images` images or that name a class."""
         known = frozenset(vocabulary.words)
         images: Counter[str] = Counter()
         for sample in samples:
             images.update(said_of(sample, known))
         common = sorted((word for word, count in images.items() if count >= min_images), key=lambda w: (-images[w], w))
         learnt = [word for word in common if word in known and word not in _UNSEEN and len(word) > 1]
-        named = {word: classes for word, classes in _class_words().items() if word in known}
+        named = {word: classes for word, classes in class_words().items() if word in known}
         words = list(dict.fromkeys([*learnt, *sorted(lemma(word, known) for word in named)]))
         number = {word: place for place, word in enumerate(words)}
         of_class = [len(words)] * CLASSES
@@ -66,7 +68,7 @@ def said_of(sample: Sample, known: frozenset[str]) -> set[str]:
     return {lemma(word, known) for caption in sample.captions for word in split_words(caption)}
 
 
-def _class_words() -> dict[str, list[int]]:
+def class_words() -> dict[str, list[int]]:
     """ImageNet's classes by the word for them."""
     path = Path(__file__).with_name("imagenet_words.json")
     words: dict[str, list[int]] = json.loads(path.read_text(encoding="utf-8"))

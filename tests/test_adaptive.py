@@ -1,0 +1,273 @@
+"""The decoder with adaptive attention, its word detector, and how they are taught: on tiny networks."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from model.adaptive import AdaptiveConfig, AdaptiveDecoder, AdaptiveMemory, Glance, Sight
+from model.captioner import Captioner, CaptionerConfig
+from model.options import DecodingOptions, Strategy
+from model.training.dataset import DatasetUnusable
+from model.training.detection import DetectionRecipe
+from model.training.guidance import function_tokens, guidance_loss
+from model.training.lemma import lemma
+from model.training.text import Imagination, TextRecipe, read_sentences
+from model.training.visible import VisibleWords
+from model.vocabulary import END, Vocabulary, split_words
+from model.word_detector import WordDetector, anywhere
+
+VOCABULARY = Vocabulary(["a", "dog", "dogs", "cat", "in", "snow", "the", "runs", "red"])
+WORDS = 4  # dog, cat, snow, red
+SEEN_AS = [WORDS] * 4 + [WORDS, 0, 0, 1, WORDS, 2, WORDS, WORDS, 3]
+CONFIG = AdaptiveConfig(embedding_size=16, hidden_size=16, attention_size=8, dropout=0.0)
+
+
+@pytest.fixture
+def decoder() -> AdaptiveDecoder:
+    torch.manual_seed(0)
+    decoder = AdaptiveDecoder(CONFIG, channels=6, fine_channels=5, words=WORDS, vocabulary_size=len(VOCABULARY))
+    decoder.seen_as.copy_(torch.tensor(SEEN_AS))
+    return decoder.eval()
+
+
+def sight(images: int, seed: int = 1) -> Sight:
+    chance = torch.Generator().manual_seed(seed)
+    return Sight(
+        torch.randn(images, 5, 5, 5, generator=chance),
+        torch.randn(images, 6, 3, 3, generator=chance),
+        torch.rand(images, 9, WORDS, generator=chance),
+    )
+
+
+def test_attention_and_sentinel_share_one_sum(decoder: AdaptiveDecoder) -> None:
+    memory = decoder.memorise(sight(2))
+    tokens = torch.tensor([[1, 5], [6, 4]])
+    glance, _ = decoder.glance(tokens, decoder.start(memory, 2), memory)
+    assert glance.weights.shape == (2, 2, 25)
+    assert torch.allclose(glance.weights.sum(dim=2) + glance.sentinel, torch.ones(2, 2), atol=1e-6)
+
+
+def test_all_steps_at_once_are_the_steps_one_by_one(decoder: AdaptiveDecoder) -> None:
+    memory = decoder.memorise(sight(2))
+    tokens = torch.randint(4, len(VOCABULARY), (2, 3, 4))
+    logits, attention = decoder(memory, tokens)
+    state = decoder.start(memory, 3)
+    for step in range(4):
+        one, state, weights = decoder.step(tokens[:, :, step], state, memory)
+        assert torch.allclose(logits[:, :, step], one, atol=1e-5)
+        assert torch.allclose(attention[:, :, step], weights, atol=1e-6)
+
+
+def test_only_real_positions_are_read(decoder: AdaptiveDecoder) -> None:
+    memory = decoder.memorise(sight(2))
+    tokens = torch.randint(4, len(VOCABULARY), (2, 1, 3))
+    glances = decoder.unroll(memory, tokens)
+    real = torch.tensor([[True, True, False], [True, False, False]])
+    assert torch.allclose(decoder.read(glances, memory, real), decoder.read(glances, memory)[real], atol=1e-6)
+
+
+def test_an_image_is_the_same_alone_and_in_a_batch(decoder: AdaptiveDecoder) -> None:
+    memory = decoder.memorise(sight(3))
+    tokens = torch.randint(4, len(VOCABULARY), (3, 2, 3))
+    together, _ = decoder(memory, tokens)
+    alone, _ = decoder(memory.select([2]), tokens[2:])
+    assert torch.allclose(together[2:], alone, atol=1e-5)
+
+
+def test_what_is_seen_where_it_looks_becomes_more_probable(decoder: AdaptiveDecoder) -> None:
+    plain = sight(1)
+    shown = Sight(plain.fine, plain.grid, torch.zeros(1, 9, WORDS))
+    with torch.no_grad():
+        decoder.of_words.weight.zero_()  # so that nothing but the evidence differs
+    before, _, _ = decoder.step(torch.tensor([[1]]), *_begin(decoder, shown))
+    shown.words[:, :, 0] = 0.9
+    after, _, _ = decoder.step(torch.tensor([[1]]), *_begin(decoder, shown))
+    gained = (after - before)[0, 0]
+    dog, dogs = VOCABULARY.encode("dog dogs")
+    assert gained[dog] > 1
+    assert torch.allclose(gained[dog], gained[dogs])  # both are forms of what was seen
+    assert gained[VOCABULARY.encode("runs")[0]].abs() < 1e-5
+
+
+def _begin(decoder: AdaptiveDecoder, seen: Sight) -> tuple[object, AdaptiveMemory]:
+    memory = decoder.memorise(seen)
+    return decoder.start(memory, 1), memory
+
+
+def test_images_that_are_not_shown_count_by_their_words_alone(decoder: AdaptiveDecoder) -> None:
+    one, other = sight(1, seed=1), sight(1, seed=2)
+    other = Sight(other.fine, other.grid, one.words)
+    hidden = torch.tensor([False])
+    assert torch.equal(decoder.memorise(one, hidden).annotations, decoder.memorise(other, hidden).annotations)
+    assert not torch.equal(decoder.memorise(one).annotations, decoder.memorise(other).annotations)
+
+
+def test_corners_of_the_two_grids_lie_on_each_other(decoder: AdaptiveDecoder) -> None:
+    coarse = decoder.memorise(sight(1)).coarse
+    assert coarse is not None
+    assert coarse.shape == (25, 9)
+    assert torch.allclose(coarse.sum(dim=1), torch.ones(25))
+    assert coarse[0, 0] == 1
+    assert coarse[24, 8] == 1
+    assert coarse[2, 1] == 1  # the third place of the fine row is the second of the coarse one
+
+
+@pytest.fixture
+def detector() -> WordDetector:
+    torch.manual_seed(0)
+    detector = WordDetector(channels=6, words=3, learnt=2, classes=4)
+    with torch.no_grad():
+        detector.classifier.weight.copy_(20 * torch.eye(4, 6))
+        detector.classifier.bias.zero_()
+        detector.learnt.weight.zero_()
+        detector.learnt.bias.fill_(-10)
+    detector.name_classes([2, 2, 0, 3])  # the last class has no word
+    return detector
+
+
+def test_a_class_is_seen_as_its_word_where_it_is(detector: WordDetector) -> None:
+    grid = torch.zeros(1, 6, 2, 2)
+    grid[0, 1, 0, 0] = 1  # the second class, in the first place
+    grid[0, 1, 0, 1] = 1
+    grid[0, 3, 1] = 1  # what has no word, in the other row
+    scores = detector(grid)
+    assert scores.shape == (1, 4, 3)
+    assert scores[0, 0, 2] > 0.9
+    assert scores[0, 2, 2] < 0.1
+    assert scores[0, :, :2].max() < 0.1
+
+
+def test_a_class_that_one_place_alone_shows_is_doubted(detector: WordDetector) -> None:
+    grid = torch.zeros(1, 6, 6, 6)
+    grid[0, 3] = 1
+    grid[0, 3, 0, 0], grid[0, 1, 0, 0] = 0, 1
+    assert detector(grid)[0, 0, 2] < 0.2
+
+
+def test_anywhere_is_a_noisy_or() -> None:
+    scores = torch.tensor([[[0.5, 0.0], [0.5, 0.0], [0.0, 0.2]]])
+    assert torch.allclose(anywhere(scores), torch.tensor([[0.75, 0.2]]), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("word", "singular"),
+    [("dogs", "dog"), ("buses", "bus"), ("puppies", "puppy"), ("grass", "grass"), ("men", "man"), ("has", "has")],
+)
+def test_singulars(word: str, singular: str) -> None:
+    assert lemma(word, {"dog", "bus", "puppy", "man"}) == singular
+
+
+def test_the_words_for_classes_are_singulars_of_the_vocabulary() -> None:
+    vocabulary = Vocabulary(["zebra", "bananas", "banana", "pizza"])
+    visible = VisibleWords.of([], vocabulary, min_images=1)
+    assert visible.words == ["banana", "pizza", "zebra"]
+    assert visible.learnt == 0
+    assert visible.word_of_class[340] == 2  # ImageNet's zebra
+    assert visible.word_of_class[0] == 3  # a tench, for which this vocabulary has no word
+    assert visible.forms_in(vocabulary)[-4:] == [2, 0, 0, 1]
+
+
+@pytest.fixture
+def imagination() -> Imagination:
+    sentences = [["a dog runs in the snow", "a red dog in the snow"], ["the cat runs in a red snow"]]
+    recipe = TextRecipe(sentences_per_step=50, found=1, found_else=1)
+    return Imagination(sentences, VOCABULARY, SEEN_AS, [0, 1], WORDS, recipe, max_words=12)
+
+
+def test_imagined_pictures_show_the_words_of_their_sentence(imagination: Imagination) -> None:
+    batch = imagination.batch([1, 2])
+    assert torch.equal(imagination.batch([1, 2]).words, batch.words)
+    assert not torch.equal(imagination.batch([1, 3]).words, batch.words)
+    assert (batch.targets[:, 0] == END).any(dim=1).all()
+    for shown, tokens in zip(batch.words, batch.inputs[:, 0], strict=True):
+        said = {SEEN_AS[token] for token in tokens.tolist()} - {WORDS}
+        assert all(shown[:, word].max() >= 0.25 for word in said)
+        others = [word for word in range(WORDS) if word not in said]
+        assert shown[:, others].max() <= 0.5 if others else True
+
+
+def test_text_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(DatasetUnusable, match=r"no\.txt is not a file of captions"):
+        read_sentences(tmp_path, ["no.txt"])
+
+
+def test_guidance_is_least_where_the_word_is_seen() -> None:
+    words = torch.zeros(1, 4, WORDS)
+    words[0, 1, 0] = 0.8  # a dog, in the second place
+    memory = AdaptiveMemory(torch.zeros(1, 4, 2), torch.zeros(1, 4, 2), 2, 2, words, torch.zeros(1, WORDS), None)
+    targets = torch.tensor([[VOCABULARY.encode("a dog")]])
+
+    def loss(sentinel: tuple[float, float], place: int) -> float:
+        weights = torch.full((1, 2, 4), 0.01)
+        weights[0, 1, place] = 0.9
+        glances = Glance(*[torch.zeros(1, 2, 1)] * 3, weights, torch.tensor([sentinel]))
+        function = function_tokens(VOCABULARY)
+        return float(guidance_loss(glances, memory, targets, torch.tensor(SEEN_AS), function))
+
+    assert loss((0.9, 0.1), 1) < loss((0.9, 0.1), 2)  # look at the dog
+    assert loss((0.9, 0.1), 1) < loss((0.1, 0.1), 1)  # and not at "a"
+
+
+def write_text(data: Path) -> None:
+    (data / "text").mkdir()
+    with gzip.open(data / "text" / "made.txt.gz", "wt") as file:
+        file.writelines(f"a {top} over a {bottom}\n" for top in tiny.COLOURS for bottom in tiny.COLOURS)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Captioner:
+    torch.set_num_threads(1)
+    data, run = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs") / "adaptive"
+    tiny.write_data(data)
+    write_text(data)
+    config = CaptionerConfig(
+        name="tiny-adaptive",
+        encoder="test_efficientnet",
+        image_size=96,
+        decoder=CONFIG.model_copy(update={"tail_stages": 1, "embedding_size": 32, "hidden_size": 32}),
+    )
+    first = tiny.train_captioner(
+        data, run.parent / "tuned", tiny.RECIPE.model_copy(update={"tail_stages": 1, "epochs": 4})
+    )
+    recipe = tiny.RECIPE.model_copy(
+        update={
+            "captioner": config,
+            "encoder_from": str(first),
+            "text": TextRecipe(files=["made.txt.gz"], sentences_per_step=4, min_count=1),
+            "tail_learning_rate": 0.0,
+            "doubly_stochastic": 0.0,
+            "detection": DetectionRecipe(min_images=3, epochs=30),
+        }
+    )
+    return Captioner.load(tiny.train_captioner(data, run, recipe))
+
+
+def test_it_learns_to_say_what_it_sees(trained: Captioner) -> None:
+    captions = trained.caption([tiny.picture("red", "blue"), tiny.picture("white", "green")])
+    said = [set(split_words(best.text)) for best, *_ in captions]
+    assert all(words <= tiny.WORDS for words in said)
+    assert {"red", "blue"} <= said[0] or {"white", "green"} <= said[1]
+
+
+def test_greedy_is_a_beam_of_one_and_single_is_batched(trained: Captioner) -> None:
+    images = [tiny.picture("red", "blue"), tiny.picture("green", "white"), Image.new("RGB", (50, 80))]
+    greedy = trained.caption(images, DecodingOptions(strategy=Strategy.GREEDY))
+    beam = trained.caption(images, DecodingOptions(beam_size=1))
+    assert [best.text for best, *_ in greedy] == [best.text for best, *_ in beam]
+    for image, together in zip(images, greedy, strict=True):
+        (alone,) = trained.caption([image], DecodingOptions(strategy=Strategy.GREEDY))
+        assert alone[0].text == together[0].text
+        for one, other in zip(alone[0].words, together[0].words, strict=True):
+            assert np.allclose(one.attention.weights, other.attention.weights, atol=1e-4)
+
+
+def test_saved_and_loaded_it_says_the_same(trained: Captioner, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    again = Captioner.load(tmp_path)
+    image = [tiny.picture("green", "red")]
+    assert again.caption(image)[0][0].text == trained.caption(image)[0][0].text
