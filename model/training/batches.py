@@ -54,7 +54,7 @@ class Batches:
         # Captions differ between a view and its mirror image only, so there are two versions of each.
         self._tokens = [
             [
-                [vocabulary.encode(view_caption(caption, side))[:max_words] for caption in sample.captions]
+                [vocabulary.encode(view_caption(caption, side), max_words) for caption in sample.captions]
                 for sample in samples
             ]
             for side in range(2)

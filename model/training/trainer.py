@@ -6,6 +6,7 @@ resume from, and TensorBoard logs. Only the splits `train` and `val` are ever re
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -18,9 +19,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from model.captioner import Captioner
+from model.characters import VOCABULARIES
 from model.encoder import load_imagenet_lite2
 from model.evaluation.scores import quick_cider
-from model.search import beam_search
+from model.options import DecodingOptions, Strategy
 from model.training.activations import trunk_activations
 from model.training.batches import Batch, Batches
 from model.training.checkpoint import read_checkpoint, read_record, with_prefix, without_prefix, write_checkpoint
@@ -28,11 +30,11 @@ from model.training.dataset import Sample, load_split
 from model.training.loss import caption_loss
 from model.training.optimiser import make_average, make_optimiser, rate_factor, trained_parameters
 from model.training.recipe import Recipe
-from model.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
 _VALIDATION_BATCH = 64
+_GREEDY = DecodingOptions(strategy=Strategy.GREEDY, repeatable=None)
 
 
 class RunMismatch(Exception):
@@ -45,7 +47,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, data: Path, run: Path, device: torch.device) -> None:
         self.recipe, self.run, self.device = recipe, run, device
         self.train_samples, self.val_samples = load_split(data, "train"), load_split(data, "val")
-        vocabulary = Vocabulary.from_sentences(
+        vocabulary = VOCABULARIES[recipe.captioner.tokens].from_sentences(
             (caption for sample in self.train_samples for caption in sample.captions), recipe.min_word_count
         )
         self.checkpoint = run / "checkpoint.safetensors"
@@ -71,12 +73,14 @@ class Trainer:
         self.average = make_average(self.captioner, recipe.ema)
         self.epoch, self.step = 0, 0  # the batch that is next
         self.best_cider, self.best_epoch = -1.0, -1
+        self.seconds, self._since = 0.0, time.perf_counter()  # of training, validation included
         if self.checkpoint.is_file():
             self._resume()
 
     def fit(self) -> float:
         """Train until the recipe's end or until patience is over. Returns the best CIDEr on `val`."""
         self.run.mkdir(parents=True, exist_ok=True)
+        self._since = time.perf_counter()
         with SummaryWriter(str(self.run / "logs")) as writer:
             while self.epoch < self.recipe.epochs and self.epoch - self.best_epoch <= self.recipe.patience:
                 self._train_epoch(writer)
@@ -99,10 +103,9 @@ class Trainer:
             images = np.arange(start, min(start + _VALIDATION_BATCH, len(self.val_samples)))
             with self._autocast():
                 grid = self._grid(captioner, self.val_activations, np.zeros_like(images), images)
-                found = beam_search(captioner.decoder, captioner.decoder.memorise(grid), beams=1, max_words=20)
-            for image, (best, *_) in zip(images, found, strict=True):
-                words = [captioner.vocabulary.word(token) for token in best.tokens]
-                captions[self.val_samples[image].name] = " ".join(words)
+                written = captioner.write(captioner.decoder.memorise(grid), _GREEDY)
+            for image, (caption,) in zip(images, written, strict=True):
+                captions[self.val_samples[image].name] = caption.text
         return quick_cider(captions, {sample.name: sample.captions for sample in self.val_samples})
 
     def _train_epoch(self, writer: SummaryWriter) -> None:
@@ -187,12 +190,15 @@ class Trainer:
         tensors["chance"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["chance_cuda"] = torch.cuda.get_rng_state(self.device)
+        now = time.perf_counter()
+        self.seconds, self._since = self.seconds + now - self._since, now
         record = {
             "run": self._identity(),
             "epoch": self.epoch,
             "step": self.step,
             "best_cider": self.best_cider,
             "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
         }
         write_checkpoint(self.checkpoint, tensors, record)
 
@@ -222,4 +228,5 @@ class Trainer:
             torch.cuda.set_rng_state(tensors["chance_cuda"], self.device)
         self.epoch, self.step = record["epoch"], record["step"]
         self.best_cider, self.best_epoch = record["best_cider"], record["best_epoch"]
+        self.seconds = record["seconds"]
         log.info("going on from epoch %d, step %d", self.epoch, self.step)
