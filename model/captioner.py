@@ -17,6 +17,7 @@ from torch import nn
 
 from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
 from model.caption import Caption
+from model.characters import VOCABULARIES, TokenName
 from model.decoder import Decoder, DecoderConfig, Memory
 from model.encoder import Encoder
 from model.options import DecodingOptions
@@ -48,6 +49,8 @@ class CaptionerConfig(BaseModel):
     image_size: int = Field(260, ge=32)
     # The side of the training images as they lie on disk, where those are small JPEG files; None: anything.
     stored_size: int | None = Field(None, ge=32)
+    # What it writes: words, or characters that make words.
+    tokens: TokenName = "word"
     decoder: DecoderConfig | AdaptiveConfig = DecoderConfig()
 
 
@@ -162,7 +165,7 @@ class Captioner(nn.Module):
         weights = folder / "captioner.safetensors"
         try:
             config = CaptionerConfig.model_validate_json((folder / "config.json").read_bytes())
-            captioner = cls(config, Vocabulary.load(folder / "vocabulary.json"))
+            captioner = cls(config, VOCABULARIES[config.tokens].load(folder / "vocabulary.json"))
             missing, unexpected = captioner.load_state_dict(load_file(weights), strict=False)
             missing = [name for name in missing if not name.endswith("num_batches_tracked")]
             if missing or unexpected:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from model.attention import ATTENTIONS, AttentionName
-from model.cells import CELLS, CellName
+from model.cells import CELLS, CellName, Parts
 from model.state import State
 from model.vocabulary import PAD
 
@@ -86,7 +86,7 @@ class Decoder(nn.Module):
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
-        self.register_load_state_dict_pre_hook(_rename_single_lstm)
+        self.register_load_state_dict_pre_hook(_rename_single_lstm)  # type: ignore[no-untyped-call]
 
     def memorise(self, grid: torch.Tensor) -> Memory:
         """The encoder's grid (B, C, R, R) to annotations and attention keys."""
@@ -130,7 +130,7 @@ class Decoder(nn.Module):
 
     def _recur(self, inputs: torch.Tensor, state: State) -> State:
         """All layers one step further; each takes the hidden state of the one below."""
-        layers = []
+        layers: list[Parts] = []
         for number, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True)):
             layers.append(cell(self.dropout(layers[-1][0]) if number else inputs, before))
         return State.of_layers(layers)

@@ -12,7 +12,7 @@ import torch
 from model.decoder import Decoder, Memory
 from model.forcing import force_prefix
 from model.hypothesis import Hypothesis, read_off
-from model.rules import Rules
+from model.rules import Rules, SpellingRules
 from model.vocabulary import END
 from model.watch import Watching
 
@@ -47,12 +47,13 @@ def sample(
     top_p: float | None = None,
     repeatable: int | None = None,
     prefix: Sequence[int] = (),
+    spelling: SpellingRules | None = None,
     watching: Watching | None = None,
 ) -> list[list[Hypothesis]]:
     """R sentences of each image, in the order drawn, from the numbers `uniform` (B, R, T) in [0, 1).
 
-    They start with the tokens `prefix`, and what may follow is in model/rules.py. A sentence that has not ended T words
-    after the prefix is cut there, without an <end>. Log-probabilities are those of the unrestricted decoder.
+    They start with the tokens `prefix`, and what may follow is in model/rules.py. A sentence that has not ended T
+    tokens after the prefix is cut there, without an <end>. Log-probabilities are those of the unrestricted decoder.
     """
     device = memory.annotations.device
     uniform = uniform.to(device)
@@ -60,7 +61,7 @@ def sample(
     forced = force_prefix(decoder, memory, prefix, watching)
     state, tokens, said = forced.state_of(rows), forced.previous.expand(-1, rows), forced.said_by(rows)
     ended = torch.zeros_like(tokens, dtype=torch.bool)
-    rules = Rules(repeatable, device)
+    rules = Rules(repeatable, device, spelling)
     logprobs_of_steps = list(forced.logprobs.unsqueeze(1).expand(-1, rows, -1).unbind(dim=2))
     attention_of_steps = list(forced.attention.unsqueeze(1).expand(-1, rows, -1, -1).unbind(dim=2))
 

@@ -13,7 +13,7 @@ import torch
 from model.decoder import Decoder, Memory
 from model.forcing import force_prefix
 from model.hypothesis import Hypothesis, read_off
-from model.rules import Rules
+from model.rules import Rules, SpellingRules
 from model.vocabulary import END
 from model.watch import Watching
 
@@ -37,6 +37,7 @@ def beam_search(
     length_power: float = 0.7,
     repeatable: int | None = None,
     prefix: Sequence[int] = (),
+    spelling: SpellingRules | None = None,
     groups: int = 1,
     diversity: float = 0.0,
     watching: Watching | None = None,
@@ -44,9 +45,9 @@ def beam_search(
     """The best hypotheses of each image, best first: all `beams` of them or, with several `groups`, one of each group.
 
     They start with the tokens `prefix`, and what may follow is in model/rules.py. A hypothesis that has not ended
-    `max_words` after the prefix is cut there, without an <end>. Hypotheses are ranked by log-probability / length **
-    `length_power`, where the length counts <end>; this keeps the search from preferring sentences only because they
-    are short. The prefix counts in neither: an unlikely one would favour long sentences.
+    `max_words` tokens after the prefix is cut there, without an <end>. Hypotheses are ranked by log-probability /
+    length ** `length_power`, where the length counts <end>; this keeps the search from preferring sentences only
+    because they are short. The prefix counts in neither: an unlikely one would favour long sentences.
 
     Several groups make it diverse beam search (Vijayakumar et al., 2018). The groups share the beams evenly. One
     after the other chooses its next words, and pays `diversity` for a word each time that a beam of an earlier group
@@ -64,7 +65,7 @@ def beam_search(
     paid = torch.zeros(shape, device=device)
     ended = torch.zeros(shape, dtype=torch.bool, device=device)
     length = torch.zeros(shape, device=device)
-    rules = Rules(repeatable, device)
+    rules = Rules(repeatable, device, spelling)
     # An ended hypothesis goes on as itself, by <end> at no cost.
     only_end = torch.full((vocabulary_size,), -torch.inf, device=device)
     only_end[END] = 0.0

@@ -7,24 +7,41 @@ from collections.abc import Sequence
 
 from model.caption import Attention, Caption, Word
 from model.hypothesis import Hypothesis
-from model.vocabulary import UNKNOWN, Vocabulary
+from model.vocabulary import UNKNOWN, Span, Vocabulary
 
 
 class Speller:
     """Spells sentences over a grid of `rows` x `cols`; the first words of each are `given`, as somebody wrote them."""
 
     def __init__(self, vocabulary: Vocabulary, rows: int, cols: int, given: Sequence[str] = ()) -> None:
-        self._vocabulary, self._rows, self._cols, self._given = vocabulary, rows, cols, given
+        self.vocabulary = vocabulary
+        self._rows, self._cols, self._given = rows, cols, given
 
-    def word(self, position: int, token: int, logprob: float, weights: list[float]) -> Word:
-        """The word at `position`; a given one may not be known, and is spelt as it was given."""
-        text = self._given[position] if position < len(self._given) else self._vocabulary.word(token)
+    def word(
+        self,
+        position: int,
+        span: Span,
+        tokens: Sequence[int],
+        logprobs: Sequence[float],
+        weights: Sequence[Sequence[float]],
+    ) -> Word:
+        """The word at `position`, which is `span` of tokens that have log-probabilities and attention `weights`.
+
+        Its log-probability is the sum over its tokens, its attention the mean over those that spell it. A given word
+        may not be known, and is spelt as it was given.
+        """
+        spelt = tokens[span.start : span.end]
+        text = self._given[position] if position < len(self._given) else self.vocabulary.spell(spelt)
+        looked = [sum(place) / len(spelt) for place in zip(*weights[span.start : span.end], strict=True)]
         # Six digits keep the sum of a grid within 1e-4 of 1 and an answer within a few kilobytes.
-        attention = Attention(self._rows, self._cols, [round(weight, 6) for weight in weights])
-        return Word(text, round(logprob, 6), attention, known=token != UNKNOWN)
+        attention = Attention(self._rows, self._cols, [round(weight, 6) for weight in looked])
+        return Word(text, round(sum(logprobs[span.start : span.after]), 6), attention, known=UNKNOWN not in spelt)
 
     def caption(self, hypothesis: Hypothesis) -> Caption:
         """The sentence."""
-        steps = zip(hypothesis.tokens, hypothesis.logprobs, hypothesis.attention.tolist(), strict=True)
-        words = [self.word(position, *step) for position, step in enumerate(steps)]
+        tokens, weights = hypothesis.tokens, hypothesis.attention.tolist()
+        words = [
+            self.word(position, span, tokens, hypothesis.logprobs, weights)
+            for position, span in enumerate(self.vocabulary.spans(tokens))
+        ]
         return Caption(" ".join(word.text for word in words), round(hypothesis.logprob, 6), words)

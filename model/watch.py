@@ -31,8 +31,8 @@ class Watch(Protocol):
     def step(self, decided: Sequence[Decided]) -> Collection[int]:
         """Called after every decoding step; returns the images of the batch that nobody wants any more.
 
-        `decided` holds the words of this step, those of a forced prefix included; it is always empty where words are
-        open until the end, as they are in beam search. An image is given up for good.
+        `decided` holds the words that are over with this step, those of a forced prefix included; it is always empty
+        where words are open until the end, as they are in beam search. An image is given up for good.
         """
         ...
 
@@ -42,8 +42,8 @@ class Watching:
 
     def __init__(self, watch: Watch, speller: Speller, images: int, captions: int, device: torch.device) -> None:
         """`captions` is how many sentences of each image are reported word by word: 0 when words are open."""
-        self._watch, self._speller, self._captions = watch, speller, captions
-        self._position = 0
+        self._watch, self._captions = watch, captions
+        self._open = {(image, caption): _OpenWord(speller) for image in range(images) for caption in range(captions)}
         self.abandoned: set[int] = set()
         self.abandoned_rows = torch.zeros((images, 1), dtype=torch.bool, device=device)  # the same, for the device
 
@@ -54,7 +54,6 @@ class Watching:
         ended hold <end>.
         """
         decided = self._decided(tokens, logprobs, weights) if self._captions else []
-        self._position += 1
         abandoned = self.abandoned.union(self._watch.step(decided))
         if abandoned != self.abandoned:
             self.abandoned = abandoned
@@ -69,7 +68,29 @@ class Watching:
                 continue
             for caption in range(self._captions):
                 token, logprob, *attention = rows[caption if len(rows) > 1 else 0]
-                if token != END:
-                    word = self._speller.word(self._position, int(token), logprob, attention)
-                    decided.append(Decided(image, caption, self._position, word))
+                word = self._open[image, caption].add(int(token), logprob, attention)
+                if word is not None:
+                    decided.append(Decided(image, caption, *word))
+        return decided
+
+
+class _OpenWord:
+    """The word at hand of one sentence: one token or, where tokens are characters, several."""
+
+    def __init__(self, speller: Speller) -> None:
+        self._speller, self._position = speller, 0
+        self._steps: list[tuple[int, float, list[float]]] = []
+
+    def add(self, token: int, logprob: float, attention: list[float]) -> tuple[int, Word] | None:
+        """One token further: the word that is over with it, and its position, if one is."""
+        if token != END:
+            self._steps.append((token, logprob, attention))
+        vocabulary = self._speller.vocabulary
+        if not self._steps or not (token == END or vocabulary.completes(token)):
+            return None
+        tokens, logprobs, weights = zip(*self._steps, strict=True)
+        (span,) = vocabulary.spans(tokens)
+        decided = self._position, self._speller.word(self._position, span, tokens, logprobs, weights)
+        self._position += 1
+        self._steps.clear()
         return decided

@@ -6,9 +6,11 @@ Every strategy is a way to choose what `Decoder.step` is told next. It must not 
 from collections.abc import Sequence
 
 from model.caption import Caption
+from model.characters import Characters
 from model.decoder import Decoder, Memory
 from model.hypothesis import Hypothesis
 from model.options import DecodingOptions, Strategy
+from model.rules import SpellingRules
 from model.sampling import sample, uniform_numbers
 from model.search import beam_search
 from model.spelling import Speller
@@ -38,7 +40,7 @@ def write(
         # In beam search no word is certain before the last.
         told = options.num_captions if options.strategy in (Strategy.GREEDY, Strategy.SAMPLE) else 0
         watching = Watching(watch, speller, memory.images, told, memory.annotations.device)
-    found = _decode(decoder, memory, options, vocabulary.encode(options.prefix), seeds, watching)
+    found = _decode(decoder, vocabulary, memory, options, seeds, watching)
     abandoned = watching.abandoned if watching is not None else ()
     return [
         [] if image in abandoned else [speller.caption(hypothesis) for hypothesis in hypotheses[: options.num_captions]]
@@ -48,22 +50,27 @@ def write(
 
 def _decode(
     decoder: Decoder,
+    vocabulary: Vocabulary,
     memory: Memory,
     options: DecodingOptions,
-    prefix: Sequence[int],
     seeds: Sequence[int | None],
     watching: Watching | None,
 ) -> list[list[Hypothesis]]:
+    prefix, most = vocabulary.encode(options.prefix), vocabulary.most_tokens(options.max_words)
+    # Words must not come again; characters must, and have rules of their own.
+    spelling = SpellingRules(options.max_words, len(prefix)) if isinstance(vocabulary, Characters) else None
+    repeatable = None if spelling else options.repeatable
     if options.strategy == Strategy.SAMPLE:
         return sample(
             decoder,
             memory,
-            uniform=uniform_numbers(seeds, options.num_captions, options.max_words),
+            uniform=uniform_numbers(seeds, options.num_captions, most),
             temperature=options.temperature,
             top_k=options.top_k,
             top_p=options.top_p,
-            repeatable=options.repeatable,
+            repeatable=repeatable,
             prefix=prefix,
+            spelling=spelling,
             watching=watching,
         )
     return beam_search(
@@ -72,8 +79,9 @@ def _decode(
         beams=1 if options.strategy == Strategy.GREEDY else options.beam_size,
         groups=options.num_captions if options.strategy == Strategy.DIVERSE else 1,
         diversity=options.diversity,
-        max_words=options.max_words,
-        repeatable=options.repeatable,
+        max_words=most,
+        repeatable=repeatable,
         prefix=prefix,
+        spelling=spelling,
         watching=watching,
     )

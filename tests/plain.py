@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -15,13 +16,13 @@ LENGTH_POWER = 0.7
 SEEDS = range(6)
 
 
-def random_decoder(seed: int, words: int, end: float = 0.0) -> Decoder:
+def random_decoder(seed: int, words: int, end: float = 0.0, **parts: Any) -> Decoder:
     """A decoder of `words` words and the special ones that is sure enough of itself for beams to differ.
 
-    `end` makes <end> that much likelier, as a logit.
+    `end` makes <end> that much likelier, as a logit; `parts` are the decoder's, such as its cell.
     """
     torch.manual_seed(seed)
-    config = DecoderConfig(embedding_size=8, hidden_size=8, annotation_size=8, attention_size=8)
+    config = DecoderConfig(embedding_size=8, hidden_size=8, annotation_size=8, attention_size=8, **parts)
     decoder = Decoder(config, channels=6, vocabulary_size=SPECIAL + words).eval()
     with torch.no_grad():
         for parameter in decoder.parameters():

@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from model.decoder import Decoder, DecoderConfig, State
+from model.decoder import Decoder, DecoderConfig
+from model.state import State
 from model.vocabulary import PAD, START
 
 IMAGES, ROWS, STEPS = 2, 3, 5
@@ -105,19 +106,21 @@ def test_annotations_are_the_cells_of_the_grid_row_by_row() -> None:
 def test_the_first_state_is_that_of_the_image_the_same_in_all_rows() -> None:
     decoder = random_decoder()
     state = decoder.start(decoder.memorise(random_grid()), ROWS)
-    for part in (state.hidden, state.cell):
-        assert part.shape == (IMAGES, ROWS, 9)
+    for part in state.parts:
+        assert part.shape == (IMAGES, ROWS, 1, 9)
         assert torch.equal(part, part[:, :1].expand_as(part))
         assert not torch.equal(part[0, 0], part[1, 0])
-    assert not torch.equal(state.hidden, state.cell)
+    assert not torch.equal(*state.parts)
 
 
 def test_rows_of_a_state_are_picked_image_by_image() -> None:
     names = torch.tensor([[0.0, 1.0, 2.0], [10.0, 11.0, 12.0]])
-    state = State(names.unsqueeze(2).expand(-1, -1, 4), -names.unsqueeze(2).expand(-1, -1, 4))
-    picked = state.rows(torch.tensor([[2, 0], [1, 1]]))
-    assert picked.hidden.tolist() == [[[2.0] * 4, [0.0] * 4], [[11.0] * 4, [11.0] * 4]]
-    assert torch.equal(picked.cell, -picked.hidden)
+    # Two layers of four numbers each, the second ten times the first.
+    hidden = torch.stack([names, 10 * names], dim=2).unsqueeze(3).expand(-1, -1, -1, 4)
+    picked = State((hidden, -hidden)).rows(torch.tensor([[2, 0], [1, 1]]))
+    assert picked.parts[0][..., 0, :].tolist() == [[[2.0] * 4, [0.0] * 4], [[11.0] * 4, [11.0] * 4]]
+    assert picked.top.tolist() == [[[20.0] * 4, [0.0] * 4], [[110.0] * 4, [110.0] * 4]]
+    assert torch.equal(picked.parts[1], -picked.parts[0])
 
 
 @torch.inference_mode()

@@ -105,7 +105,7 @@ def train_until_killed(recipe: Recipe, data: Path, run: Path, checkpoint: int) -
 def assert_same_run(run: Path, expected: Path) -> None:
     tensors, record = read_checkpoint(run / "checkpoint.safetensors")
     expected_tensors, expected_record = read_checkpoint(expected / "checkpoint.safetensors")
-    assert record == expected_record
+    assert record | {"seconds": 0} == expected_record | {"seconds": 0}
     assert tensors.keys() == expected_tensors.keys()
     different = [name for name in tensors if not torch.equal(tensors[name], expected_tensors[name])]
     assert different == []
@@ -147,6 +147,17 @@ def test_a_run_that_is_killed_again_and_again_still_arrives(
         train_until_killed(SHORT, tiny_data, tmp_path / "run", checkpoint=2)
     train(SHORT, tiny_data, tmp_path / "run")
     assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_the_seconds_of_a_run_add_up_however_often_it_was_killed(tiny_data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_until_killed(SHORT, tiny_data, run, checkpoint=3)
+    before = read_checkpoint(run / "checkpoint.safetensors")[1]["seconds"]
+    assert before > 0
+    trainer = Trainer(SHORT, tiny_data, run, CPU)
+    assert trainer.seconds == before
+    trainer.fit()
+    assert read_checkpoint(run / "checkpoint.safetensors")[1]["seconds"] > before
 
 
 def test_a_run_that_is_over_is_not_trained_again(tiny_data: Path, tmp_path: Path) -> None:
@@ -228,9 +239,26 @@ def test_it_trains_in_bfloat16_too(tiny_data: Path, tmp_path: Path) -> None:
 # Recipes.
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
 def test_every_recipe_of_ours_loads_by_its_name_and_by_its_path(path: Path) -> None:
-    assert Recipe.load(path.stem) == Recipe.load(str(path))
+    assert Recipe.load(str(path.relative_to(RECIPES).with_suffix(""))) == Recipe.load(str(path))
+
+
+def test_a_recipe_may_say_only_what_is_different_from_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "family"\nepochs = 1\n[captioner.decoder]\ncell = "gru"\n')
+    base = Recipe.load("family")
+    decoder = base.captioner.decoder.model_copy(update={"cell": "gru"})
+    captioner = base.captioner.model_copy(update={"decoder": decoder})
+    assert Recipe.load(str(path)) == base.model_copy(update={"epochs": 1, "captioner": captioner})
+    assert base.captioner.decoder.hidden_size != Recipe().captioner.decoder.hidden_size
+
+
+def test_a_recipe_that_extends_none_of_ours_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "nothing"\n')
+    with pytest.raises(RecipeUnusable, match=r"nothing\.toml.*ours: .*family/lstm"):
+        Recipe.load(str(path))
 
 
 def test_a_recipe_may_set_what_is_nested(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from model.training.dataset import Sample
 from model.training.views import view_caption
-from model.vocabulary import END, PAD, START, Vocabulary
+from model.vocabulary import END, PAD, START, Vocabulary, split_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +47,22 @@ class Batch:
         ]
 
 
-def pad_captions(captions: list[list[list[int]]], max_words: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_captions(captions: list[list[list[int]]], most: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids by image and caption to inputs and targets (B, R, T) of teacher forcing.
 
-    Of a longer caption only the first `max_words` are taught, and no <end> after them: nobody ended it there.
+    Of a longer caption only the first `most` are taught, and no <end> after them: nobody ended it there.
     """
-    taught = [
-        [tokens[:max_words] if len(tokens) > max_words else [*tokens, END] for tokens in image] for image in captions
-    ]
+    return pad_taught(
+        [[tokens[:most] if len(tokens) > most else [*tokens, END] for tokens in image] for image in captions]
+    )
+
+
+def pad_taught(taught: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same from what is to be taught of each caption, its <end> among it."""
     rows = max(len(image) for image in taught)
     steps = max(len(tokens) for image in taught for tokens in image)
-    inputs = torch.full((len(captions), rows, steps), PAD)
-    targets = torch.full((len(captions), rows, steps), PAD)
+    inputs = torch.full((len(taught), rows, steps), PAD)
+    targets = torch.full((len(taught), rows, steps), PAD)
     for i, image in enumerate(taught):
         for r, tokens in enumerate(image):
             inputs[i, r, : len(tokens)] = torch.tensor([START, *tokens[:-1]])
@@ -81,11 +85,13 @@ class Batches:
     ) -> None:
         # Captions differ between a view and its mirror image only, so there are two versions of each.
         self._tokens = [
-            [[vocabulary.encode(view_caption(caption, side)) for caption in sample.captions] for sample in samples]
+            [
+                [_taught(vocabulary, view_caption(caption, side), max_words) for caption in sample.captions]
+                for sample in samples
+            ]
             for side in range(2)
         ]
         self._count, self._views, self._size, self._seed = len(samples), views, size, seed
-        self._max_words = max_words
 
     def __len__(self) -> int:
         """Batches in an epoch; a last one that would be smaller than half is left out."""
@@ -104,6 +110,12 @@ class Batches:
         self, images: npt.NDArray[np.int64], views: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64]
     ) -> Batch:
         captions = [self._tokens[view % 2][image] for image, view in zip(images, views, strict=True)]
-        inputs, targets = pad_captions(captions, self._max_words)
+        inputs, targets = pad_taught(captions)
         size = Size(len(images), sum(map(len, captions)), int((targets != PAD).sum()))
         return Batch(images, views, seeds, inputs, targets, size)
+
+
+def _taught(vocabulary: Vocabulary, caption: str, max_words: int) -> list[int]:
+    """What is taught of a caption: its tokens, and <end> unless it was cut."""
+    tokens = vocabulary.encode(caption, max_words)
+    return tokens if len(split_words(caption)) > max_words else [*tokens, END]

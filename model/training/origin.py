@@ -9,11 +9,11 @@ import torch
 
 from model.adaptive import AdaptiveConfig
 from model.captioner import STORED, Captioner, CaptionerNotLoadable
+from model.characters import VOCABULARIES
 from model.encoder import Encoder, load_imagenet_lite2
 from model.training.adaptive_origin import AdaptiveOrigin
 from model.training.dataset import Sample
 from model.training.recipe import Recipe
-from model.vocabulary import Vocabulary
 
 
 class OriginUnusable(Exception):
@@ -39,7 +39,7 @@ def make_captioner(
         return origin.make(_load(recipe.encoder_from, runs)[1] if recipe.encoder_from else None)
     if recipe.start_from is None:
         words = (caption for sample in samples for caption in sample.captions)
-        vocabulary = Vocabulary.from_sentences(words, recipe.min_word_count)
+        vocabulary = VOCABULARIES[recipe.captioner.tokens].from_sentences(words, recipe.min_word_count)
         captioner = Captioner(recipe.captioner, vocabulary, recipe.tail_stages)
         if recipe.captioner.encoder == "tf_efficientnet_lite2":
             load_imagenet_lite2(captioner.encoder)

@@ -2,9 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model.captioner import CaptionerConfig
 from model.training.detection import DetectionRecipe
@@ -43,7 +43,7 @@ class Recipe(BaseModel):
     # A captioner whose encoder to take, named likewise; the rest is new.
     encoder_from: str | None = None
     min_word_count: int = Field(5, ge=1)
-    max_words: int = Field(22, ge=1)  # longer training captions are cut
+    max_words: int = Field(22, ge=1)  # longer training captions are cut, whatever the tokens are
     # The encoder. 0: frozen; n: its last n stages are trained too, unless their learning rate is 0.
     tail_stages: int = Field(0, ge=0)
     # How many versions of each training image the run sees: as it is, its mirror image, then random crops.
@@ -76,17 +76,46 @@ class Recipe(BaseModel):
     patience: int = Field(4, ge=1)
     checkpoint_steps: int = Field(100, ge=1)
 
+    @model_validator(mode="after")
+    def _words_are_rewarded(self) -> Self:
+        if self.self_critical is not None and self.captioner.tokens != "word":
+            raise ValueError("self-critical training rewards words: a captioner of characters cannot have it")
+        return self
+
     @classmethod
     def load(cls, name: str) -> "Recipe":
-        """Read the recipe `name`: a path to a TOML file, or the bare name of one of ours. Raises RecipeUnusable."""
+        """Read the recipe `name`: a path to a TOML file, or the name of one of ours, such as "family/lstm".
+
+        A file may say that it `extends` another recipe, by its name: it then holds only what is different. Raises
+        RecipeUnusable.
+        """
         path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            ours = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
-            raise RecipeUnusable(f"no recipe {path}: {error.strerror} (ours: {ours})") from error
+            return cls.model_validate(_settings(path))
         except ValidationError as error:
             first = error.errors()[0]
             raise RecipeUnusable(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeUnusable(f"{path}: {error}") from error
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What the file at `path`, and the one of our recipes that it extends, say."""
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        ours = ", ".join(sorted(str(recipe.relative_to(RECIPES).with_suffix("")) for recipe in RECIPES.rglob("*.toml")))
+        raise RecipeUnusable(f"no recipe {path}: {error.strerror} (ours: {ours})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeUnusable(f"{path}: {error}") from error
+    if "extends" not in settings:
+        return settings
+    return _merged(_settings(RECIPES / f"{settings.pop('extends')}.toml"), settings)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, table by table."""
+    tables = {
+        name: _merged(base[name], change)
+        for name, change in changes.items()
+        if isinstance(change, dict) and isinstance(base.get(name), dict)
+    }
+    return base | changes | tables

@@ -26,6 +26,7 @@ class Position:
     step: int = 0  # the batch of the epoch that is next
     best_cider: float = -1.0
     best_epoch: int = -1
+    seconds: float = 0.0  # of training, validation included, all interruptions left out
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class Trainer:
             self.processes,
             steps_per_epoch=len(self.batches),
         )
-        self.position = Position()
+        self.position, self.since = Position(), time.perf_counter()
         self.state = RunState(checkpoint, identity, self.captioner, self.average, optimiser, self.position)
         if checkpoint.is_file():
             self.state.restore()
@@ -91,6 +91,7 @@ class Trainer:
     def fit(self) -> float:
         """Train until the recipe's end or until patience is over. Returns the best CIDEr on `val`."""
         at, recipe, averaged = self.position, self.recipe, cast(Captioner, self.average.module)
+        self.since = time.perf_counter()
         self.run.mkdir(parents=True, exist_ok=True)
         with SummaryWriter(str(self.run / "logs")) if self.processes.is_first else nullcontext() as writer:
             while at.epoch < recipe.epochs and at.epoch - at.best_epoch <= recipe.patience:
@@ -176,6 +177,8 @@ class Trainer:
         )
 
     def _save(self) -> None:
+        now = time.perf_counter()
+        self.position.seconds, self.since = self.position.seconds + now - self.since, now
         if self.processes.is_first:
             self.state.save()
 

@@ -6,7 +6,7 @@ import torch
 
 from model.captioner import Captioner
 from model.evaluation.scores import quick_cider
-from model.search import beam_search
+from model.options import DecodingOptions, Strategy
 from model.training.dataset import Sample
 from model.training.prefetch import Prefetch
 from model.training.processes import Processes
@@ -14,7 +14,7 @@ from model.training.recipe import Recipe
 from model.training.step import autocast
 
 _BATCH = 64
-_MAX_WORDS = 20
+_GREEDY = DecodingOptions(strategy=Strategy.GREEDY, repeatable=None)
 
 
 class Validation:
@@ -32,19 +32,22 @@ class Validation:
     @torch.inference_mode()
     def cider(self, captioner: Captioner) -> float:
         """CIDEr-D on our own tokens, without the captioner being told any true word. The same in every process."""
-        tokens = torch.zeros(len(self._samples), _MAX_WORDS, dtype=torch.long)  # of <pad>, which is never said
+        vocabulary = captioner.vocabulary
+        most = vocabulary.most_tokens(_GREEDY.max_words)
+        tokens = torch.zeros(len(self._samples), most, dtype=torch.long)  # of <pad>, which is never said
         mine = np.arange(len(self._samples))[self._processes.rank :: self._processes.count]
         chunks = [mine[start : start + _BATCH] for start in range(0, len(mine), _BATCH)]
         for images, trunk in Prefetch((chunk, torch.from_numpy(self._activations[0, chunk])) for chunk in chunks):
             with autocast(self._recipe, self._processes.device):
                 memory = captioner.memorise(captioner.see(trunk.to(self._processes.device).float()))
-                found = beam_search(captioner.decoder, memory, beams=1, max_words=_MAX_WORDS)
-            for image, (best, *_) in zip(images, found, strict=True):
-                tokens[image, : len(best.tokens)] = torch.tensor(best.tokens)
+                written = captioner.write(memory, _GREEDY)
+            for image, (caption,) in zip(images, written, strict=True):
+                said = vocabulary.encode(caption.text)
+                tokens[image, : len(said)] = torch.tensor(said)
         tokens = tokens.to(self._processes.device)
         self._processes.sum(tokens)  # every row is 0 but in one process
         captions = {
-            sample.name: " ".join(captioner.vocabulary.word(token) for token in row if token)
+            sample.name: vocabulary.decode([token for token in row if token])
             for sample, row in zip(self._samples, tokens.tolist(), strict=True)
         }
         references = {sample.name: sample.captions for sample in self._samples}

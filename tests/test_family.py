@@ -1,0 +1,239 @@
+"""The family: what holds for every member, and the table of all."""
+
+import os
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from members import WORD_MEMBERS, tiny_member
+from plain import SEEDS, assert_scored_right, plain_beam_search, random_memory
+
+from model.captioner import Captioner, CaptionerConfig
+from model.characters import VOCABULARIES
+from model.decoder import Decoder
+from model.evaluation.family import (
+    MEMBERS,
+    Member,
+    caption_by_all,
+    family_recipes,
+    format_family,
+    score_family,
+    train_family,
+    write_table,
+)
+from model.evaluation.scores import JavaMissing
+from model.options import DecodingOptions, Strategy
+from model.search import beam_search
+from model.training.batches import pad_captions
+from model.training.dataset import load_split
+from model.training.loss import caption_loss
+from model.training.recipe import RECIPES, Recipe
+from model.writing import write
+
+CPU = torch.device("cpu")
+every_member = pytest.mark.parametrize("name", MEMBERS)
+STRATEGIES = [
+    DecodingOptions(strategy=Strategy.BEAM, beam_size=3, num_captions=3, max_words=6),
+    DecodingOptions(strategy=Strategy.SAMPLE, num_captions=2, temperature=1.2, max_words=6),
+]
+
+
+def test_the_members_differ_in_their_parts_and_in_nothing_else() -> None:
+    recipes = family_recipes()
+    assert {path.stem for path in (RECIPES / "family").glob("*.toml")} == set(MEMBERS)
+    parts = {"name": ..., "tokens": ..., "decoder": {"cell", "depth", "attention", "gate"}}
+    assert len({recipe.model_dump_json(exclude={"captioner": parts}) for recipe in recipes.values()}) == 1
+    assert len({recipe.captioner.model_dump_json(exclude={"name"}) for recipe in recipes.values()}) == len(MEMBERS)
+    assert {name: recipe.captioner.name for name, recipe in recipes.items()} == {name: name for name in MEMBERS}
+    assert {recipe.tail_stages for recipe in recipes.values()} == {0}, "they share one encoder"
+
+
+# What holds for all of them.
+
+
+@every_member
+def test_it_learns_a_few_captions_by_heart(name: str) -> None:
+    torch.manual_seed(0)
+    captioner = Recipe.load(f"family/{name}").captioner
+    sentences = ["a red dog runs", "two men", "a boy on a beach"]
+    vocabulary = VOCABULARIES[captioner.tokens].from_sentences(sentences, min_count=1)
+    sizes = {"embedding_size": 32, "hidden_size": 32, "annotation_size": 32, "attention_size": 16, "dropout": 0.0}
+    decoder = Decoder(captioner.decoder.model_copy(update=sizes), 6, len(vocabulary))
+    grid = torch.randn(len(sentences), 6, 2, 3)
+    inputs, targets = pad_captions([[vocabulary.encode(sentence)] for sentence in sentences])
+    optimiser = torch.optim.Adam(decoder.parameters(), 0.01)
+    for _ in range(80):
+        logits, attention = decoder(decoder.memorise(grid), inputs)
+        loss = caption_loss(logits, attention, targets, label_smoothing=0.0, doubly_stochastic=0.1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.inference_mode():
+        memory = decoder.memorise(grid)
+    for beams in (1, 3):
+        options = DecodingOptions(beam_size=beams, repeatable=None)
+        written = write(decoder.eval(), vocabulary, memory, options, seeds=None, watch=None)
+        assert [best.text for best, *_ in written] == sentences
+
+
+@pytest.mark.parametrize("options", STRATEGIES, ids=lambda options: options.strategy)
+@every_member
+def test_a_batch_gets_what_each_image_gets_alone(name: str, options: DecodingOptions) -> None:
+    decoder, vocabulary = tiny_member(name, seed=1)
+    memory = random_memory(decoder, images=4)
+    together = write(decoder, vocabulary, memory, options, seeds=[1, 2, 3, 4], watch=None)
+    assert len({captions[0].text for captions in together}) > 1, "the same sentence for all would prove little"
+    for image, captions in enumerate(together):
+        (alone,) = write(decoder, vocabulary, memory.select([image]), options, seeds=[image + 1], watch=None)
+        for one, other in zip(alone, captions, strict=True):
+            assert one.text == other.text
+            assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+            for word, same in zip(one.words, other.words, strict=True):
+                assert word.attention.weights == pytest.approx(same.attention.weights, abs=1e-5)
+
+
+@every_member
+def test_one_beam_is_greedy_search(name: str) -> None:
+    decoder, vocabulary = tiny_member(name, seed=2)
+    memory = random_memory(decoder, images=3)
+    greedy, one_beam = (
+        write(decoder, vocabulary, memory, options, seeds=None, watch=None)
+        for options in (DecodingOptions(strategy=Strategy.GREEDY), DecodingOptions(beam_size=1))
+    )
+    assert greedy == one_beam
+    # And that is the likeliest token every time, where no rule is in the way.
+    for image, ((caption,), likeliest) in enumerate(zip(greedy, _likeliest(decoder, memory.images), strict=True)):
+        if name in WORD_MEMBERS and likeliest is not None:
+            (free,) = beam_search(decoder, memory.select([image]), beams=1, max_words=20)[0]
+            assert vocabulary.decode(free.tokens) == vocabulary.decode(likeliest)
+            assert caption.words[0].text == vocabulary.word(likeliest[0])
+
+
+@torch.inference_mode()
+def _likeliest(decoder: Decoder, images: int) -> list[list[int] | None]:
+    """Each time the likeliest token, by whole sentences told anew; None where that is one that is never said."""
+    memory, found = random_memory(decoder, images), []
+    for image in range(images):
+        tokens = [1]
+        while len(tokens) <= 20 and tokens[-1] != 2:
+            logits, _ = decoder(memory.select([image]), torch.tensor([[tokens]]))
+            tokens.append(int(logits[0, 0, -1].argmax()))
+        said = [token for token in tokens[1:] if token != 2]
+        found.append(said if said and min(said) > 3 else None)
+    return found
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("seed", SEEDS[:3])
+@pytest.mark.parametrize("name", WORD_MEMBERS)
+def test_beams_keep_what_a_plain_search_keeps_with_its_attention(name: str, seed: int, beams: int) -> None:
+    decoder, _ = tiny_member(name, seed)
+    memory = random_memory(decoder)
+    (found,) = beam_search(decoder, memory, beams=beams, max_words=7)
+    assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(decoder, memory, beams, max_words=7)
+    for hypothesis in found:
+        assert_scored_right(decoder, memory, hypothesis, max_words=7)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_without_attention_it_looks_nowhere_in_particular_and_sees_the_picture_all_the_same(name: str) -> None:
+    decoder, vocabulary = tiny_member(name, seed=1)
+    memory = random_memory(decoder, images=4)
+    options = DecodingOptions(max_words=6)
+    captions = [best for (best,) in write(decoder, vocabulary, memory, options, seeds=None, watch=None)]
+    assert len({caption.text for caption in captions}) > 1
+    for caption in captions:
+        for word in caption.words:
+            assert word.attention.weights == pytest.approx([1 / 6] * 6, abs=1e-5)
+
+
+@every_member
+def test_it_comes_back_from_disk_as_it_was(name: str, tmp_path: Path) -> None:
+    config = Recipe.load(f"family/{name}").captioner
+    small = config.model_copy(update={"encoder": "test_efficientnet", "image_size": 96})
+    vocabulary = VOCABULARIES[config.tokens].from_sentences(["a dog"], min_count=1)
+    captioner = Captioner(CaptionerConfig.model_validate(small.model_dump()), vocabulary).eval()
+    captioner.save(tmp_path)
+    loaded = Captioner.load(tmp_path)
+    assert loaded.config == captioner.config
+    assert (type(loaded.vocabulary), loaded.vocabulary.words) == (type(vocabulary), vocabulary.words)
+    (expected,), (found,) = (
+        model.caption([tiny.picture("red", "blue")], DecodingOptions(max_words=4)) for model in (captioner, loaded)
+    )
+    assert [caption.text for caption in found] == [caption.text for caption in expected]
+
+
+# The table.
+
+
+def tiny_family() -> dict[str, Recipe]:
+    decoder = tiny.RECIPE.captioner.decoder
+    captioners = {
+        "plain": tiny.RECIPE.captioner.model_copy(
+            update={"decoder": decoder.model_copy(update={"cell": "gru", "attention": "none"})}
+        ),
+        "letters": tiny.RECIPE.captioner.model_copy(update={"tokens": "character"}),
+    }
+    return {
+        name: tiny.RECIPE.model_copy(update={"captioner": captioner, "epochs": 1, "tail_stages": 0})
+        for name, captioner in captioners.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the runs of the tiny family."""
+    folder = tmp_path_factory.mktemp("runs")
+    train_family(tiny_family(), tiny_data, folder, CPU)
+    return folder
+
+
+def test_members_that_were_trained_are_not_trained_again(runs: Path, tiny_data: Path) -> None:
+    before = {path: path.read_bytes() for path in runs.rglob("*.safetensors")}
+    assert len(before) == 4
+    train_family(tiny_family(), tiny_data, runs, CPU)
+    assert {path: path.read_bytes() for path in runs.rglob("*.safetensors")} == before
+
+
+def test_all_are_asked_about_the_same_pictures_and_say_what_each_says_alone(runs: Path, tiny_data: Path) -> None:
+    captioners = {name: Captioner.load(runs / name / "best") for name in tiny_family()}
+    samples, options = load_split(tiny_data, "val"), DecodingOptions()
+    captions = caption_by_all(captioners, samples, options)
+    for name, captioner in captioners.items():
+        alone = captioner.caption([sample.image() for sample in samples], options)
+        assert list(captions[name].values()) == [best.text for best, *_ in alone]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_member_is_scored_on_every_split(runs: Path, tiny_data: Path) -> None:
+    names = list(tiny_family())
+    try:
+        members = score_family(names, tiny_data, runs, ["val", "test"], DecodingOptions(), CPU)
+    except JavaMissing as missing:
+        if os.environ.get("WORDLIGHT_REQUIRE_JAVA"):
+            raise
+        pytest.skip(f"NOT SCORED: {missing}")
+    assert [member.name for member in members] == names
+    for member in members:
+        assert member.seconds > 0
+        assert member.epochs == 1
+        assert member.scores["val"] == member.scores["test"], "their pictures are the same"
+        assert all(score >= 0 for score in member.scores["val"].values())
+    assert members[0].parameters != members[1].parameters
+
+
+def test_the_table_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    scores = dict.fromkeys(("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"), 0.1234)
+    members = [Member("lstm", 1_234_567, 90.0, 5, {"val": scores, "test": scores | {"cider": 0.5}})]
+    table = format_family(members, ["val", "test"])
+    assert "| `lstm` | 1.23 M | 1.5 min | 0.123 |" in table
+    document = tmp_path / "family.md"
+    document.write_text("Before.\n<!-- table: begin -->\nold\n<!-- table: end -->\nAfter.\n")
+    for _ in range(2):
+        write_table(table, document)
+        assert document.read_text() == f"Before.\n<!-- table: begin -->\n{table}<!-- table: end -->\nAfter.\n"
+    document.write_text("Nothing.\n")
+    with pytest.raises(ValueError, match="no place"):
+        write_table(table, document)
