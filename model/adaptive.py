@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from model.cells import LSTMCell
-from model.decoder import Memory
+from model.decoder import AnyDecoder, Memory
 from model.state import State
 from model.vocabulary import PAD
 from model.word_detector import anywhere
@@ -84,7 +84,7 @@ class Glance:
     sentinel: torch.Tensor  # (B, R): the rest, which went to what has been said
 
 
-class AdaptiveDecoder(nn.Module):
+class AdaptiveDecoder(AnyDecoder):
     """What the encoder sees and the words so far in; scores of the next word, and where it looked, out."""
 
     def __init__(
@@ -206,7 +206,7 @@ class AdaptiveDecoder(nn.Module):
         return (trust[:, :, :1] * here + trust[:, :, 1:] * memory.evidence.unsqueeze(1)) * self.word_trust
 
     def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Teacher forcing: logits (B, R, T, V) after each of `tokens` (B, R, T), and attention (B, R, T, L)."""
+        """See AnyDecoder."""
         glances = self.unroll(memory, tokens)
         shape = tokens.shape
         return self.read(glances, memory).view(*shape, -1), glances.weights.view(*shape, -1)

@@ -60,7 +60,28 @@ class Memory:
         return Memory(self.annotations[chosen], self.keys[chosen], self.rows, self.cols)
 
 
-class Decoder(nn.Module):
+class AnyDecoder(nn.Module):
+    """What every decoder offers to those who write with it, of which it must not know."""
+
+    output_bias: nn.Parameter  # (V,)
+
+    def start(self, memory: Memory, rows: int) -> State:
+        """The state before the first word, the same for all `rows` of an image."""
+        raise NotImplementedError
+
+    def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
+        """One word further: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L)."""
+        raise NotImplementedError
+
+    def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Teacher forcing: the true words `tokens` (B, R, T) are the inputs, whatever the decoder would have said.
+
+        Returns logits (B, R, T, V) for the word after each of them, and attention weights (B, R, T, L).
+        """
+        raise NotImplementedError
+
+
+class Decoder(AnyDecoder):
     """Annotation grid and words so far in; scores of the next word, and where it looked, out."""
 
     def __init__(self, config: DecoderConfig, channels: int, vocabulary_size: int) -> None:
@@ -104,7 +125,7 @@ class Decoder(nn.Module):
         return State(state.view(-1, 1, *self.shape).unbind(dim=2)).widened(rows)
 
     def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
-        """One word further: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L)."""
+        """See AnyDecoder."""
         embedded = self.dropout(self.embedding(tokens))  # (B, R, E)
         context, weights = self._look(state, memory)  # (B, R, D) or None, (B, R, L)
         state = self._recur(embedded if context is None else torch.cat([embedded, context], dim=2), state)
@@ -136,10 +157,7 @@ class Decoder(nn.Module):
         return State.of_layers(layers)
 
     def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Teacher forcing: the true words `tokens` (B, R, T) are the inputs, whatever the decoder would have said.
-
-        Returns logits (B, R, T, V) for the word after each of them, and attention weights (B, R, T, L).
-        """
+        """See AnyDecoder."""
         state = self.start(memory, tokens.shape[1])
         logits, attention = [], []
         for previous in tokens.unbind(dim=2):

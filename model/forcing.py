@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from model.decoder import Decoder, Memory
+from model.decoder import AnyDecoder, Memory
 from model.state import State
 from model.vocabulary import START
 from model.watch import Watching
@@ -35,7 +35,7 @@ class Forced:
 
 
 @torch.inference_mode()
-def force(decoder: Decoder, memory: Memory, tokens: torch.Tensor, watching: Watching | None = None) -> Forced:
+def force(decoder: AnyDecoder, memory: Memory, tokens: torch.Tensor, watching: Watching | None = None) -> Forced:
     """Tell each image its `tokens` (B, T), which T = 0 leaves at the start of a sentence. Reports to `watching`."""
     places = memory.annotations.shape[1]
     logprobs = torch.empty(tokens.shape, device=tokens.device)
@@ -52,7 +52,7 @@ def force(decoder: Decoder, memory: Memory, tokens: torch.Tensor, watching: Watc
     return Forced(tokens, logprobs, attention, previous, state)
 
 
-def force_prefix(decoder: Decoder, memory: Memory, prefix: Sequence[int], watching: Watching | None) -> Forced:
+def force_prefix(decoder: AnyDecoder, memory: Memory, prefix: Sequence[int], watching: Watching | None) -> Forced:
     """Tell every image the same words, which may be none."""
     tokens = torch.tensor(prefix, dtype=torch.long, device=memory.annotations.device)
     return force(decoder, memory, tokens.expand(memory.images, -1), watching)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from model.decoder import Decoder, Memory
+from model.decoder import AnyDecoder, Memory
 from model.forcing import force_prefix
 from model.hypothesis import Hypothesis, read_off
 from model.rules import Rules, SpellingRules
@@ -29,7 +29,7 @@ class _Step:
 
 @torch.inference_mode()
 def beam_search(
-    decoder: Decoder,
+    decoder: AnyDecoder,
     memory: Memory,
     *,
     beams: int,

@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from model.captioner import Captioner
-from model.decoder import Decoder, Memory
+from model.decoder import AnyDecoder, Decoder, Memory
 from model.pixels import normalise
-from model.training.batches import pad_captions
+from model.training.batches import pad_taught
 from model.training.dataset import Sample, load_split
 from model.training.recipe import Recipe
+from model.vocabulary import END
 
 CELLS = ("rnn", "gru", "lstm")
 ATTENTIONS = ("none", "additive")
@@ -51,7 +52,7 @@ def gradient_norms(decoder: Decoder, memory: Memory, tokens: Sequence[Sequence[i
     The loss is the cross-entropy of the last of the tokens, so all sentences must have more than `back`. As the state
     is handed from step to step, its gradient holds all that the loss owes to it, by whatever path.
     """
-    inputs, targets = pad_captions([[[*sentence]] for sentence in tokens])  # (B, 1, T)
+    inputs, targets = pad_taught([[[*sentence, END]] for sentence in tokens])  # (B, 1, T)
     inputs, targets = inputs.to(memory.annotations.device), targets.to(memory.annotations.device)
     last = torch.tensor([len(sentence) - 1 for sentence in tokens], device=inputs.device)  # (B,): where the loss is
     state, losses = decoder.start(memory, rows=1), []
@@ -95,6 +96,7 @@ def measure(
     for trained in (False, True):
         for (cell, attention), captioner in networks.items():
             decoder = captioner.decoder if trained else _untrained(captioner, _name(cell, attention))
+            assert isinstance(decoder, Decoder)
             norms = gradient_norms(decoder, decoder.memorise(grid), tokens, back=words - 1)
             curves += [Curve(cell, attention, trained, *part) for part in zip(_PARTS, norms, strict=False)]
     return curves
@@ -104,7 +106,7 @@ def _name(cell: str, attention: str) -> str:
     return cell if attention == "none" else f"{cell}-{attention}"
 
 
-def _untrained(captioner: Captioner, name: str) -> Decoder:
+def _untrained(captioner: Captioner, name: str) -> AnyDecoder:
     """The decoder of `captioner` as its training began."""
     torch.manual_seed(Recipe.load(f"family/{name}").seed)
     fresh = Captioner(captioner.config, captioner.vocabulary)

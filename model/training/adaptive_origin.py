@@ -76,7 +76,7 @@ class AdaptiveOrigin:
         with torch.inference_mode():
             scores = torch.cat(
                 [
-                    detector(captioner.encoder.general_tail(torch.from_numpy(activations[0, i : i + 1]).float()))
+                    detector(captioner.encoder.general_tail(torch.from_numpy(activations[0, [i]]).float()))
                     for i in chosen
                 ]
             )

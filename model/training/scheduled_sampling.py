@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from model.decoder import Decoder, Memory
+from model.decoder import AnyDecoder, Memory
 from model.sampling import draw, uniform_numbers
 
 
@@ -19,23 +19,24 @@ def sampling_probability(final: float, epoch: int, epochs: int) -> float:
 
 
 def unroll(
-    decoder: Decoder, memory: Memory, inputs: torch.Tensor, probability: float = 0.0, seeds: Sequence[int] = ()
+    decoder: AnyDecoder, memory: Memory, inputs: torch.Tensor, probability: float = 0.0, seeds: Sequence[int] = ()
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (B, R, T, V) and attention (B, R, T, L) for the words after `inputs` (B, R, T), which start with <start>.
 
     With `probability`, each row for itself, an input is drawn from what the decoder said in the step before. Which
     ones and what depends on `seeds`, one for each image, and no gradient flows through the choice.
     """
+    if not probability:
+        return decoder(memory, inputs)
     rows, steps = inputs.shape[1:]
-    if probability:
-        chance = uniform_numbers(list(seeds), 2 * rows, steps).to(inputs.device)
-        replaced, numbers = chance[:, :rows] < probability, chance[:, rows:]  # (B, R, T)
+    chance = uniform_numbers(list(seeds), 2 * rows, steps).to(inputs.device)
+    replaced, numbers = chance[:, :rows] < probability, chance[:, rows:]  # (B, R, T)
     state = decoder.start(memory, rows)
     logits: list[torch.Tensor] = []
     attention: list[torch.Tensor] = []
     for step, truth in enumerate(inputs.unbind(dim=2)):  # (B, R)
         previous = truth
-        if probability and step > 0:
+        if step > 0:
             own = draw(logits[-1].detach().log_softmax(dim=2), numbers[:, :, step], 1.0, None, None)
             previous = torch.where(replaced[:, :, step], own, truth)
         scores, state, weights = decoder.step(previous, state, memory)

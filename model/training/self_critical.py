@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from model.captioner import Captioner, Seen
-from model.decoder import Decoder, Memory
+from model.decoder import AnyDecoder, Memory
 from model.rules import Rules
 from model.sampling import sample, uniform_numbers
 from model.search import beam_search
@@ -57,14 +57,14 @@ class SelfCritical:
             "likelihood_loss": likelihood.detach(),
         }
 
-    def _sample(self, decoder: Decoder, memory: Memory, part: Batch) -> list[list[list[int]]]:
+    def _sample(self, decoder: AnyDecoder, memory: Memory, part: Batch) -> list[list[list[int]]]:
         """Token ids by image and sample; those that have not ended are one word longer than `max_words`."""
         uniform = uniform_numbers(part.seeds.tolist(), self._recipe.samples, self._max_words + 1)
         with _no_autocast_cache(memory):
             found = sample(decoder, memory, uniform=uniform)
         return [[hypothesis.tokens for hypothesis in hypotheses] for hypotheses in found]
 
-    def _baseline(self, decoder: Decoder, memory: Memory, part: Batch, rewards: torch.Tensor) -> torch.Tensor:
+    def _baseline(self, decoder: AnyDecoder, memory: Memory, part: Batch, rewards: torch.Tensor) -> torch.Tensor:
         """What the samples' `rewards` (B, R) are measured against: (B, R), or (B, 1) where it is the same for all."""
         if self._recipe.baseline == "others":
             others = rewards.shape[1] - 1
