@@ -240,6 +240,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Captioner:
             "encoder_from": str(first),
             "text": TextRecipe(files=["made.txt.gz"], sentences_per_step=4, min_count=1),
             "tail_learning_rate": 0.0,
+            "unseen": 0.0,
+            "epochs": 60,
+            "patience": 60,
             "doubly_stochastic": 0.0,
             "detection": DetectionRecipe(min_images=3, epochs=30),
         }

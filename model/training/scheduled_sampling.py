@@ -27,7 +27,7 @@ def unroll(
     ones and what depends on `seeds`, one for each image, and no gradient flows through the choice.
     """
     if not probability:
-        return decoder(memory, inputs)
+        return decoder(memory, inputs)  # type: ignore[no-any-return]
     rows, steps = inputs.shape[1:]
     chance = uniform_numbers(list(seeds), 2 * rows, steps).to(inputs.device)
     replaced, numbers = chance[:, :rows] < probability, chance[:, rows:]  # (B, R, T)
