@@ -48,6 +48,9 @@ class Word(BaseModel):
     text: str
     logprob: float
     known: bool = Field(True, description="false: the captioner has not learned this word, and read it as <unk>")
+    looked: float = Field(
+        1.0, description='share of attention that went to the picture, not to what had been said: little for "of"'
+    )
     attention: Attention | None = Field(None, description="null where it was not asked for")
 
 

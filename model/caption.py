@@ -24,12 +24,14 @@ class Attention:
 class Word:
     """One word, the natural logarithm of its probability given the words before it, and its attention.
 
-    `known` is false for a word, given by somebody else, that is not in the vocabulary and was read as <unk>.
+    `looked` is the share of the attention that went to the picture, rather than to what had been said: little for a word
+    such as "of". Decoders without a choice give it all to the picture. `known` is false for a word, given by somebody else, that is not in the vocabulary and was read as <unk>.
     """
 
     text: str
     logprob: float
     attention: Attention
+    looked: float = 1.0
     known: bool = True
 
 

@@ -27,15 +27,18 @@ class Speller:
     ) -> Word:
         """The word at `position`, which is `span` of tokens that have log-probabilities and attention `weights`.
 
-        Its log-probability is the sum over its tokens, its attention the mean over those that spell it. A given word
-        may not be known, and is spelt as it was given.
+        Its log-probability is the sum over its tokens, its attention the mean over those that spell it. The weights of
+        a token sum to the share of its attention that went to the picture. A given word may not be known, and is spelt
+        as it was given.
         """
         spelt = tokens[span.start : span.end]
         text = self._given[position] if position < len(self._given) else self.vocabulary.spell(spelt)
-        looked = [sum(place) / len(spelt) for place in zip(*weights[span.start : span.end], strict=True)]
-        # Six digits keep the sum of a grid within 1e-4 of 1 and an answer within a few kilobytes.
-        attention = Attention(self._rows, self._cols, [round(weight, 6) for weight in looked])
-        return Word(text, round(sum(logprobs[span.start : span.after]), 6), attention, known=UNKNOWN not in spelt)
+        places = [sum(place) / len(spelt) for place in zip(*weights[span.start : span.end], strict=True)]
+        looked = sum(places)
+        # Six digits keep the sum of a grid within 1e-3 of 1 and an answer within some kilobytes.
+        attention = Attention(self._rows, self._cols, [round(place / looked, 6) for place in places])
+        logprob = round(sum(logprobs[span.start : span.after]), 6)
+        return Word(text, logprob, attention, looked=min(1.0, round(looked, 4)), known=UNKNOWN not in spelt)
 
     def caption(self, hypothesis: Hypothesis) -> Caption:
         """The sentence."""

@@ -27,7 +27,7 @@ def test_bad_files_fail_alone(tiny_captioner: Path, tmp_path: Path) -> None:
     assert second["path"] == str(good)
     (caption,) = second["captions"]
     assert set(caption) == {"text", "logprob", "words"}
-    assert set(caption["words"][0]) == {"text", "logprob", "attention", "known"}
+    assert set(caption["words"][0]) == {"text", "logprob", "attention", "known", "looked"}
     assert set(caption["words"][0]["attention"]) == {"rows", "cols", "weights"}
 
 

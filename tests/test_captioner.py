@@ -131,7 +131,7 @@ def test_a_caption_is_plain_json_of_a_known_shape(captioner: Captioner) -> None:
     assert data.keys() == {"text", "logprob", "words"}
     assert data["text"] == caption.text
     for word in data["words"]:
-        assert word.keys() == {"text", "logprob", "attention", "known"}
+        assert word.keys() == {"text", "logprob", "attention", "known", "looked"}
         assert isinstance(word["logprob"], float)
         assert word["attention"].keys() == {"rows", "cols", "weights"}
         assert all(isinstance(weight, float) for weight in word["attention"]["weights"])

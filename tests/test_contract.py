@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from jobs import keys
-from jobs.job import Attention, Caption, Job, ModelInfo, Result, Status, Word
+from jobs.job import Attention, Caption, Job, ModelInfo, Result, Said, Status, Word
 from jobs.problem import Problem
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -20,6 +20,12 @@ def result() -> Result:
 
 def test_result_bytes() -> None:
     assert result().model_dump_json() + "\n" == (GOLDEN / "result.json").read_text()
+
+
+def test_bytes_of_a_word_as_soon_as_it_is_decided() -> None:
+    (word,) = result().captions[0].words
+    said = Said(attempt=1, caption=0, position=2, word=word.model_copy(update={"looked": 0.5}))
+    assert said.model_dump_json() + "\n" == (GOLDEN / "said.json").read_text()
 
 
 def test_problem_bytes() -> None:
