@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from model.captioner import Captioner, CaptionerNotLoadable
-from model.encoder import load_imagenet_lite2
+from model.captioner import STORED, Captioner, CaptionerNotLoadable
+from model.encoder import Encoder, load_imagenet_lite2
 from model.training.dataset import Sample
 from model.training.recipe import Recipe
 from model.vocabulary import Vocabulary
@@ -42,8 +42,24 @@ def make_captioner(recipe: Recipe, samples: list[Sample], runs: Path) -> Caption
     except RuntimeError as error:
         why = str(error).splitlines()[1].strip()
         raise OriginUnusable(f"start_from: the recipe's captioner is not like the one in {folder}: {why}") from error
+    _restore_imagenet(captioner)
     captioner.version = original.version
     return captioner
+
+
+def _restore_imagenet(captioner: Captioner) -> None:
+    """Replace stages of the encoder that are ImageNet's but for the rounding of a saved captioner by ImageNet's own.
+
+    What was computed for the untouched trunk (activations.py) is then good for this run too.
+    """
+    if captioner.config.encoder != "tf_efficientnet_lite2":
+        return
+    imagenet = Encoder(captioner.config.encoder)
+    load_imagenet_lite2(imagenet)
+    for stage, original in zip(captioner.encoder.stages, imagenet.stages, strict=True):
+        pairs = zip(stage.parameters(), original.parameters(), strict=True)
+        if all(torch.equal(own, exact.to(STORED).to(own.dtype)) for own, exact in pairs):
+            stage.load_state_dict(original.state_dict())
 
 
 def _find(name: str, runs: Path) -> Path:
