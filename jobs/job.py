@@ -59,6 +59,8 @@ class Caption(BaseModel):
 
     text: str
     logprob: float
+    confidence: float | None = Field(None, description="the probability that it is right; null: not calibrated")
+    sure: bool | None = Field(None, description="whether that is enough to rely on, by the captioner's own measure")
     words: list[Word]
 
 

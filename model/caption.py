@@ -40,12 +40,15 @@ class Caption:
     """A sentence. Its `logprob` is the sum over its words and the decision to end there (unless cut at the limit).
 
     Log-probabilities are those of the decoder itself, however the words were chosen: no temperature, no penalty, and
-    nothing forbidden.
+    nothing forbidden. `confidence` is the probability that it is right (model/confidence.py), and `sure` whether that is
+    enough; None where the captioner has not been calibrated.
     """
 
     text: str
     logprob: float
     words: list[Word]
+    confidence: float | None = None
+    sure: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The caption as plain JSON data."""

@@ -6,6 +6,7 @@ In: images; out: captions. A saved captioner is a folder of three files: `captio
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from torch import nn
 from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
 from model.caption import Caption
 from model.characters import VOCABULARIES, TokenName
+from model.confidence import ConfidenceConfig, confidence
 from model.decoder import Decoder, DecoderConfig, Memory
 from model.encoder import Encoder
 from model.options import DecodingOptions
@@ -52,6 +54,8 @@ class CaptionerConfig(BaseModel):
     # What it writes: words, or characters that make words.
     tokens: TokenName = "word"
     decoder: DecoderConfig | AdaptiveConfig = DecoderConfig()
+    # How likely a caption is to be right, once that was measured (model/evaluation/calibration.py).
+    confidence: ConfidenceConfig | None = None
 
 
 class CaptionerNotLoadable(Exception):
@@ -124,14 +128,22 @@ class Captioner(nn.Module):
         `seeds`, one for each image, make what is sampled repeatable; an image gets the same sentences in every batch.
         Images that the watch gave up get no captions.
         """
-        return write(self.decoder, self.vocabulary, memory, options, seeds=seeds, watch=watch)
+        written = write(self.decoder, self.vocabulary, memory, options, seeds=seeds, watch=watch)
+        return [[self._judged(caption) for caption in captions] for captions in written]
 
     def score(self, memory: Memory, sentences: Sequence[str]) -> list[Caption]:
         """One sentence for each image, as if the captioner had written it: with log-probabilities and attention.
 
         The log-probability includes the decision to end. Raises ValueError for a sentence without any word.
         """
-        return score(self.decoder, self.vocabulary, memory, sentences)
+        return [self._judged(caption) for caption in score(self.decoder, self.vocabulary, memory, sentences)]
+
+    def _judged(self, caption: Caption) -> Caption:
+        """The caption with its confidence."""
+        if self.config.confidence is None:
+            return caption
+        sureness = confidence(caption, self.config.confidence)
+        return replace(caption, confidence=round(sureness, 4), sure=sureness >= self.config.confidence.threshold)
 
     def caption_pixels(self, pixels: torch.Tensor, options: DecodingOptions) -> list[list[Caption]]:
         """Prepared pixels (B, 3, S, S) to the captions of each image."""

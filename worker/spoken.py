@@ -21,4 +21,10 @@ def word_for(options: CaptionOptions | ScoreOptions | None, word: said.Word) -> 
 def caption_for(options: CaptionOptions | ScoreOptions | None, caption: said.Caption) -> Caption:
     """The caption as the job shows it."""
     words = [word_for(options, word) for word in caption.words]
-    return Caption(text=caption.text, logprob=caption.logprob, words=words)
+    return Caption(
+        text=caption.text,
+        logprob=caption.logprob,
+        confidence=caption.confidence,
+        sure=caption.sure,
+        words=words,
+    )
