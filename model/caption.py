@@ -24,8 +24,9 @@ class Attention:
 class Word:
     """One word, the natural logarithm of its probability given the words before it, and its attention.
 
-    `looked` is the share of the attention that went to the picture, rather than to what had been said: little for a word
-    such as "of". Decoders without a choice give it all to the picture. `known` is false for a word, given by somebody else, that is not in the vocabulary and was read as <unk>.
+    `looked` is the share of the attention that went to the picture, rather than to what had been said: little for a
+    word such as "of". Decoders without that choice give it all to the picture. `known` is false for a word, given by
+    somebody else, that is not in the vocabulary and was read as <unk>.
     """
 
     text: str
@@ -40,8 +41,8 @@ class Caption:
     """A sentence. Its `logprob` is the sum over its words and the decision to end there (unless cut at the limit).
 
     Log-probabilities are those of the decoder itself, however the words were chosen: no temperature, no penalty, and
-    nothing forbidden. `confidence` is the probability that it is right (model/confidence.py), and `sure` whether that is
-    enough; None where the captioner has not been calibrated.
+    nothing forbidden. `confidence` is the probability that it is right (model/confidence.py), and `sure` whether that
+    is enough; None where the captioner has not been calibrated.
     """
 
     text: str

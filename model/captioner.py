@@ -8,10 +8,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -41,6 +42,12 @@ STORED = torch.float16
 Seen = torch.Tensor | Sight
 
 
+def _kind_of(decoder: object) -> str:
+    """Which of the two kinds of decoder a configuration is of."""
+    kind = decoder.get("kind") if isinstance(decoder, dict) else getattr(decoder, "kind", None)
+    return "adaptive" if kind == "adaptive" else "recurrent"
+
+
 class CaptionerConfig(BaseModel):
     """What must be known to build the network before its weights can be filled in."""
 
@@ -53,7 +60,10 @@ class CaptionerConfig(BaseModel):
     stored_size: int | None = Field(None, ge=32)
     # What it writes: words, or characters that make words.
     tokens: TokenName = "word"
-    decoder: DecoderConfig | AdaptiveConfig = DecoderConfig()
+    decoder: Annotated[
+        Annotated[DecoderConfig, Tag("recurrent")] | Annotated[AdaptiveConfig, Tag("adaptive")],
+        Discriminator(_kind_of),
+    ] = DecoderConfig()
     # How likely a caption is to be right, once that was measured (model/evaluation/calibration.py).
     confidence: ConfidenceConfig | None = None
 

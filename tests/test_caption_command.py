@@ -26,7 +26,7 @@ def test_bad_files_fail_alone(tiny_captioner: Path, tmp_path: Path) -> None:
     assert "No such file" in third["error"]
     assert second["path"] == str(good)
     (caption,) = second["captions"]
-    assert set(caption) == {"text", "logprob", "words"}
+    assert set(caption) == {"text", "logprob", "words", "confidence", "sure"}
     assert set(caption["words"][0]) == {"text", "logprob", "attention", "known", "looked"}
     assert set(caption["words"][0]["attention"]) == {"rows", "cols", "weights"}
 

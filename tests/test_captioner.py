@@ -128,7 +128,7 @@ def test_a_caption_is_plain_json_of_a_known_shape(captioner: Captioner) -> None:
     ((caption,),) = captioner.caption([tiny.picture("red", "blue")])
     data = json.loads(json.dumps(caption.as_dict(), allow_nan=False))
     assert data == caption.as_dict()
-    assert data.keys() == {"text", "logprob", "words"}
+    assert data.keys() == {"text", "logprob", "words", "confidence", "sure"}
     assert data["text"] == caption.text
     for word in data["words"]:
         assert word.keys() == {"text", "logprob", "attention", "known", "looked"}
@@ -288,7 +288,7 @@ def test_weights_of_which_there_are_too_many_are_not_loaded(folder: Path) -> Non
         ({"image_size": 8}, "image_size"),
         ({"encoder": "no_such_network"}, "no_such_network"),
         ({"encoder": "resnet10t"}, "resnet10t"),
-        ({"decoder": {"hidden_size": -1}}, "decoder.hidden_size"),
+        ({"decoder": {"hidden_size": -1}}, "decoder.recurrent.hidden_size"),
     ],
 )
 def test_a_config_that_no_captioner_can_have_is_not_loaded_and_the_setting_is_named(

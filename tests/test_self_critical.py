@@ -165,6 +165,6 @@ def test_what_cannot_be_started_from_is_said_in_one_line(tiny_data: Path, tiny_c
         Trainer(continued(start_from=str(tiny_captioner), captioner=captioner), tiny_data, tmp_path / "run", CPU)
     assert "\n" not in str(caught.value)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(OriginUnusable, match="start_from: ") as caught:
+    with pytest.raises(OriginUnusable, match="cannot start from ") as caught:
         Trainer(continued(start_from=str(tmp_path)), tiny_data, tmp_path / "run", CPU)
     assert "\n" not in str(caught.value)

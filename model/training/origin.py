@@ -78,7 +78,7 @@ def _load(name: str, runs: Path) -> tuple[Path, Captioner]:
     try:
         return folder, Captioner.load(folder)
     except CaptionerNotLoadable as error:
-        raise OriginUnusable(f"{name}: {error}") from error
+        raise OriginUnusable(f"cannot start from {name}: {error}") from error
 
 
 def _find(name: str, runs: Path) -> Path:
