@@ -11,18 +11,18 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from jobs.logs import LogSettings, set_up_logs
+from wordlight.captioners import add_model_options, decoding_options, load_captioner
+from wordlight.failure import fail
+from wordlight.learning import add_learning
 
 if TYPE_CHECKING:
-    import torch
-
-    from model.captioner import Captioner
-    from model.options import DecodingOptions
+    pass
 
 _OURS = {"app", "jobs", "model", "worker", "wordlight"}
 
@@ -42,7 +42,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in _OURS:
             raise
-        _fail(f"{error.name} is not installed: this command needs one of the extras of wordlight (see pyproject.toml)")
+        fail(f"{error.name} is not installed: this command needs one of the extras of wordlight (see pyproject.toml)")
     sys.exit(status)
 
 
@@ -86,36 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     caption.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
     caption.add_argument("--json", action="store_true", help="one JSON object a line, with attention")
     caption.add_argument("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
-    _model_options(caption)
+    add_model_options(caption)
 
-    train = command("train", _train)
-    train.add_argument("recipe", help="name of a recipe in model/training/recipes, or path of a TOML file")
-    train.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data set")
-    train.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="run folder (default runs/RECIPE)")
-    train.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
-
-    evaluate = command("evaluate", _evaluate)
-    evaluate.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder that has flickr8k/ and coco-dev/ in it"
-    )
-    evaluate.add_argument("--split", default="test", help="split to caption: train, val, test (default) or coco-dev")
-    evaluate.add_argument(
-        "--attention", action="store_true", help="whether attention falls on what a word names (coco-dev's boxes)"
-    )
-    evaluate.add_argument(
-        "--honesty",
-        action="store_true",
-        help="what it names that is not there (coco-dev), calibrated confidence (val), agreement with people",
-    )
-    evaluate.add_argument("--figures", type=Path, metavar="DIR", help="with --honesty: draw reliability.svg into DIR")
-    evaluate.add_argument("--beam", type=int, default=3, metavar="N", help="beam size (default 3)")
-    _model_options(evaluate)
+    add_learning(command)
     return parser
-
-
-def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, metavar="DIR", help="folder of a captioner (default: the shipped one)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
 
 
 def _serve(_arguments: argparse.Namespace) -> int:
@@ -125,7 +99,7 @@ def _serve(_arguments: argparse.Namespace) -> int:
     try:
         serve(_settings(ServeSettings))
     except CannotServe as error:
-        _fail(str(error))
+        fail(str(error))
     return 0
 
 
@@ -139,7 +113,7 @@ def _api(_arguments: argparse.Namespace) -> int:
     try:
         listening = inherited_socket() or listening_socket(settings)
     except OSError as error:
-        _fail(str(error))
+        fail(str(error))
     run(settings, listening)
     return 0
 
@@ -154,7 +128,7 @@ def _worker(_arguments: argparse.Namespace) -> int:
     try:
         return run(_settings(WorkerSettings))
     except (CaptionerNotLoadable, DeviceUnavailable) as error:
-        _fail(str(error), os.EX_CONFIG)
+        fail(str(error), os.EX_CONFIG)
 
 
 def _keys(arguments: argparse.Namespace) -> int:
@@ -168,7 +142,7 @@ def _keys(arguments: argparse.Namespace) -> int:
     try:
         run(arguments, _settings(HomeSettings))
     except (KeyRefused, NoQueue, RedisError) as error:
-        _fail(str(error))
+        fail(str(error))
     return 0
 
 
@@ -184,9 +158,9 @@ def _jobs(arguments: argparse.Namespace) -> int:
     try:
         run(arguments, _settings(HomeSettings))
     except QueueFull:
-        _fail("the queue is full: try again later")
+        fail("the queue is full: try again later")
     except (NoSuchJob, NoQueue, RedisError) as error:
-        _fail(str(error))
+        fail(str(error))
     return 0
 
 
@@ -198,7 +172,7 @@ def _caption(arguments: argparse.Namespace) -> int:
 
     from app.picture import PictureLimits, PictureRefused, prepare
 
-    captioner, options = _load_captioner(arguments), _decoding_options(arguments)
+    captioner, options = load_captioner(arguments), decoding_options(arguments)
     status = 0
     for path in arguments.photos:
         try:
@@ -222,74 +196,6 @@ def _caption(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _train(arguments: argparse.Namespace) -> int:
-    """train a captioner; a run that was interrupted goes on where it was"""
-    from model.training.dataset import DatasetUnusable
-    from model.training.origin import OriginUnusable
-    from model.training.processes import joined
-    from model.training.recipe import Recipe, RecipeUnusable
-    from model.training.state import RunMismatch
-    from model.training.trainer import Trainer
-
-    folder = arguments.folder or Path("runs") / Path(arguments.recipe).stem
-    with joined(_device(arguments)) as processes:
-        try:
-            recipe = Recipe.load(arguments.recipe)
-            trainer = Trainer(recipe, arguments.data, folder, processes.device, processes)
-        except (DatasetUnusable, OriginUnusable, RecipeUnusable, RunMismatch) as error:
-            _fail(str(error))
-        best = trainer.fit()
-        if processes.is_first:
-            print(f"best CIDEr on val: {best:.4f} (greedy, own tokeniser); the captioner is in {folder / 'best'}")
-    return 0
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    """measure a captioner: captions, attention, honesty; the last line is JSON"""
-    from model.evaluation.evaluate import Evaluation
-    from model.evaluation.scores import JavaMissing, require_java
-    from model.evaluation.table import format_table, rounded
-    from model.training.dataset import DatasetUnusable
-
-    try:
-        require_java()
-        evaluation = Evaluation(_load_captioner(arguments), arguments.data, _decoding_options(arguments))
-        evaluation.require(arguments.split, attention=arguments.attention, honesty=arguments.honesty)
-        scores = evaluation.quality(arguments.split)
-        if arguments.attention:
-            scores |= evaluation.attention()
-        if arguments.honesty:
-            scores |= evaluation.honesty()
-    except (DatasetUnusable, JavaMissing) as error:
-        _fail(str(error))
-    scores = rounded(scores)
-    if arguments.figures and arguments.honesty:
-        from model.evaluation.figures import draw_reliability
-
-        draw_reliability(scores["reliability"], arguments.figures / "reliability.svg")
-    print(format_table(scores))
-    print(json.dumps(scores))
-    return 0
-
-
-def _load_captioner(arguments: argparse.Namespace) -> "Captioner":
-    from model.captioner import SHIPPED, Captioner, CaptionerNotLoadable
-
-    try:
-        return Captioner.load(arguments.model or SHIPPED, _device(arguments))
-    except CaptionerNotLoadable as error:
-        _fail(str(error))
-
-
-def _decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
-    from model.options import DecodingOptions
-
-    try:
-        return DecodingOptions(beam_size=arguments.beam)
-    except ValueError as error:
-        _fail(f"--beam {arguments.beam}: {error}")
-
-
 def _settings(kind: type[SettingsT]) -> SettingsT:
     """Settings from the environment; a variable that cannot be is named."""
     try:
@@ -298,19 +204,4 @@ def _settings(kind: type[SettingsT]) -> SettingsT:
         first = error.errors()[0]
         names = [name if name == "REDIS_URL" else f"WORDLIGHT_{name}".upper() for name in map(str, first["loc"][:1])]
         # Pydantic says "Value error, " before what one of our own checks has said.
-        _fail(": ".join([*names, first["msg"].removeprefix("Value error, ")]), os.EX_CONFIG)
-
-
-def _device(arguments: argparse.Namespace) -> "torch.device":
-    from model.device import DeviceUnavailable, choose_device
-
-    try:
-        return choose_device(arguments.device)
-    except DeviceUnavailable as error:
-        _fail(str(error))
-
-
-def _fail(message: str, status: int = 1) -> NoReturn:
-    """End with one line; status os.EX_CONFIG tells a supervisor that another try would end in the same way."""
-    print(f"wordlight: {message}", file=sys.stderr)
-    sys.exit(status)
+        fail(": ".join([*names, first["msg"].removeprefix("Value error, ")]), os.EX_CONFIG)

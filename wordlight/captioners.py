@@ -1,0 +1,54 @@
+"""Which captioner a command uses, where, and how it decodes: the options for that, and what they stand for."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wordlight.failure import fail
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.captioner import Captioner
+    from model.options import DecodingOptions
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """--model and --device."""
+    parser.add_argument("--model", type=Path, metavar="DIR", help="folder of a captioner (default: the shipped one)")
+    add_device_option(parser)
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """--device."""
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+
+
+def load_captioner(arguments: argparse.Namespace) -> "Captioner":
+    """The captioner that was asked for; ends the command where there is none."""
+    from model.captioner import SHIPPED, Captioner, CaptionerNotLoadable
+
+    try:
+        return Captioner.load(arguments.model or SHIPPED, device_of(arguments))
+    except CaptionerNotLoadable as error:
+        fail(str(error))
+
+
+def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
+    """Beam search as wide as --beam says."""
+    from model.options import DecodingOptions
+
+    try:
+        return DecodingOptions(beam_size=arguments.beam)
+    except ValueError as error:
+        fail(f"--beam {arguments.beam}: {error}")
+
+
+def device_of(arguments: argparse.Namespace) -> "torch.device":
+    """The device that was asked for; ends the command where there is none."""
+    from model.device import DeviceUnavailable, choose_device
+
+    try:
+        return choose_device(arguments.device)
+    except DeviceUnavailable as error:
+        fail(str(error))
