@@ -6,7 +6,6 @@ resume from, and TensorBoard logs. Only the splits `train` and `val` are ever re
 
 import hashlib
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +29,7 @@ from model.training.dataset import Sample, load_split
 from model.training.loss import caption_loss
 from model.training.optimiser import make_average, make_optimiser, rate_factor, trained_parameters
 from model.training.recipe import Recipe
+from model.training.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -73,14 +73,14 @@ class Trainer:
         self.average = make_average(self.captioner, recipe.ema)
         self.epoch, self.step = 0, 0  # the batch that is next
         self.best_cider, self.best_epoch = -1.0, -1
-        self.seconds, self._since = 0.0, time.perf_counter()  # of training, validation included
+        self.stopwatch = Stopwatch()  # of training, validation included
         if self.checkpoint.is_file():
             self._resume()
 
     def fit(self) -> float:
         """Train until the recipe's end or until patience is over. Returns the best CIDEr on `val`."""
         self.run.mkdir(parents=True, exist_ok=True)
-        self._since = time.perf_counter()
+        self.stopwatch.start()
         with SummaryWriter(str(self.run / "logs")) as writer:
             while self.epoch < self.recipe.epochs and self.epoch - self.best_epoch <= self.recipe.patience:
                 self._train_epoch(writer)
@@ -190,15 +190,13 @@ class Trainer:
         tensors["chance"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["chance_cuda"] = torch.cuda.get_rng_state(self.device)
-        now = time.perf_counter()
-        self.seconds, self._since = self.seconds + now - self._since, now
         record = {
             "run": self._identity(),
             "epoch": self.epoch,
             "step": self.step,
             "best_cider": self.best_cider,
             "best_epoch": self.best_epoch,
-            "seconds": self.seconds,
+            "time": self.stopwatch.read(),
         }
         write_checkpoint(self.checkpoint, tensors, record)
 
@@ -228,5 +226,5 @@ class Trainer:
             torch.cuda.set_rng_state(tensors["chance_cuda"], self.device)
         self.epoch, self.step = record["epoch"], record["step"]
         self.best_cider, self.best_epoch = record["best_cider"], record["best_epoch"]
-        self.seconds = record["seconds"]
+        self.stopwatch.resume(record["time"])
         log.info("going on from epoch %d, step %d", self.epoch, self.step)
