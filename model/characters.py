@@ -16,7 +16,7 @@ FIRST_MARK = SPACE = len(SPECIALS)
 LAST_MARK = SPACE + len(MARKS) - 1
 _ALPHABET = MARKS + string.digits + string.ascii_lowercase
 
-# Of the 324,000 words of Flickr8k's `train` six are longer, all of them chains with hyphens.
+# Of the 324,000 words of Flickr8k's `train` seven are longer, all of them chains with hyphens.
 LONGEST_WORD = 16
 
 
