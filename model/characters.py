@@ -16,7 +16,7 @@ FIRST_MARK = SPACE = len(SPECIALS)
 LAST_MARK = SPACE + len(MARKS) - 1
 _ALPHABET = MARKS + string.digits + string.ascii_lowercase
 
-# No word of Flickr8k's `train` that is not a misspelling is longer.
+# Of the 324,000 words of Flickr8k's `train` seven are longer, all of them chains with hyphens.
 LONGEST_WORD = 16
 
 

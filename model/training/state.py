@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from model.captioner import Captioner
 from model.training.checkpoint import read_checkpoint, read_record, with_prefix, without_prefix, write_checkpoint
+from model.training.stopwatch import Stopwatch
 
 
 class RunMismatch(Exception):
@@ -26,7 +27,6 @@ class Position:
     step: int = 0  # the batch of the epoch that is next
     best_cider: float = -1.0
     best_epoch: int = -1
-    seconds: float = 0.0  # of training, validation included, all interruptions left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class RunState:
     average: AveragedModel
     optimiser: torch.optim.Optimizer
     position: Position
+    stopwatch: Stopwatch  # of training, validation included
 
     def save(self) -> None:
         """Replace the checkpoint."""
@@ -46,7 +47,9 @@ class RunState:
         tensors |= with_prefix("average", self.average.state_dict())
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= with_prefix(f"optimiser.{number}", state)
-        write_checkpoint(self.path, tensors, {"run": self.identity, **asdict(self.position)})
+        write_checkpoint(
+            self.path, tensors, {"run": self.identity, "time": self.stopwatch.read(), **asdict(self.position)}
+        )
 
     def restore(self) -> None:
         """Go back to where the checkpoint was written."""
@@ -60,6 +63,7 @@ class RunState:
         self.optimiser.load_state_dict(optimiser)
         for name in asdict(self.position):
             setattr(self.position, name, record[name])
+        self.stopwatch.resume(record["time"])
 
 
 def check_same_run(path: Path, identity: dict[str, Any]) -> None:

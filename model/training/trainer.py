@@ -35,6 +35,7 @@ from model.training.reward import Reward
 from model.training.self_critical import SelfCritical
 from model.training.state import Position, RunState, check_same_run
 from model.training.step import Stepper
+from model.training.stopwatch import Stopwatch
 from model.training.text import Imagination, read_sentences
 from model.training.validation import Validation
 
@@ -82,8 +83,8 @@ class Trainer:
             self.processes,
             steps_per_epoch=len(self.batches),
         )
-        self.position, self.since = Position(), time.perf_counter()
-        self.state = RunState(checkpoint, identity, self.captioner, self.average, optimiser, self.position)
+        self.position = Position()
+        self.state = RunState(checkpoint, identity, self.captioner, self.average, optimiser, self.position, Stopwatch())
         if checkpoint.is_file():
             self.state.restore()
             log.info("going on from epoch %d, step %d", self.position.epoch, self.position.step)
@@ -91,7 +92,7 @@ class Trainer:
     def fit(self) -> float:
         """Train until the recipe's end or until patience is over. Returns the best CIDEr on `val`."""
         at, recipe, averaged = self.position, self.recipe, cast(Captioner, self.average.module)
-        self.since = time.perf_counter()
+        self.state.stopwatch.start()
         self.run.mkdir(parents=True, exist_ok=True)
         with SummaryWriter(str(self.run / "logs")) if self.processes.is_first else nullcontext() as writer:
             while at.epoch < recipe.epochs and at.epoch - at.best_epoch <= recipe.patience:
@@ -177,8 +178,6 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        now = time.perf_counter()
-        self.position.seconds, self.since = self.position.seconds + now - self.since, now
         if self.processes.is_first:
             self.state.save()
 
