@@ -55,7 +55,9 @@ def test_app_runs_where_there_is_no_torch() -> None:
     assert int(done.stdout) >= 5
 
 
-@pytest.mark.parametrize("command", ["serve", "api", "worker", "keys", "jobs", "caption", "train", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["serve", "api", "worker", "keys", "jobs", "caption", "train", "evaluate", "family", "gradients"]
+)
 def test_help_loads_no_heavy_library(command: str) -> None:
     program = (
         "import sys\n"
