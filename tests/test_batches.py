@@ -30,14 +30,14 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 def test_captions_are_padded_and_rows_of_images_with_fewer_are_all_padding() -> None:
-    inputs, targets = pad_captions([[[A, DOG], [A]], [[DOG]]], max_words=9)
+    inputs, targets = pad_captions([[[A, DOG], [A]], [[DOG]]], most=9)
     assert inputs.tolist() == [[[START, A, DOG], [START, A, PAD]], [[START, DOG, PAD], [PAD, PAD, PAD]]]
     assert targets.tolist() == [[[A, DOG, END], [A, END, PAD]], [[DOG, END, PAD], [PAD, PAD, PAD]]]
     assert inputs.dtype == targets.dtype == torch.int64
 
 
 def test_a_caption_without_words_is_only_the_end() -> None:
-    inputs, targets = pad_captions([[[], [A]]], max_words=9)
+    inputs, targets = pad_captions([[[], [A]]], most=9)
     assert inputs.tolist() == [[[START, PAD], [START, A]]]
     assert targets.tolist() == [[[END, PAD], [A, END]]]
 
@@ -105,7 +105,7 @@ def test_with_one_view_no_caption_is_mirrored() -> None:
 
 
 def test_longer_captions_are_cut_and_not_taught_to_end_there() -> None:
-    inputs, targets = pad_captions([[[A, DOG, LEFT], [A, DOG], [DOG]]], max_words=2)
+    inputs, targets = pad_captions([[[A, DOG, LEFT], [A, DOG], [DOG]]], most=2)
     assert targets.tolist() == [[[A, DOG, PAD], [A, DOG, END], [DOG, END, PAD]]]
     assert inputs.tolist() == [[[START, A, PAD], [START, A, DOG], [START, DOG, PAD]]]
     for batch in make_batches(max_words=1).epoch(0):

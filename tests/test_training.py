@@ -278,7 +278,7 @@ def test_a_recipe_may_set_what_is_nested(tmp_path: Path) -> None:
     [
         (b"epoch = 3", "epoch: "),
         (b"epochs = 0", "epochs: "),
-        (b"[captioner.decoder]\nsize = 3", "captioner.decoder.size: "),
+        (b"[captioner.decoder]\nsize = 3", "captioner.decoder.recurrent.size: "),
         (b'epochs = "many"', "epochs: "),
         (b"epochs =\n", "line 1"),
         (b"epochs = 3\nepochs = 4\n", "line 2"),

@@ -16,10 +16,9 @@ from torch import nn
 from model.captioner import Captioner
 from model.decoder import AnyDecoder, Decoder, Memory
 from model.pixels import normalise
-from model.training.batches import pad_taught
+from model.training.batches import pad_captions
 from model.training.dataset import Sample, load_split
 from model.training.recipe import Recipe
-from model.vocabulary import END
 
 CELLS = ("rnn", "gru", "lstm")
 ATTENTIONS = ("none", "additive")
@@ -52,7 +51,7 @@ def gradient_norms(decoder: Decoder, memory: Memory, tokens: Sequence[Sequence[i
     The loss is the cross-entropy of the last of the tokens, so all sentences must have more than `back`. As the state
     is handed from step to step, its gradient holds all that the loss owes to it, by whatever path.
     """
-    inputs, targets = pad_taught([[[*sentence, END]] for sentence in tokens])  # (B, 1, T)
+    inputs, targets = pad_captions([[[*sentence]] for sentence in tokens])  # (B, 1, T)
     inputs, targets = inputs.to(memory.annotations.device), targets.to(memory.annotations.device)
     last = torch.tensor([len(sentence) - 1 for sentence in tokens], device=inputs.device)  # (B,): where the loss is
     state, losses = decoder.start(memory, rows=1), []

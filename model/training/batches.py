@@ -47,13 +47,16 @@ class Batch:
         ]
 
 
-def pad_captions(captions: list[list[list[int]]], most: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_captions(captions: list[list[list[int]]], most: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids by image and caption to inputs and targets (B, R, T) of teacher forcing.
 
     Of a longer caption only the first `most` are taught, and no <end> after them: nobody ended it there.
     """
     return pad_taught(
-        [[tokens[:most] if len(tokens) > most else [*tokens, END] for tokens in image] for image in captions]
+        [
+            [[*tokens, END] if most is None or len(tokens) <= most else tokens[:most] for tokens in image]
+            for image in captions
+        ]
     )
 
 
