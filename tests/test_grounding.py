@@ -77,6 +77,13 @@ def test_a_map_that_looks_at_the_box_beats_a_uniform_one() -> None:
     assert everywhere["mass_over_area"] == pytest.approx(1)
 
 
+def test_the_largest_box_alone_may_be_asked_for() -> None:
+    photo = photograph([Box(0.5, 0.5, 0.6, 0.6, "dog"), DOG])
+    looks = [(photo, caption("a dog", [0, 0, 0, 1]))]  # at the small one's cell
+    assert grounding(looks)["mass"] == pytest.approx(0.04)
+    assert grounding(looks, largest=True)["mass"] == 0
+
+
 def test_what_has_a_box_or_is_named_by_a_person_is_there() -> None:
     photo = photograph([DOG], "A puppy on a couch .", "It sleeps .")
     assert hallucinated(photo, "a dog with a man and a cat on a sofa") == [False, True, True, False]

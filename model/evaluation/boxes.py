@@ -24,6 +24,11 @@ class Box:
     bottom: float
     name: str
 
+    @property
+    def area(self) -> float:
+        """As a fraction of the picture's."""
+        return (self.right - self.left) * (self.bottom - self.top)
+
     def holds(self, x: float, y: float) -> bool:
         """Whether the point is in it."""
         return self.left <= x <= self.right and self.top <= y <= self.bottom

@@ -76,7 +76,12 @@ class Evaluation:
         )
         peoples = [(photo, caption) for photo, of_photo in zip(photographs, told, strict=True) for caption in of_photo]
         return {
-            "grounding": {"own": grounding(boxed), "people": grounding(peoples)},
+            "grounding": {
+                "own": grounding(boxed),
+                "people": grounding(peoples),
+                "own_largest": grounding(boxed, largest=True),
+                "people_largest": grounding(peoples, largest=True),
+            },
             "deletion": deletion(self._captioner, photographs, [caption for _, caption in boxed]),
         }
 

@@ -42,17 +42,23 @@ def looked(attention: Attention, boxes: list[Box]) -> Looked:
     )
 
 
-def grounding(captioned: Iterable[tuple[Photograph, Caption]]) -> dict[str, float]:
-    """The means over all such words, their number, and the ratio of the mean mass to the mean area."""
-    found = [look for photograph, caption in captioned for look in _looks(photograph, caption)]
+def grounding(captioned: Iterable[tuple[Photograph, Caption]], *, largest: bool = False) -> dict[str, float]:
+    """The means over all such words, their number, and the ratio of the mean mass to the mean area.
+
+    With `largest`, a word is only at the largest of the boxes of what it names: a harder question, and the wrong one
+    for "dogs".
+    """
+    found = [look for photograph, caption in captioned for look in _looks(photograph, caption, largest)]
     if not found:
         return {"words": 0}
     means = {field.name: float(np.mean([getattr(look, field.name) for look in found])) for field in fields(Looked)}
     return {"words": len(found), **means, "mass_over_area": means["mass"] / means["area"]}
 
 
-def _looks(photograph: Photograph, caption: Caption) -> Iterator[Looked]:
+def _looks(photograph: Photograph, caption: Caption, largest: bool) -> Iterator[Looked]:
     for mention in mentions([word.text for word in caption.words]):
         boxes = [box for box in photograph.boxes or () if box.name == mention.name]
+        if largest and boxes:
+            boxes = [max(boxes, key=lambda box: box.area)]
         if boxes:
             yield looked(caption.words[mention.position].attention, boxes)
