@@ -14,7 +14,8 @@ class Rules:
     """<pad>, <start> and <unk> are never said, <end> not as the first word, and little is said twice.
 
     No more than `repeatable` tokens in a row may be said a second time (Paulus, Xiong and Socher, 2018): with 1, "a man
-    in a red shirt and a red shirt" is never written. None: no limit. Where tokens are characters, `spelling` holds too.
+    in a red shirt and a red shirt" is never written. Nor is a token said again at once. None: no limit. Where tokens
+    are characters, `spelling` holds too.
     """
 
     def __init__(self, repeatable: int | None, device: torch.device, spelling: "SpellingRules | None" = None) -> None:
@@ -28,6 +29,7 @@ class Rules:
             logprobs[:, :, END] = -torch.inf
         if self._repeatable is not None:
             _forbid_repeats(logprobs, said, self._repeatable)
+            logprobs.scatter_(2, said[:, :, -1:], -torch.inf)
         if self._spelling is not None:
             self._spelling.apply(logprobs, said)
 

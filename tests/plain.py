@@ -89,7 +89,7 @@ def next_words(decoder: Decoder, memory: Memory, tokens: list[int], repeatable: 
         for token, logprob in enumerate(logits[0, 0, -1].log_softmax(dim=0).tolist())
         if token not in (PAD, START, UNKNOWN)
         and not (token == END and not tokens)
-        and not (repeatable is not None and says_again([*tokens, token], repeatable + 1))
+        and (repeatable is None or (tokens[-1:] != [token] and not says_again([*tokens, token], repeatable + 1)))
     }
 
 
