@@ -8,11 +8,26 @@ export function probability(word) {
   return Math.min(1, Math.exp(Math.min(0, word.logprob ?? 0)));
 }
 
+// Below this share of its attention on the picture, a word was made of the words before it.
+const LOOKED_LITTLE = 0.35;
+
+/** Whether the word's map means little: it hardly looked at the picture, or everywhere. */
+export function sawLittle(word) {
+  return hardlyLooked(word) || isDiffuse(word.attention);
+}
+
+function hardlyLooked(word) {
+  return (word.looked ?? 1) < LOOKED_LITTLE;
+}
+
 export function describeWord(word) {
   const sure = `Probability\u00a0${percent(probability(word))}.`;
   if (!isGrid(word.attention)) return `“${word.text}”. ${sure}`;
   const cells = word.attention.weights.length;
   const over = Math.max(1, Math.round(spread(word.attention)));
+  if (hardlyLooked(word)) {
+    return `“${word.text}”: hardly looked at the picture, with ${percent(word.looked)} of its attention. ${sure}`;
+  }
   const place = isDiffuse(word.attention)
     ? `spread over most of the picture, about ${over} of ${cells} cells.`
     : `strongest at ${peakPlace(word.attention)}, over about ${over} of ${cells} cells.`;

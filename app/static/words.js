@@ -2,8 +2,8 @@
 // In: a caption as the service sends it. Out: onWord(index or null) whenever the word in view changes.
 // It must not know maps nor the photograph: it hands out the number of a word, and marks words when told to.
 
-import { isDiffuse, isGrid } from "./grid.js";
-import { describeWord, probability } from "./sentences.js";
+import { isGrid } from "./grid.js";
+import { describeWord, probability, sawLittle } from "./sentences.js";
 
 const PLAY_MS = 900;
 
@@ -81,7 +81,7 @@ export function openWords({ container, play, onWord }) {
     button.dataset.index = String(index);
     button.setAttribute("aria-pressed", "false");
     button.style.setProperty("--sure", probability(word).toFixed(3));
-    button.classList.toggle("diffuse", isGrid(word.attention) && isDiffuse(word.attention));
+    button.classList.toggle("diffuse", isGrid(word.attention) && sawLittle(word));
     return button;
   }
 
