@@ -51,7 +51,9 @@ def running(captioner: Path | None = None, **environment: str) -> Iterator[Runni
         if captioner:
             service.start_worker(captioner)
         yield service
-    assert not [line for command in (api, *service.workers) for line in command.lines if "Traceback" in line]
+    # What was said is shown with the failure.
+    for command in (api, *service.workers):
+        assert "Traceback" not in (said := "\n".join(command.lines)), said
 
 
 @dataclass(frozen=True)

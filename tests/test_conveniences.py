@@ -188,7 +188,7 @@ def test_a_job_expires_where_there_is_no_worker(waiting: httpx.Client) -> None:
 
 
 def test_what_is_kept_no_longer_is_gone() -> None:
-    with running(WORDLIGHT_RESULT_TTL_SECONDS="1") as service, httpx.Client(base_url=service.url) as client:
+    with running(WORDLIGHT_RESULT_TTL_SECONDS="1") as service, httpx.Client(base_url=service.url, timeout=60) as client:
         job = post(client, headers={}, expires_in=1).json()
         follow(client, job["links"]["events"])
         with connect(service.redis_url) as redis:

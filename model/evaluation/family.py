@@ -102,7 +102,7 @@ def score_family(
     for name, captioner in captioners.items():
         record = read_record(runs / name / "checkpoint.safetensors")
         parameters = sum(parameter.numel() for parameter in captioner.decoder.parameters())
-        seconds = round(record["time"]["processor_seconds"], 1)
+        seconds = round(record["time"]["processor_seconds"], 3)
         members.append(Member(name, parameters, seconds, record["epoch"], scores[name]))
     return members
 
