@@ -430,10 +430,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _started(self, worker: Worker, claim: Claim, lost: bool = False) -> list[Run]:
         before, held = self._record(claim.job_id), self._holders().get(claim.entry) == worker.consumer.name
-        # Of a claim that others have begun attempts since, a lost answer costs one more: workers start what they claim
-        # at once, and never one so old.
-        fresh = int(before.get("attempt", 0)) == claim.attempt
-        with one_answer_lost(lost and fresh):
+        with one_answer_lost(lost):
             started = worker.consumer.start([claim])
         after = self._record(claim.job_id)
         begun = int(after.get("attempt", 0)) - int(before.get("attempt", 0))

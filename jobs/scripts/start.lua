@@ -9,8 +9,8 @@ local record = named('job', id)
 if not holds(worker, entry) then
   return {'lost'}
 end
-local status, deadline, attempt, latest, beginner =
-  unpack(redis.call('HMGET', record, 'status', 'deadline', 'attempt', 'entry', 'worker'))
+local status, deadline, attempt, latest, beginner, claimed =
+  unpack(redis.call('HMGET', record, 'status', 'deadline', 'attempt', 'entry', 'worker', 'claimed'))
 if (status ~= 'queued' and status ~= 'processing') or latest ~= entry then
   drop(entry)
   return {'over'}
@@ -19,7 +19,7 @@ if status == 'queued' and now() > tonumber(deadline) then
   conclude(id, 'expired')
   return {'expired'}
 end
-if status == 'processing' and beginner == worker and attempt - before == 1 then
+if status == 'processing' and beginner == worker and claimed == before then
   return {'run', tonumber(attempt)}
 end
 if tonumber(attempt) >= most then
@@ -37,7 +37,7 @@ if tonumber(attempt) >= most then
   return {'dead'}
 end
 attempt = redis.call('HINCRBY', record, 'attempt', 1)
-redis.call('HSET', record, 'status', 'processing', 'started', now(), 'told', 0, 'worker', worker)
+redis.call('HSET', record, 'status', 'processing', 'started', now(), 'told', 0, 'worker', worker, 'claimed', before)
 -- While it is worked on, what it needs does not expire, however long it had to wait.
 redis.call('PERSIST', named('image', id))
 announce_status(id, 'processing', attempt)
