@@ -71,7 +71,7 @@ class Trainer:
         self.activations = self._activations(self.train_samples, recipe.views)
         self.validation = Validation(recipe, val_samples, self._activations(val_samples, 1), self.processes)
         self.imagination = self._imagination(sentences)
-        if self.origin and not recipe.start_from and not checkpoint.is_file():
+        if self.origin and not checkpoint.is_file():
             self.origin.prepare(self.captioner, self.activations)
         optimiser, self.average = make_optimiser(self.captioner, recipe), make_average(self.captioner, recipe.ema)
         self.stepper = Stepper(
