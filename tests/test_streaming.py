@@ -82,6 +82,16 @@ def test_wherever_the_connection_is_cut_nothing_is_missed_or_repeated(client: ht
     assert client.get(address, headers={"Last-Event-ID": events[-1].id}).status_code == 204
 
 
+def test_who_leaves_while_much_is_told_leaves_no_error_behind(slow_captioner: Path) -> None:
+    # running() looks for tracebacks at its end.
+    with running(slow_captioner) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        job = submit(client, strategy="sample", num_captions=10, seed=1)
+        follow(client, job["links"]["events"])
+        for count in range(1, 31):
+            read_some(client, job["links"]["events"], count)
+        assert follow(client, job["links"]["events"])[-1].name == "succeeded"
+
+
 @pytest.mark.parametrize("last", ["nonsense", "0", "-1", "99999999999999999999-0"])
 def test_what_is_no_id_of_ours_begins_at_the_beginning(client: httpx.Client, last: str) -> None:
     address = submit(client, strategy="greedy")["links"]["events"]
@@ -110,7 +120,7 @@ def test_a_browser_follows_to_the_end_and_comes_no_more(page: Page, service: Ser
     assert [address.removeprefix(service.url) for address in asked] == [job["links"]["events"]] * 2
 
 
-@pytest.mark.slow  # a keep-alive comes every 15 s
+@pytest.mark.slow  # a keep-alive comes every 5 s
 def test_while_a_job_waits_the_connection_is_kept_alive() -> None:
     with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
         job = submit(client)
