@@ -7,9 +7,9 @@ copying (Yao et al., 2017), the decoder can say what its training captions never
 where it looked. It must not know of pixels or of how words are chosen.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +22,7 @@ from model.state import State
 from model.vocabulary import PAD
 from model.word_detector import anywhere
 
-_FAINT = 0.01  # keeps the logarithm of a score away from that of zero
+FAINT = 0.01  # keeps the logarithm of a score away from that of zero
 
 
 class AdaptiveConfig(BaseModel):
@@ -55,22 +55,11 @@ class Sight:
 class AdaptiveMemory(Memory):
     """What is known of a batch of images. Annotations and keys are of the fine grid, words of the coarse one."""
 
+    per_image: ClassVar[tuple[str, ...]] = (*Memory.per_image, "words", "evidence")
+
     words: torch.Tensor  # (B, l, N): which words each place shows
     evidence: torch.Tensor  # (B, N): for a word being shown anywhere
     coarse: torch.Tensor | None  # (L, l): from places of the fine grid to those of the coarse one; None: L = l
-
-    def select(self, index: Sequence[int]) -> "AdaptiveMemory":
-        """As Memory.select."""
-        chosen = torch.tensor(index, dtype=torch.long, device=self.annotations.device)
-        return AdaptiveMemory(
-            self.annotations[chosen],
-            self.keys[chosen],
-            self.rows,
-            self.cols,
-            self.words[chosen],
-            self.evidence[chosen],
-            self.coarse,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +119,27 @@ class AdaptiveDecoder(AnyDecoder):
 
         Of images that `shown` (B,) is false for, only the words that are seen in them are used: a way of training.
         """
-        spread = _spread(sight.grid.shape[2], sight.fine.shape[2]).to(sight.grid)  # (L, l)
-        visual = spread @ self.of_grid(self.light_dropout(_places(sight.grid)))  # (B, L, H)
-        visual = visual + self.of_fine(self.light_dropout(_places(sight.fine)))
+        coarse = self.of_grid(self.light_dropout(_places(sight.grid)))  # (B, l, H)
+        fine = self.of_fine(self.light_dropout(_places(sight.fine)))  # (B, L, H)
         if shown is not None:
-            visual = torch.where(shown[:, None, None], visual, self.unseen.to(visual.dtype))
-        annotations = self._annotate(visual, spread @ self.of_words(sight.words.to(visual.dtype)))
-        return self._memory(annotations, sight.words, spread.float(), sight.fine.shape[2], sight.fine.shape[3])
+            shown = shown[:, None, None]
+            coarse, fine = torch.where(shown, coarse, 0.0), torch.where(shown, fine, self.unseen.to(fine.dtype))
+        coarse = coarse + self.of_words(sight.words.to(coarse.dtype))
+        spread = _spread(sight.grid.shape[2], sight.fine.shape[2], sight.grid.device)  # (L, l)
+        annotations = self._annotate(spread.to(coarse.dtype) @ coarse + fine)
+        return self._memory(annotations, sight.words, spread, sight.fine.shape[2], sight.fine.shape[3])
 
     def imagine(self, words: torch.Tensor) -> AdaptiveMemory:
         """A picture that nobody took: places (B, l, N) that show the given words, and nothing else."""
-        return self._memory(self._annotate(self.unseen, self.of_words(words)), words, None, 1, words.shape[1])
+        return self._memory(self._annotate(self.unseen + self.of_words(words)), words, None, 1, words.shape[1])
 
-    def _annotate(self, visual: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        return functional.relu(self.norm(visual + words))
+    def _annotate(self, seen: torch.Tensor) -> torch.Tensor:
+        return functional.relu(self.norm(seen))
 
     def _memory(
         self, annotations: torch.Tensor, words: torch.Tensor, coarse: torch.Tensor | None, rows: int, cols: int
     ) -> AdaptiveMemory:
-        evidence = torch.log((anywhere(words) + _FAINT) / (self.usual_anywhere + _FAINT))
+        evidence = torch.log((anywhere(words) + FAINT) / (self.usual_anywhere + FAINT))
         return AdaptiveMemory(annotations, self.key(annotations), rows, cols, words.float(), evidence, coarse)
 
     def start(self, memory: Memory, rows: int) -> State:
@@ -201,7 +192,7 @@ class AdaptiveDecoder(AnyDecoder):
         assert isinstance(memory, AdaptiveMemory)
         looked = glance.weights / glance.weights.sum(dim=2, keepdim=True).clamp_min(1e-6)
         looked = looked if memory.coarse is None else looked @ memory.coarse  # (B, R, l)
-        here = torch.log((looked @ memory.words + _FAINT) / (self.usual_here + _FAINT))
+        here = torch.log((looked @ memory.words + FAINT) / (self.usual_here + FAINT))
         trust = functional.softplus(self.trust(glance.hidden).float())  # (B, R, 2)
         return (trust[:, :, :1] * here + trust[:, :, 1:] * memory.evidence.unsqueeze(1)) * self.word_trust
 
@@ -230,11 +221,13 @@ def _places(grid: torch.Tensor) -> torch.Tensor:
     return grid.flatten(2).transpose(1, 2)
 
 
-def _spread(coarse: int, fine: int) -> torch.Tensor:
+@lru_cache(maxsize=8)
+def _spread(coarse: int, fine: int, device: torch.device) -> torch.Tensor:
     """The matrix (fine * fine, coarse * coarse) that enlarges a grid, bilinearly.
 
     Each place of a convolution with stride 2 lies on a place of its input, so the corners of both grids do, too.
     """
-    one_each = torch.eye(coarse * coarse).view(-1, 1, coarse, coarse)
-    larger = functional.interpolate(one_each, size=(fine, fine), mode="bilinear", align_corners=True)
-    return larger.flatten(1).t().contiguous()
+    with torch.inference_mode(False):  # the next who wants it may be training
+        one_each = torch.eye(coarse * coarse, device=device).view(-1, 1, coarse, coarse)
+        larger = functional.interpolate(one_each, size=(fine, fine), mode="bilinear", align_corners=True)
+        return larger.flatten(1).t().contiguous()

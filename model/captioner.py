@@ -21,8 +21,9 @@ from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
 from model.caption import Caption
 from model.characters import VOCABULARIES, TokenName
 from model.confidence import ConfidenceConfig, confidence
-from model.decoder import Decoder, DecoderConfig, Memory
+from model.decoder import Decoder, DecoderConfig, Memory, Stepping
 from model.encoder import Encoder
+from model.engines.engine import Engine
 from model.options import DecodingOptions
 from model.pixels import as_stored, normalise, to_pixels
 from model.scoring import score
@@ -80,6 +81,9 @@ class Captioner(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.version = "untrained"
+        # What computes the encoder, and what writes with the decoder, where not these modules themselves.
+        self.engine: Engine | None = None
+        self.writer: Stepping | None = None
         self.decoder: Decoder | AdaptiveDecoder
         self.detector: WordDetector | None = None
         decoder = config.decoder
@@ -106,6 +110,10 @@ class Captioner(nn.Module):
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> Memory:
         """Prepared pixels (B, 3, S, S) to all that must be known of the images, to `write` and to `score`."""
+        return self.engine.encode(pixels) if self.engine is not None else self.look(pixels)
+
+    def look(self, pixels: torch.Tensor) -> Memory:
+        """As `encode`, by these modules themselves."""
         return self.memorise(self.see(self.encoder.trunk(normalise(pixels.to(self.device)))))
 
     def see(self, activations: torch.Tensor) -> Seen:
@@ -138,7 +146,7 @@ class Captioner(nn.Module):
         `seeds`, one for each image, make what is sampled repeatable; an image gets the same sentences in every batch.
         Images that the watch gave up get no captions.
         """
-        written = write(self.decoder, self.vocabulary, memory, options, seeds=seeds, watch=watch)
+        written = write(self.writer or self.decoder, self.vocabulary, memory, options, seeds=seeds, watch=watch)
         return [[self._judged(caption) for caption in captions] for captions in written]
 
     def score(self, memory: Memory, sentences: Sequence[str]) -> list[Caption]:
@@ -146,7 +154,9 @@ class Captioner(nn.Module):
 
         The log-probability includes the decision to end. Raises ValueError for a sentence without any word.
         """
-        return [self._judged(caption) for caption in score(self.decoder, self.vocabulary, memory, sentences)]
+        return [
+            self._judged(caption) for caption in score(self.writer or self.decoder, self.vocabulary, memory, sentences)
+        ]
 
     def _judged(self, caption: Caption) -> Caption:
         """The caption with its confidence."""

@@ -6,9 +6,9 @@ between input and output (Press and Wolf, 2017). One step is a plain function of
 scoring all run the same code. It must not know of pixels or of how words are chosen.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +44,9 @@ class DecoderConfig(BaseModel):
 class Memory:
     """What is known of a batch of images, computed once and shared by all rows of each image."""
 
+    # The fields that have a part for each image.
+    per_image: ClassVar[tuple[str, ...]] = ("annotations", "keys")
+
     annotations: torch.Tensor  # (B, L, D)
     keys: torch.Tensor  # (B, L, A); A = 0 where there is no attention
     rows: int  # of the annotation grid: L = rows * cols, row by row
@@ -54,23 +57,50 @@ class Memory:
         """How many images these are: B."""
         return self.annotations.shape[0]
 
-    def select(self, index: Sequence[int]) -> "Memory":
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """What there is of each image: the fields `per_image`."""
+        return tuple(getattr(self, name) for name in self.per_image)
+
+    def refilled(self, tensors: Iterable[torch.Tensor]) -> Self:
+        """The same of other images, of which these are the `tensors`."""
+        fields: dict[str, Any] = dict(zip(self.per_image, tensors, strict=True))
+        return replace(self, **fields)
+
+    def select(self, index: Sequence[int] | torch.Tensor) -> Self:
         """What is known of some of the images, in the order of `index`."""
-        chosen = torch.tensor(index, dtype=torch.long, device=self.annotations.device)
-        return Memory(self.annotations[chosen], self.keys[chosen], self.rows, self.cols)
+        chosen = torch.as_tensor(index, dtype=torch.long, device=self.annotations.device)
+        return self.refilled(tensor[chosen] for tensor in self.tensors)
 
 
-class AnyDecoder(nn.Module):
-    """What every decoder offers to those who write with it, of which it must not know."""
+class Stepping(Protocol):
+    """A decoder to those who write with it."""
 
-    output_bias: nn.Parameter  # (V,)
+    @property
+    def output_bias(self) -> torch.Tensor:
+        """One number for each token: (V,)."""
+        ...
 
     def start(self, memory: Memory, rows: int) -> State:
         """The state before the first word, the same for all `rows` of an image."""
-        raise NotImplementedError
+        ...
 
     def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
         """One word further: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L)."""
+        ...
+
+
+class AnyDecoder(nn.Module):
+    """A decoder to those who train it: Stepping, and all steps at once."""
+
+    output_bias: nn.Parameter
+
+    def start(self, memory: Memory, rows: int) -> State:
+        """See Stepping."""
+        raise NotImplementedError
+
+    def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
+        """See Stepping."""
         raise NotImplementedError
 
     def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from model.decoder import AnyDecoder, Memory
+from model.decoder import Memory, Stepping
 from model.state import State
 from model.vocabulary import START
 from model.watch import Watching
@@ -29,13 +29,23 @@ class Forced:
         """The state after the last word, the same for all `rows` of an image."""
         return self.state.widened(rows)
 
+    def of(self, images: torch.Tensor) -> "Forced":
+        """What some of the images were told."""
+        return Forced(
+            tokens=self.tokens[images],
+            logprobs=self.logprobs[images],
+            attention=self.attention[images],
+            previous=self.previous[images],
+            state=self.state.images(images),
+        )
+
     def said_by(self, rows: int) -> torch.Tensor:
         """The words (B, rows, T), the same for all `rows` of an image."""
         return self.tokens.unsqueeze(1).expand(-1, rows, -1)
 
 
 @torch.inference_mode()
-def force(decoder: AnyDecoder, memory: Memory, tokens: torch.Tensor, watching: Watching | None = None) -> Forced:
+def force(decoder: Stepping, memory: Memory, tokens: torch.Tensor, watching: Watching | None = None) -> Forced:
     """Tell each image its `tokens` (B, T), which T = 0 leaves at the start of a sentence. Reports to `watching`."""
     places = memory.annotations.shape[1]
     logprobs = torch.empty(tokens.shape, device=tokens.device)
@@ -52,7 +62,7 @@ def force(decoder: AnyDecoder, memory: Memory, tokens: torch.Tensor, watching: W
     return Forced(tokens, logprobs, attention, previous, state)
 
 
-def force_prefix(decoder: AnyDecoder, memory: Memory, prefix: Sequence[int], watching: Watching | None) -> Forced:
+def force_prefix(decoder: Stepping, memory: Memory, prefix: Sequence[int], watching: Watching | None) -> Forced:
     """Tell every image the same words, which may be none."""
     tokens = torch.tensor(prefix, dtype=torch.long, device=memory.annotations.device)
     return force(decoder, memory, tokens.expand(memory.images, -1), watching)

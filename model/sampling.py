@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from model.decoder import AnyDecoder, Memory
+from model.decoder import Memory, Stepping
 from model.forcing import force_prefix
 from model.hypothesis import Hypothesis, read_off
 from model.rules import Rules, SpellingRules
@@ -38,7 +38,7 @@ def uniform_numbers(seeds: Sequence[int | None], sentences: int, words: int) -> 
 
 @torch.inference_mode()
 def sample(
-    decoder: AnyDecoder,
+    decoder: Stepping,
     memory: Memory,
     *,
     uniform: torch.Tensor,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from model.caption import Caption
-from model.decoder import AnyDecoder, Memory
+from model.decoder import Memory, Stepping
 from model.forcing import force
 from model.hypothesis import read_off
 from model.spelling import Speller
@@ -16,7 +16,7 @@ from model.vocabulary import END, PAD, Vocabulary, split_words
 
 
 @torch.inference_mode()
-def score(decoder: AnyDecoder, vocabulary: Vocabulary, memory: Memory, sentences: Sequence[str]) -> list[Caption]:
+def score(decoder: Stepping, vocabulary: Vocabulary, memory: Memory, sentences: Sequence[str]) -> list[Caption]:
     """Teacher forcing of all sentences in one batch; each is taken to end after its last word.
 
     Raises ValueError for a sentence without any word, and for more or fewer sentences than images.

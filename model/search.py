@@ -10,12 +10,17 @@ from dataclasses import dataclass
 
 import torch
 
-from model.decoder import AnyDecoder, Memory
-from model.forcing import force_prefix
+from model.decoder import Memory, Stepping
+from model.forcing import Forced, force_prefix
 from model.hypothesis import Hypothesis, read_off
 from model.rules import Rules, SpellingRules
 from model.vocabulary import END
 from model.watch import Watching
+
+# How large a share of the images has to be finished before they leave the batch, which costs a copy of the others.
+_FINISHED = 1 / 4
+# A GPU is not asked after every step whether images are finished, since that makes it wait.
+_STEPS_UNASKED = {"cuda": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,47 @@ class _Step:
     logprobs: torch.Tensor  # (B, K): of the word that it goes on with
     weights: torch.Tensor  # (B, K, L): where the beams looked, before any was chosen
 
+    def of(self, images: torch.Tensor) -> "_Step":
+        """What it did for some of the images."""
+        return _Step(self.parent[images], self.logprobs[images], self.weights[images])
+
+
+@dataclass(frozen=True, slots=True)
+class _Beams:
+    """K beams of each of B images, between two steps."""
+
+    images: torch.Tensor  # (B,): their numbers
+    said: torch.Tensor  # (B, K, T)
+    total: torch.Tensor  # (B, K): log-probabilities
+    paid: torch.Tensor  # (B, K): for words that earlier groups have chosen
+    length: torch.Tensor  # (B, K), with <end>, without the prefix
+    steps: list[_Step]
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """The latest (B, K)."""
+        return self.said[:, :, -1]
+
+    @property
+    def ended(self) -> torch.Tensor:
+        """Which beams (B, K) have ended."""
+        return self.tokens == END if self.steps else torch.zeros_like(self.total, dtype=torch.bool)
+
+    def of(self, rows: torch.Tensor) -> "_Beams":
+        """Those of some of the images."""
+        return _Beams(
+            images=self.images[rows],
+            said=self.said[rows],
+            total=self.total[rows],
+            paid=self.paid[rows],
+            length=self.length[rows],
+            steps=[step.of(rows) for step in self.steps],
+        )
+
 
 @torch.inference_mode()
 def beam_search(
-    decoder: AnyDecoder,
+    decoder: Stepping,
     memory: Memory,
     *,
     beams: int,
@@ -57,53 +99,72 @@ def beam_search(
     device, vocabulary_size = memory.annotations.device, decoder.output_bias.shape[0]
     shape = (memory.images, beams)
     forced = force_prefix(decoder, memory, prefix, watching)
-    state, tokens, said = forced.state_of(beams), forced.previous.expand(shape), forced.said_by(beams)
+    state, previous = forced.state_of(beams), forced.previous.expand(shape)
     # At first all beams of a group are alike; letting only one of them live keeps the group from choosing the same
     # word many times.
     total = torch.full(shape, -torch.inf, device=device)
     total[:, :: beams // groups] = 0.0
-    paid = torch.zeros(shape, device=device)
-    ended = torch.zeros(shape, dtype=torch.bool, device=device)
-    length = torch.zeros(shape, device=device)
+    nothing = torch.zeros(shape, device=device)
+    at = _Beams(torch.arange(memory.images, device=device), forced.said_by(beams), total, nothing, nothing, [])
     rules = Rules(repeatable, device, spelling)
     # An ended hypothesis goes on as itself, by <end> at no cost.
     only_end = torch.full((vocabulary_size,), -torch.inf, device=device)
     only_end[END] = 0.0
-    steps: list[_Step] = []
+    found: dict[int, list[Hypothesis]] = {}
 
-    for _ in range(max_words):
-        logits, new_state, weights = decoder.step(tokens, state, memory)
+    def finish(some: _Beams) -> None:
+        read = _read(some, forced.of(some.images), length_power, groups)
+        found.update(zip(some.images.tolist(), read, strict=True))
+
+    for number in range(max_words):
+        logits, new_state, weights = decoder.step(previous, state, memory)
         logprobs = logits.log_softmax(dim=2)  # (B, K, V)
-        rules.apply(logprobs, said)
-        logprobs = torch.where(ended.unsqueeze(2), only_end, logprobs)
+        rules.apply(logprobs, at.said)
+        logprobs = torch.where(at.ended.unsqueeze(2), only_end, logprobs)
         if groups == 1:
-            chosen = _best(total.unsqueeze(2) + logprobs, beams)
+            chosen, paid = _best(at.total.unsqueeze(2) + logprobs, beams), at.paid
         else:
-            chosen, paid = _best_of_groups(total, paid, logprobs, groups, diversity)
+            chosen, paid = _best_of_groups(at.total, at.paid, logprobs, groups, diversity)
         parent, tokens = chosen // vocabulary_size, chosen % vocabulary_size  # (B, K): whose continuation, which word
         chosen_logprobs = logprobs.flatten(1).gather(1, chosen)
-        total = total.gather(1, parent) + chosen_logprobs
         state = new_state.rows(parent)
-        length = length.gather(1, parent) + ~ended.gather(1, parent)
-        steps.append(_Step(parent, chosen_logprobs, weights))
+        length = at.length.gather(1, parent) + ~at.ended.gather(1, parent)
+        total = at.total.gather(1, parent) + chosen_logprobs
         if watching is not None:
             watching.step(tokens, chosen_logprobs, weights)
             tokens = tokens.masked_fill(watching.abandoned_rows, END)
-        said = torch.cat([said.gather(1, parent.unsqueeze(2).expand_as(said)), tokens.unsqueeze(2)], dim=2)
-        ended = tokens == END
-        if bool(ended.all()):
+        said = torch.cat([at.said.gather(1, parent.unsqueeze(2).expand_as(at.said)), tokens.unsqueeze(2)], dim=2)
+        at = _Beams(at.images, said, total, paid, length, [*at.steps, _Step(parent, chosen_logprobs, weights)])
+        previous = at.tokens
+        if (number + 1) % _STEPS_UNASKED.get(device.type, 1):
+            continue
+        finished = at.ended.all(dim=1)
+        count = int(finished.sum())
+        if count == len(finished):
             break
+        if count >= _FINISHED * len(finished):
+            finish(at.of(finished))
+            rest = (~finished).nonzero().squeeze(1)
+            at, memory, state, previous = at.of(rest), memory.select(rest), state.images(rest), previous[rest]
+            if watching is not None:
+                watching.keep(rest)
 
-    norm = length.clamp(min=1) ** length_power
-    ranking = (total / norm).argsort(dim=1, descending=True)
+    finish(at)
+    return [found[image] for image in range(shape[0])]
+
+
+def _read(beams: _Beams, forced: Forced, length_power: float, groups: int) -> list[list[Hypothesis]]:
+    """The hypotheses of each image, best first."""
+    norm = beams.length.clamp(min=1) ** length_power
+    ranking = (beams.total / norm).argsort(dim=1, descending=True)
     if groups > 1:
-        ranking = _of_each_group_the_best(ranking, (total - paid) / norm, groups)
-    logprobs, attention = _trace_back(steps, ranking)
+        ranking = _of_each_group_the_best(ranking, (beams.total - beams.paid) / norm, groups)
+    logprobs, attention = _trace_back(beams.steps, ranking)
     found = read_off(
-        said.gather(1, ranking.unsqueeze(2).expand(-1, -1, said.shape[2])),
+        beams.said.gather(1, ranking.unsqueeze(2).expand(-1, -1, beams.said.shape[2])),
         torch.cat([forced.logprobs.unsqueeze(1).expand(-1, ranking.shape[1], -1), logprobs], dim=2),
         torch.cat([forced.attention.unsqueeze(1).expand(-1, ranking.shape[1], -1, -1), attention], dim=2),
-        total.gather(1, ranking) + forced.logprobs.sum(dim=1, keepdim=True),
+        beams.total.gather(1, ranking) + forced.logprobs.sum(dim=1, keepdim=True),
     )
     # Where there are fewer continuations than beams, as with a tiny vocabulary, some beams never lived.
     return [[hypothesis for hypothesis in hypotheses if hypothesis.logprob > -math.inf] for hypotheses in found]

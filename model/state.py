@@ -37,6 +37,10 @@ class State:
             tuple(part.gather(1, index[:, :, None, None].expand(-1, -1, *part.shape[2:])) for part in self.parts)
         )
 
+    def images(self, index: torch.Tensor) -> "State":
+        """The states of all rows of some of the images."""
+        return State(tuple(part[index] for part in self.parts))
+
     def widened(self, rows: int) -> "State":
         """The state of the only row of each image, for all of `rows`; without a copy."""
         return State(tuple(part.expand(-1, rows, -1, -1) for part in self.parts))

@@ -43,6 +43,7 @@ class Watching:
     def __init__(self, watch: Watch, speller: Speller, images: int, captions: int, device: torch.device) -> None:
         """`captions` is how many sentences of each image are reported word by word: 0 when words are open."""
         self._watch, self._captions = watch, captions
+        self._images = list(range(images))  # what each row of images is
         self._open = {(image, caption): _OpenWord(speller) for image in range(images) for caption in range(captions)}
         self.abandoned: set[int] = set()
         self.abandoned_rows = torch.zeros((images, 1), dtype=torch.bool, device=device)  # the same, for the device
@@ -57,13 +58,18 @@ class Watching:
         abandoned = self.abandoned.union(self._watch.step(decided))
         if abandoned != self.abandoned:
             self.abandoned = abandoned
-            self.abandoned_rows[sorted(abandoned)] = True
+            self.abandoned_rows[[row for row, image in enumerate(self._images) if image in abandoned]] = True
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """From now on, only these rows of images are reported, in this order; the others are finished."""
+        self._images = [self._images[row] for row in rows.tolist()]
+        self.abandoned_rows = self.abandoned_rows[rows]
 
     def _decided(self, tokens: torch.Tensor, logprobs: torch.Tensor, weights: torch.Tensor) -> list[Decided]:
         # Packed, so that a GPU is asked once a step; float32 holds every token exactly.
         packed = torch.cat([tokens.unsqueeze(2).float(), logprobs.unsqueeze(2), weights], dim=2).tolist()
         decided = []
-        for image, rows in enumerate(packed):
+        for image, rows in zip(self._images, packed, strict=True):
             if image in self.abandoned:
                 continue
             for caption in range(self._captions):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from model.caption import Caption
 from model.characters import Characters
-from model.decoder import AnyDecoder, Memory
+from model.decoder import Memory, Stepping
 from model.hypothesis import Hypothesis
 from model.options import DecodingOptions, Strategy
 from model.rules import SpellingRules
@@ -19,7 +19,7 @@ from model.watch import Watch, Watching
 
 
 def write(
-    decoder: AnyDecoder,
+    decoder: Stepping,
     vocabulary: Vocabulary,
     memory: Memory,
     options: DecodingOptions,
@@ -49,7 +49,7 @@ def write(
 
 
 def _decode(
-    decoder: AnyDecoder,
+    decoder: Stepping,
     vocabulary: Vocabulary,
     memory: Memory,
     options: DecodingOptions,

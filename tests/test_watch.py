@@ -88,7 +88,11 @@ def test_who_was_given_up_gets_nothing_and_the_others_do_not_notice(options: Dec
     onlooker = Onlooker({2: 1, 0: 2})
     captions = watched(decoder, options, onlooker)
     undisturbed = watched(decoder, options, None)
-    assert captions == [[], undisturbed[1], [], undisturbed[3]]
+    assert [captions[0], captions[2]] == [[], []]
+    for image in (1, 3):  # nearly the same numbers: the others may have left the batch
+        assert [caption.text for caption in captions[image]] == [caption.text for caption in undisturbed[image]]
+        for caption, same in zip(captions[image], undisturbed[image], strict=True):
+            assert caption.logprob == pytest.approx(same.logprob, abs=1e-4)
     assert all(undisturbed)
     assert not any(decided.image == 2 for step in onlooker.steps[1:] for decided in step)
     assert not any(decided.image == 0 for step in onlooker.steps[2:] for decided in step)

@@ -12,11 +12,26 @@ if TYPE_CHECKING:
     from model.captioner import Captioner
     from model.options import DecodingOptions
 
+# Fewer pictures are captioned sooner than OpenVINO is ready for them.
+_WORTH_TRANSLATING = 32
+
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """--model and --device."""
+    """--model, --device, --engine and --precision."""
     parser.add_argument("--model", type=Path, metavar="DIR", help="folder of a captioner (default: the shipped one)")
     add_device_option(parser)
+    parser.add_argument(
+        "--engine",
+        choices=["auto", "pytorch", "openvino"],
+        default="auto",
+        help="what computes the encoder (default: OpenVINO on a CPU, unless the pictures are few)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "bf16"],
+        default="fp32",
+        help="of products; bf16 is faster where the processor knows it, and some captions differ (default fp32)",
+    )
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
@@ -24,13 +39,17 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
 
 
-def load_captioner(arguments: argparse.Namespace) -> "Captioner":
-    """The captioner that was asked for; ends the command where there is none."""
+def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -> "Captioner":
+    """The captioner that was asked for, to caption so many pictures; ends the command where there is none."""
     from model.captioner import SHIPPED, Captioner, CaptionerNotLoadable
+    from model.engines.choice import EngineName, EngineUnavailable, make_ready
 
+    few = pictures is not None and pictures < _WORTH_TRANSLATING
+    engine: EngineName = "pytorch" if few and arguments.engine == "auto" else arguments.engine
     try:
-        return Captioner.load(arguments.model or SHIPPED, device_of(arguments))
-    except CaptionerNotLoadable as error:
+        captioner = Captioner.load(arguments.model or SHIPPED, device_of(arguments))
+        return make_ready(captioner, engine, arguments.precision)
+    except (CaptionerNotLoadable, EngineUnavailable) as error:
         fail(str(error))
 
 

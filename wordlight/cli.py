@@ -122,12 +122,13 @@ def _worker(_arguments: argparse.Namespace) -> int:
     """run a worker, which owns a device and captions what is queued"""
     from model.captioner import CaptionerNotLoadable
     from model.device import DeviceUnavailable
+    from model.engines.choice import EngineUnavailable
     from worker.process import run
     from worker.settings import WorkerSettings
 
     try:
         return run(_settings(WorkerSettings))
-    except (CaptionerNotLoadable, DeviceUnavailable) as error:
+    except (CaptionerNotLoadable, DeviceUnavailable, EngineUnavailable) as error:
         fail(str(error), os.EX_CONFIG)
 
 
@@ -172,7 +173,7 @@ def _caption(arguments: argparse.Namespace) -> int:
 
     from app.picture import PictureLimits, PictureRefused, prepare
 
-    captioner, options = load_captioner(arguments), decoding_options(arguments)
+    captioner, options = load_captioner(arguments, len(arguments.photos)), decoding_options(arguments)
     status = 0
     for path in arguments.photos:
         try:

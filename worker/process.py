@@ -18,6 +18,7 @@ from jobs.consumer import Consumer
 from jobs.metrics import Recorder
 from model.captioner import Captioner
 from model.device import choose_device
+from model.engines.choice import make_ready
 from worker.captioning import Captioning, DeviceBroken
 from worker.heartbeat import Heartbeat
 from worker.held import Held
@@ -37,7 +38,8 @@ class Worker:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
-        captioner = Captioner.load(settings.model, device)
+        captioner = make_ready(Captioner.load(settings.model, device), settings.engine, settings.precision)
+        assert captioner.engine is not None
         self._stop = threading.Event()
         redis = connect(settings.redis_url)
         self._consumer = Consumer(redis, settings)
@@ -65,7 +67,11 @@ class Worker:
             stuck_seconds=settings.stuck_seconds,
             version=captioner.version,
         )
-        log.info("%s: %s %s on %s", self._consumer.name, captioner.config.name, captioner.version, device)
+        log.info(
+            "%s: %s %s on %s, by %s in %s",
+            *(self._consumer.name, captioner.config.name, captioner.version, device),
+            *(captioner.engine.name, settings.precision),
+        )
 
     def run(self) -> int:
         """Work until told to stop, or until something is broken; returns the exit status."""
@@ -120,7 +126,10 @@ class Worker:
 
 
 def run(settings: WorkerSettings) -> int:
-    """Run a worker until SIGTERM or SIGINT; returns the exit status. Raises CaptionerNotLoadable, DeviceUnavailable."""
+    """Run a worker until SIGTERM or SIGINT; returns the exit status.
+
+    Raises CaptionerNotLoadable, DeviceUnavailable and EngineUnavailable.
+    """
     # Before there is anything to hand back, a signal simply ends the process, even as PID 1, which has no default.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))

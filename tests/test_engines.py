@@ -1,0 +1,183 @@
+"""Engines give the reference's numbers, and what they keep on disk may be lost or damaged at any time."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from test_adaptive import decoder as decoder
+from test_adaptive import sight
+
+from model.adaptive import AdaptiveDecoder
+from model.captioner import Captioner
+from model.engines.choice import EngineName, EngineUnavailable, make_ready
+from model.engines.openvino import OpenVINO
+from model.engines.store import Store
+from model.options import DecodingOptions, Strategy
+from model.prepared import PreparedDecoder
+from model.product import Product
+
+COLOURS = (("red", "green"), ("blue", "white"), ("green", "red"), ("blue", "red"))
+
+
+@pytest.fixture
+def captioner(tiny_captioner: Path) -> Captioner:
+    return Captioner.load(tiny_captioner)
+
+
+@pytest.fixture
+def pixels(captioner: Captioner) -> torch.Tensor:
+    return torch.stack([captioner.prepare(tiny.picture(*colours)) for colours in COLOURS])
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Captioner:
+    return Captioner.load()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store("test", folder=tmp_path)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("whose", ["captioner", "shipped"])
+def test_openvino_sees_what_pytorch_sees(whose: str, images: int, store: Store, request: pytest.FixtureRequest) -> None:
+    seen_by: Captioner = request.getfixturevalue(whose)
+    side = seen_by.config.image_size
+    pictures = torch.stack([seen_by.prepare(tiny.picture(*colours, (side, side))) for colours in COLOURS[:images]])
+    reference = seen_by.encode(pictures)
+    memory = OpenVINO(seen_by, "fp32", store).encode(pictures)
+    assert (memory.rows, memory.cols, type(memory)) == (reference.rows, reference.cols, type(reference))
+    for one, other in zip(memory.tensors, reference.tensors, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_what_one_batch_was_is_not_changed_by_the_next(
+    captioner: Captioner, pixels: torch.Tensor, store: Store
+) -> None:
+    engine = OpenVINO(captioner, "fp32", store)
+    first = engine.encode(pixels[:2])
+    before = first.annotations.clone()
+    engine.encode(pixels[2:])
+    assert first.annotations.equal(before)
+
+
+@pytest.mark.parametrize("name", ["auto", "pytorch", "openvino"])
+def test_a_captioner_made_ready_writes_and_scores_the_same(
+    name: EngineName, tiny_captioner: Path, captioner: Captioner, pixels: torch.Tensor
+) -> None:
+    ready = make_ready(Captioner.load(tiny_captioner), name)
+    assert ready.engine is not None
+    assert ready.engine.name == ("pytorch" if name == "pytorch" else "openvino")
+    for options in (DecodingOptions(), DecodingOptions(strategy=Strategy.GREEDY)):
+        for one, other in zip(
+            ready.caption_pixels(pixels, options), captioner.caption_pixels(pixels, options), strict=True
+        ):
+            assert one[0].text == other[0].text
+            assert one[0].logprob == pytest.approx(other[0].logprob, abs=1e-3)
+    sentences = ["a red box"] * len(COLOURS)
+    scored = (model.score(model.encode(pixels), sentences) for model in (ready, captioner))
+    for one_caption, other_caption in zip(*scored, strict=True):
+        assert one_caption.logprob == pytest.approx(other_caption.logprob, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["pytorch", "openvino"])
+def test_in_half_precision_it_sees_nearly_the_same(
+    name: EngineName, tiny_captioner: Path, pixels: torch.Tensor
+) -> None:
+    reference = Captioner.load(tiny_captioner)
+    coarse = make_ready(Captioner.load(tiny_captioner), name, "bf16")
+    one, other = coarse.encode(pixels).annotations.float(), reference.encode(pixels).annotations
+    assert (one - other).abs().mean() < 0.05 * other.abs().mean()
+
+
+def test_the_prepared_decoder_steps_as_the_decoder_does(decoder: AdaptiveDecoder) -> None:
+    prepared = PreparedDecoder(decoder)
+    with torch.inference_mode():
+        memory = decoder.memorise(sight(2))
+        state, same = decoder.start(memory, 3), prepared.start(memory, 3)
+        for _ in range(4):
+            tokens = torch.randint(1, 12, (2, 3))
+            logits, state, weights = decoder.step(tokens, state, memory)
+            others, same, looked = prepared.step(tokens, same, memory)
+            torch.testing.assert_close(others, logits, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(looked, weights, atol=1e-5, rtol=1e-5)
+            for one, other in zip(same.parts, state.parts, strict=True):
+                torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 200])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_is_that_of_linear(rows: int, dtype: torch.dtype) -> None:
+    weight, bias, factor = torch.randn(17, 30), torch.randn(17), torch.randn(2, rows, 30)
+    product = Product(weight, dtype, bias)(factor)
+    expected = torch.nn.functional.linear(factor.to(dtype).float(), weight.to(dtype).float(), bias)
+    assert product.dtype == torch.float32
+    tolerance = 1e-5 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(product, expected, atol=tolerance, rtol=tolerance)
+
+
+def translated(store: Store) -> Path:
+    path = store.find("encoder.xml")
+    assert path is not None
+    return path
+
+
+def test_a_translation_is_made_once(captioner: Captioner, pixels: torch.Tensor, store: Store) -> None:
+    OpenVINO(captioner, "fp32", store)
+    made = translated(store).stat()
+    again = OpenVINO(captioner, "fp32", store)
+    assert translated(store).stat() == made
+    torch.testing.assert_close(
+        again.encode(pixels).annotations, captioner.encode(pixels).annotations, atol=1e-4, rtol=0
+    )
+
+
+def test_a_damaged_translation_is_made_anew(captioner: Captioner, pixels: torch.Tensor, store: Store) -> None:
+    OpenVINO(captioner, "fp32", store)
+    path = translated(store)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    engine = OpenVINO(captioner, "fp32", store)
+    assert translated(store).stat().st_size == pytest.approx(len(whole), rel=0.01)
+    assert engine.encode(pixels).images == len(pixels)
+
+
+def test_where_nothing_can_be_kept_it_works_all_the_same(
+    captioner: Captioner, pixels: torch.Tensor, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    store = Store("test", folder=tmp_path / "file" / "folder")
+    assert OpenVINO(captioner, "fp32", store).encode(pixels).images == len(pixels)
+    assert store.find("encoder.xml") is None
+
+
+def test_a_store_is_of_what_it_was_made_from_and_holds_the_latest(tmp_path: Path) -> None:
+    def keep(number: int) -> Iterator[bool]:
+        Store(str(number), folder=tmp_path).keep(lambda folder: (folder / "x").touch())
+        os.utime(next(iter(set(tmp_path.iterdir()) - known)), (number, number))
+        known.update(tmp_path.iterdir())
+        return (Store(str(other), folder=tmp_path).find("x") is not None for other in range(number + 1))
+
+    known: set[Path] = set()
+    for number in range(10):
+        there = list(keep(number))
+    assert there == [False, False, *[True] * 8]
+
+
+def test_openvino_is_not_for_other_devices(tiny_captioner: Path) -> None:
+    elsewhere = Captioner.load(tiny_captioner).to("meta")
+    with pytest.raises(EngineUnavailable, match="not for meta"):
+        make_ready(elsewhere, "openvino")
+
+
+def test_nobody_is_told_that_openvino_is_used() -> None:
+    # Its package would, when it is imported, if this one could be.
+    program = "import model.engines.openvino, sys; print(sys.modules['openvino_telemetry'])"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "None\n"
