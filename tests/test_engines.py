@@ -44,12 +44,14 @@ def store(tmp_path: Path) -> Store:
     return Store("test", folder=tmp_path)
 
 
-@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("images", [1, 9])
 @pytest.mark.parametrize("whose", ["captioner", "shipped"])
 def test_openvino_sees_what_pytorch_sees(whose: str, images: int, store: Store, request: pytest.FixtureRequest) -> None:
     seen_by: Captioner = request.getfixturevalue(whose)
     side = seen_by.config.image_size
-    pictures = torch.stack([seen_by.prepare(tiny.picture(*colours, (side, side))) for colours in COLOURS[:images]])
+    pictures = torch.stack(
+        [seen_by.prepare(tiny.picture(*colours, (side, side))) for colours in (COLOURS * 3)[:images]]
+    )
     reference = seen_by.encode(pictures)
     memory = OpenVINO(seen_by, "fp32", store).encode(pictures)
     assert (memory.rows, memory.cols, type(memory)) == (reference.rows, reference.cols, type(reference))
