@@ -24,8 +24,7 @@ class Store:
 
     def __init__(self, *made_from: str, folder: Path | None = None) -> None:
         """`folder` is of all stores (default: wordlight/engines in the user's cache)."""
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        self._all = folder or Path(cache) / "wordlight" / "engines"
+        self._all = folder or _cache() / "wordlight" / "engines"
         digest = hashlib.sha256("\n".join((*made_from, torch.__version__)).encode())
         for source in _SOURCES:
             digest.update(source.read_bytes())
@@ -51,3 +50,11 @@ class Store:
                 shutil.rmtree(old, ignore_errors=True)
         except (OSError, RuntimeError) as error:  # OpenVINO raises the latter when it cannot write
             log.info("nothing is kept for the next start: %s", error)
+
+
+def _cache() -> Path:
+    """The user's, or, for a user without a home, as in a container, the machine's."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return Path(tempfile.gettempdir())
