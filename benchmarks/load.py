@@ -15,8 +15,8 @@ async def saturate(client: CaptionClient, jpegs: Sequence[bytes], *, in_flight: 
     """Captions/s while `in_flight` requests are under way all the time.
 
     What comes before the first `lead` answers is left out, and so is what comes when no picture is left to send: a
-    service that fills or drains is not saturated. What is counted should be a multiple of the worker's batch size, since
-    answers come in batches.
+    service that fills or drains is not saturated. What is counted should be a multiple of the worker's batch size,
+    since answers come in batches.
     """
     counted = len(jpegs) - lead - in_flight
     assert lead > 0 < counted, "too few pictures"
@@ -49,7 +49,7 @@ async def arriving(
     while sum(gaps) < seconds or len(gaps) < 2:
         gaps.append(dice.expovariate(rate))
     pictures = [next(jpegs) for _ in gaps]
-    begun = due = time.perf_counter() + 0.1
+    due = time.perf_counter()
 
     async def one(jpeg: bytes, at: float) -> float:
         await client.caption(jpeg)
@@ -60,5 +60,4 @@ async def arriving(
         due += gap
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         tasks.append(asyncio.create_task(one(jpeg, due)))
-    assert due > begun
     return list(await asyncio.gather(*tasks))

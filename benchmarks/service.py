@@ -26,7 +26,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from caption_client import CaptionClient
 from direct import STAGES, Direct
@@ -118,11 +118,11 @@ class Comparison:
 
     async def _loop(self, client: CaptionClient) -> dict[str, Any]:
         found = {}
-        with _probe(self._service.port) as probe:
+        with _Probe(self._service.port) as probe:
             await asyncio.sleep(_IDLE_PROBE_SECONDS)
             found["idle"] = percentiles(probe.end())
         pictures = self._take(self._lead + self._arguments.pictures + self._in_flight)
-        with _probe(self._service.port) as probe:
+        with _Probe(self._service.port) as probe:
             await saturate(client, pictures, in_flight=self._in_flight, lead=self._lead)
             found["saturated"] = percentiles(probe.end())
         print_table([{"GET /healthz": when} | found[when] for when in found])
@@ -138,14 +138,15 @@ class Comparison:
         return rows
 
 
-class _probe:
+class _Probe:
     """benchmarks/healthz_probe.py, running."""
 
     def __init__(self, port: int) -> None:
-        command = [sys.executable, str(Path(__file__).parent / "healthz_probe.py"), str(port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=clean_environment())
+        command = [sys.executable, "-c", "from healthz_probe import ask; ask()", str(port)]
+        folder = Path(__file__).parent
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=folder, env=clean_environment())
 
-    def __enter__(self) -> "_probe":
+    def __enter__(self) -> Self:
         return self
 
     def end(self) -> list[float]:

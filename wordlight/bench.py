@@ -38,8 +38,7 @@ def programs(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.glob("*.py")):
         source = path.read_text(encoding="utf-8")
-        # What is a program for another one has no description of its own in the list: it takes a place, not options.
-        if _RUNS in source and "argparse" in source:
+        if _RUNS in source:
             found[path.stem] = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
     return found
 
