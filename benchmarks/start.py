@@ -3,8 +3,9 @@
     python benchmarks/start.py [--photo FILE]
 
 Rounds of both in turn, each from a fresh process: `wordlight serve` (what `make serve` runs once all is installed)
-until /readyz says 200 for the first time, its resident memory then and after some captions; and `wordlight caption FILE`
-until it has ended. Before the first round each runs once, so files come from the page cache: cold means the process.
+until /readyz says 200 for the first time, its resident memory then and after some captions; and `wordlight caption
+FILE` until it has ended. Before the first round each runs once, so files come from the page cache: cold means the
+process.
 
 The last line is JSON: `ready_seconds`, `caption_seconds`, `memory_mib` {idle, after_captions} with each process's
 median, least and most.
