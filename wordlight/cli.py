@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from jobs.logs import LogSettings, set_up_logs
+from wordlight.bench import add_bench
 from wordlight.captioners import add_model_options, decoding_options, load_captioner
 from wordlight.failure import fail
 from wordlight.learning import add_learning
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add_model_options(caption)
 
     add_learning(command)
+    add_bench(command)
     return parser
 
 
