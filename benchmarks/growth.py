@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from figures import aim, finish, print_table
-from photographs import photographs
+from fresh_photographs import photographs
 from redis import Redis
 from scaling import Scaling, fill, summary
 from sleeping_captioner import SleepingCaptioner

@@ -20,7 +20,7 @@ from typing import Any
 
 from caption_client import CaptionClient
 from figures import aim, finish, print_table
-from photographs import small_photographs
+from fresh_photographs import small_photographs
 from tiny_captioner import save_tiny_captioner
 from whole_service import WholeService, whole_service
 

@@ -32,7 +32,7 @@ from caption_client import CaptionClient
 from direct import STAGES, Direct
 from figures import aim, finish, percentiles, print_table, spread
 from load import arriving, latency, saturate
-from photographs import photographs
+from fresh_photographs import photographs
 from whole_service import WholeService, clean_environment, whole_service
 
 from model.captioner import SHIPPED

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from caption_client import CaptionClient
 from figures import aim, finish, print_table, spread
-from photographs import photographs
+from fresh_photographs import photographs
 from whole_service import ROOT, clean_environment, whole_service
 
 from model.captioner import SHIPPED
