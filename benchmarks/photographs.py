@@ -1,0 +1,54 @@
+"""The pictures that are captioned in benchmarks: somebody's, or made on the spot. Out: JPEG files in memory.
+
+It must not know what is done with them.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from model.training.dataset import load_split
+
+_SIZE = (500, 375)  # pixels: as Flickr shows photographs
+_QUALITY = 85
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """One file, and what people say of it, if anybody has said anything."""
+
+    name: str
+    encoded: bytes
+    captions: list[str]
+
+    def image(self) -> Image.Image:
+        """The decoded image, RGB."""
+        return Image.open(io.BytesIO(self.encoded)).convert("RGB")
+
+
+def photographs(data: Path | None, count: int) -> list[Photograph]:
+    """The first `count` of the data set's split val or, of a folder without a data set, of its JPEG files.
+
+    Without `data`, as many are made. Raises DatasetUnusable for a folder that has neither.
+    """
+    if data is None:
+        return [Photograph(f"made-{seed}.jpg", _made(seed), []) for seed in range(count)]
+    loose = sorted(data.glob("*.jpg"))
+    if loose and not (data / "captions.json").is_file():
+        return [Photograph(path.name, path.read_bytes(), []) for path in loose[:count]]
+    return [Photograph(sample.name, sample.encoded, sample.captions) for sample in load_split(data, "val")[:count]]
+
+
+def _made(seed: int) -> bytes:
+    """Blotches of colour under a little grain: about as many bytes as a photograph of that size has."""
+    dice = np.random.default_rng(seed)
+    width, height = _SIZE
+    blotches = Image.fromarray(dice.integers(0, 256, (height // 25, width // 25, 3), dtype=np.uint8))
+    smooth = np.asarray(blotches.resize(_SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
+    grained = (smooth + dice.normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grained).save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
