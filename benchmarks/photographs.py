@@ -4,6 +4,9 @@ It must not know what is done with them.
 """
 
 import io
+import itertools
+import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,16 +33,25 @@ class Photograph:
 
 
 def photographs(data: Path | None, count: int) -> list[Photograph]:
-    """The first `count` of the data set's split val or, of a folder without a data set, of its JPEG files.
+    """The first `count` of a data set's split val or, of another folder, of the JPEG files in it or in its tar files.
 
     Without `data`, as many are made. Raises DatasetUnusable for a folder that has neither.
     """
     if data is None:
         return [Photograph(f"made-{seed}.jpg", _made(seed), []) for seed in range(count)]
-    loose = sorted(data.glob("*.jpg"))
-    if loose and not (data / "captions.json").is_file():
-        return [Photograph(path.name, path.read_bytes(), []) for path in loose[:count]]
+    if not any(data.glob("captions.json")) and (files := list(itertools.islice(_files(data), count))):
+        return [Photograph(name, encoded, []) for name, encoded in files]
     return [Photograph(sample.name, sample.encoded, sample.captions) for sample in load_split(data, "val")[:count]]
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.glob("*.jpg")):
+        yield path.name, path.read_bytes()
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.name.endswith(".jpg") and (file := archive.extractfile(member)):
+                    yield member.name, file.read()
 
 
 def _made(seed: int) -> bytes:
