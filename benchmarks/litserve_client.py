@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent
@@ -22,7 +23,7 @@ _START_SECONDS = 120
 
 
 class LitServe:
-    """A running server; as many clients as are to be served at once, each with a connection that it keeps."""
+    """A running server, and the threads of its clients."""
 
     def __init__(self, model: Path, engine: str, threads: int, most: int) -> None:
         """Returns when it answers. `most`: pictures in a batch. Raises RuntimeError, with its output."""
@@ -41,7 +42,6 @@ class LitServe:
                 start_new_session=True,
             )
         self._clients = ThreadPoolExecutor(max_workers=most)
-        self._of_thread = threading.local()
         self._wait_until_ready()
 
     def caption(self, files: Sequence[bytes], at_once: int) -> None:
@@ -50,26 +50,18 @@ class LitServe:
         taking = threading.Lock()
 
         def send() -> None:
-            while True:
-                with taking:
-                    file = next(waiting, None)
-                if file is None:
-                    return
-                self._ask(file)
+            # A connection for each call: between two of them, the server would close one that nobody uses.
+            connection = http.client.HTTPConnection("127.0.0.1", self._port)
+            with closing(connection):
+                while True:
+                    with taking:
+                        file = next(waiting, None)
+                    if file is None:
+                        return
+                    _ask(connection, file)
 
         for client in [self._clients.submit(send) for _ in range(at_once)]:
             client.result()
-
-    def _ask(self, file: bytes) -> None:
-        connection = getattr(self._of_thread, "connection", None)
-        if connection is None:
-            connection = self._of_thread.connection = http.client.HTTPConnection("127.0.0.1", self._port)
-        body = json.dumps({"image": base64.b64encode(file).decode()})
-        connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        said = answer.read()
-        if answer.status != 200 or "words" not in json.loads(said):
-            raise RuntimeError(f"LitServe answers {answer.status}: {said[:200]!r}")
 
     def processes(self) -> list[int]:
         """The server and all its children."""
@@ -112,6 +104,15 @@ class LitServe:
         said = self._log.read_text(errors="replace")[-2000:]
         self.close()
         raise RuntimeError(f"LitServe does not start:\n{said}")
+
+
+def _ask(connection: http.client.HTTPConnection, file: bytes) -> None:
+    body = json.dumps({"image": base64.b64encode(file).decode()})
+    connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    said = answer.read()
+    if answer.status != 200 or "words" not in json.loads(said):
+        raise RuntimeError(f"LitServe answers {answer.status}: {said[:200]!r}")
 
 
 def _free_port() -> int:

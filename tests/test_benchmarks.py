@@ -60,12 +60,6 @@ def test_stages_are_timed_and_captions_compared(tiny_captioner: Path, tiny_data:
     assert figures["agreement"]["cider"]["torch"] > 1
 
 
-def test_an_engine_that_is_not_there_is_told_in_one_line(tiny_captioner: Path) -> None:
-    done = run("stages", "--model", tiny_captioner, "--engine", "abacus")
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-
-
 def test_the_usual_search_finds_what_ours_finds(tiny_captioner: Path, tiny_data: Path) -> None:
     sizes = ("--batch", 1, 12, "--rounds", 2, "--beam", 3)
     figures = figures_of("beam_search", "--model", tiny_captioner, "--data", tiny_data, *sizes)
@@ -111,6 +105,7 @@ def test_without_a_gpu_its_benchmark_says_so_in_one_line() -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_operators_are_ranked_by_their_own_time(tiny_captioner: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace.json"
     sizes = ("--batch", 2, "--rounds", 1, "--stage", "write", "--top", 5, "--trace", trace)
