@@ -3,47 +3,61 @@
 In: the name of an engine; out: a captioner, or a function of pixels. It must not know what is measured.
 """
 
-import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from model.captioner import Captioner
+from model.engines.choice import EngineName, EngineUnavailable, make_ready
+from model.engines.engine import Precision
 from model.pixels import normalise
 
-REFERENCE = "torch"
+# Eager PyTorch in float32, all of it, as it is trained.
+REFERENCE = "eager"
+_READY: dict[str, tuple[EngineName, Precision]] = {
+    **{name: (name, "fp32") for name in get_args(EngineName)},
+    **{f"{name}-bf16": (name, "bf16") for name in get_args(EngineName)},
+}
+ENGINES = (REFERENCE, *_READY)
 
 
 def load(engine: str, folder: Path, device: str = "cpu") -> Captioner:
-    """The captioner in `folder`. The only place that knows how an engine is asked for.
-
-    Captioners that cannot be asked for one have the reference alone.
-    """
-    if "engine" in inspect.signature(Captioner.load).parameters:
-        return Captioner.load(folder, device, engine=engine)
+    """The captioner in `folder`, ready for one of ENGINES. Ends the program, in one line, if that cannot run here."""
+    captioner = Captioner.load(folder, device)
     if engine == REFERENCE:
-        return Captioner.load(folder, device)
-    sys.exit(f"this captioner has no engine but {REFERENCE}")
+        return captioner
+    try:
+        return make_ready(captioner, *_READY[engine])
+    except EngineUnavailable as error:
+        sys.exit(str(error))
 
 
 def encoder_alone(engine: str, captioner: Captioner, batch: int) -> Callable[[torch.Tensor], object]:
     """The bare network, from prepared pixels (B, 3, S, S) to the annotation grid, without all else that encoding is.
 
-    In OpenVINO it is compiled for this batch size, in the precision that OpenVINO takes to be the fastest.
+    In the engine and the precision of `captioner`. In OpenVINO it is compiled for this batch size.
     """
     encoder, size = captioner.encoder, captioner.config.image_size
-    if engine == REFERENCE:
+    half = engine.endswith("-bf16")
+    if captioner.engine is None or captioner.engine.name != "openvino":
 
         @torch.inference_mode()
-        def eager(pixels: torch.Tensor) -> torch.Tensor:
-            grid: torch.Tensor = encoder(normalise(pixels.to(captioner.device)))
+        def in_pytorch(pixels: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(captioner.device.type, torch.bfloat16, enabled=half):
+                grid: torch.Tensor = encoder(normalise(pixels.to(captioner.device)))
             return grid
 
-        return eager
+        return in_pytorch
     import openvino
 
     network = openvino.convert_model(torch.export.export(encoder, (torch.zeros(batch, 3, size, size),)))
-    compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
-    return lambda pixels: compiled(normalise(pixels).numpy())
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = openvino.Core().compile_model(network, "CPU", settings).create_infer_request()
+    return lambda pixels: request.infer([normalise(pixels).numpy()], share_inputs=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from engines import REFERENCE, load
+from engines import ENGINES, load
 from photographs import photographs
 from timing import side_by_side
 from torch.profiler import ProfilerActivity, profile
@@ -62,7 +62,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=["all", "encode", "write"], default="all", help="default: all")
-    parser.add_argument("--engine", default=REFERENCE, metavar="NAME", help=f"of the encoder (default {REFERENCE})")
+    parser.add_argument("--engine", default="auto", choices=ENGINES, help="of our captioner (default: auto)")
     parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
     parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="default: cpu")

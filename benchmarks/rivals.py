@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from engines import REFERENCE
+from engines import ENGINES
 from photographs import photographs
 from rival_models import RIVALS, Setting
 from timing import Sample, side_by_side, verdict
@@ -51,14 +51,15 @@ def main() -> None:
     setting = Setting(arguments.model, arguments.engine, threads, arguments.tokens, most, arguments.toy)
     pictures = photographs(arguments.data, max(most, *arguments.rival_batch))
     files = [picture.encoded for picture in pictures]
+    names = ["wordlight", *(name for name in RIVALS if name in arguments.rival and name != "wordlight")]
     with ExitStack() as stack:
         children = {}
-        for name in RIVALS:
+        for name in names:
             children[name] = Child(name, setting, files)
             stack.callback(children[name].close)
         sizes = {
             (name, batch): batch * (_REQUESTS_A_CLIENT if name == "litserve" and batch > 1 else 1)
-            for name in RIVALS
+            for name in names
             for batch in (arguments.batch if name in ("wordlight", "litserve") else arguments.rival_batch)
         }
         tasks: dict[tuple[str, int], Callable[[], object]] = {
@@ -71,13 +72,14 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", default=REFERENCE, metavar="NAME", help=f"of our encoder (default {REFERENCE})")
+    parser.add_argument("--engine", default="auto", choices=ENGINES, help="of our captioner (default: auto)")
     parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
     parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of each (default: PyTorch chooses)")
     parser.add_argument("--tokens", type=int, default=12, metavar="N", help="that random weights write (default 12)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 32], metavar="N", help="of ours (default: 1 32)")
     parser.add_argument("--rival-batch", type=int, nargs="+", default=[1, 4, 8], metavar="N", help="default: 1 4 8")
+    parser.add_argument("--rival", nargs="+", default=[*RIVALS], choices=RIVALS, help="default: all of them")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--toy", action="store_true", help="far too small rivals, to try this program")
     return parser
@@ -164,7 +166,7 @@ def report(
     """Print a table and the figures."""
     rates = {key: taken.rate(sizes[key]) for key, taken in seconds.items()}
     best = {}
-    for name in RIVALS:
+    for name in memory:
         medians = {batch: rate.median for (of, batch), rate in rates.items() if of == name}
         best[name] = max(medians, key=medians.__getitem__)
     print(f"{threads} threads; medians of {arguments.rounds} rounds; rivals write {arguments.tokens} tokens\n")
@@ -186,7 +188,8 @@ def report(
             "peak_mib": round(memory[name], 1),
             "wordlight_times": times.figures(),
         }
-    print(verdict("\ntimes BLIP-base", ratios["blip-base"].median, _FASTER_THAN_BLIP))
+    if "blip-base" in ratios:
+        print(verdict("\ntimes BLIP-base", ratios["blip-base"].median, _FASTER_THAN_BLIP))
     figures = {"threads": threads, "tokens": arguments.tokens, "toy": arguments.toy, "rivals": found}
     print(json.dumps({"benchmark": "rivals", **figures}))
 

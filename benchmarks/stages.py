@@ -1,7 +1,7 @@
 """How long each stage of captioning takes, and how near the whole comes to its encoder alone.
 
-    python benchmarks/stages.py                              # eager PyTorch, pictures made on the spot
-    python benchmarks/stages.py --engine torch --engine openvino --data DIR
+    python benchmarks/stages.py                      # eager PyTorch and what is used here, pictures made on the spot
+    python benchmarks/stages.py --engine eager --engine openvino --engine openvino-bf16 --data DIR
 
 Several engines are measured side by side in one run, and the first is the reference. The stages, in milliseconds a
 picture: decode a JPEG file; prepare (stretch it); the encoder alone, which is a bare network; encode, which is all that
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from engines import REFERENCE, encoder_alone, load
+from engines import ENGINES, REFERENCE, encoder_alone, load
 from photographs import Photograph, photographs
 from timing import Sample, side_by_side, verdict
 
@@ -39,7 +39,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    engines = list(dict.fromkeys(arguments.engine or [REFERENCE]))
+    engines = list(dict.fromkeys(arguments.engine or [REFERENCE, "auto"]))
     captioners = {engine: load(engine, arguments.model, arguments.device) for engine in engines}
     pictures = photographs(arguments.data, max(*arguments.batch, arguments.pictures))
     print(f"{torch.get_num_threads()} threads; medians of {arguments.rounds} rounds; ms a picture, rates a second\n")
@@ -62,7 +62,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", action="append", metavar="NAME", help=f"may be given again (default {REFERENCE})")
+    parser.add_argument("--engine", action="append", choices=ENGINES, help="may be given again (default: eager, auto)")
     parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
     parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="default: cpu")

@@ -50,14 +50,19 @@ def test_stages_are_timed_and_captions_compared(tiny_captioner: Path, tiny_data:
     sizes = ("--batch", 1, 2, "--rounds", 2, "--pictures", 6)
     figures = figures_of("stages", "--model", tiny_captioner, "--data", tiny_data, *sizes)
     assert [row["batch"] for row in figures["batches"]] == [1, 2]
-    row = figures["batches"][1]["engines"]["torch"]
+    assert figures["engines"] == ["eager", "auto"]
+    row = figures["batches"][1]["engines"]["auto"]
+    assert in_order(row["times_reference"])
     assert set(row["ms_a_picture"]) == {"decode", "prepare", "encoder alone", "encode", "beam 3", "greedy", "all"}
     assert all(map(in_order, row["ms_a_picture"].values()))
     assert in_order(row["captions_a_second"])
     assert in_order(row["ceiling_a_second"])
     # The tiny captioner knows its pictures by heart.
     assert figures["agreement"]["pictures"] == 6
-    assert figures["agreement"]["cider"]["torch"] > 1
+    assert figures["agreement"]["cider"]["eager"] > 1
+    auto = figures["agreement"]["engines"]["auto"]
+    assert (auto["same"], auto["cider_change"]) == (1, 0)
+    assert auto["largest_difference"] < 1e-3
 
 
 def test_the_usual_search_finds_what_ours_finds(tiny_captioner: Path, tiny_data: Path) -> None:
