@@ -3,7 +3,7 @@
     .venv/bin/pip install transformers litserve      # for this program only
     python benchmarks/rivals.py --data DIR           # without --data, pictures made on the spot
 
-From JPEG files to captions: our captioner in this process; the same captioner behind LitServe, over HTTP, with as many
+From JPEG files to captions: our captioner, called directly; the same captioner behind LitServe, over HTTP, with as many
 clients as the batch is large; BLIP-base (greedy) and ViT-GPT2 (four beams) from `transformers`, built from their
 configurations with random weights. These write exactly --tokens tokens, as many as a real caption takes, where our
 captioner ends its sentences itself. Each has a process of its own, which lives all along, and they take turns.
