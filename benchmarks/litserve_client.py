@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent
@@ -39,10 +39,13 @@ class LitServe:
                 env=os.environ | {"PYTHONPATH": str(_ROOT)},
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
         self._clients = ThreadPoolExecutor(max_workers=most)
-        self._wait_until_ready()
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
 
     def caption(self, files: Sequence[bytes], at_once: int) -> None:
         """Every file is a request; `at_once` clients send them. Raises RuntimeError for an answer other than 200."""
@@ -74,17 +77,18 @@ class LitServe:
         return found
 
     def close(self) -> None:
-        """End the server and its children, which are a session of their own."""
+        """End the server and its children. They are in our process group, so that what ends us all ends them, too."""
         self._clients.shutdown()
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._process.pid, number)
-                self._process.wait(10)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        self._process.wait()
+        ours = self.processes() if self._process.poll() is None else []
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pid in ours:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._folder.cleanup()
 
     def _wait_until_ready(self) -> None:
@@ -102,7 +106,6 @@ class LitServe:
                 connection.close()
             pause.wait(0.2)
         said = self._log.read_text(errors="replace")[-2000:]
-        self.close()
         raise RuntimeError(f"LitServe does not start:\n{said}")
 
 
