@@ -31,8 +31,8 @@ from typing import Any, Self
 from caption_client import CaptionClient
 from direct import STAGES, Direct
 from figures import aim, finish, percentiles, print_table, spread
-from load import arriving, latency, saturate
 from fresh_photographs import photographs
+from load import arriving, latency, saturate
 from whole_service import WholeService, clean_environment, whole_service
 
 from model.captioner import SHIPPED

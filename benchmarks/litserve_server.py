@@ -1,0 +1,73 @@
+"""The same captioner served by LitServe, with its batching on: a program that `litserve_client.py` starts.
+
+In: JPEG files, base64 in JSON, as LitServe's own examples take pictures; out: the caption with its attention.
+"""
+
+import argparse
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import litserve
+import torch
+from engines import load
+from PIL import Image
+
+from model.caption import Caption
+from model.options import DecodingOptions
+
+# Long enough that requests which come together are captioned together, and short beside one batch.
+_GATHER_SECONDS = 0.01
+
+
+class CaptioningAPI(litserve.LitAPI):  # type: ignore[misc]
+    """What LitServe calls, in a process of its own."""
+
+    def __init__(self, model: Path, engine: str, threads: int, most: int) -> None:
+        super().__init__(max_batch_size=most, batch_timeout=_GATHER_SECONDS)
+        self._model, self._engine, self._threads = model, engine, threads
+
+    def setup(self, device: str) -> None:
+        """Load the captioner."""
+        torch.set_num_threads(self._threads)
+        self._captioner = load(self._engine, self._model, device)
+
+    def decode_request(self, request: dict[str, str], **_: Any) -> torch.Tensor:
+        """One request to pixels (3, S, S)."""
+        with Image.open(io.BytesIO(base64.b64decode(request["image"]))) as image:
+            return self._captioner.prepare(image.convert("RGB"))
+
+    def batch(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """Pixels (B, 3, S, S)."""
+        return torch.stack(inputs)
+
+    def predict(self, x: torch.Tensor, **_: Any) -> list[list[Caption]]:
+        """Captions of each picture."""
+        return self._captioner.caption_pixels(x, DecodingOptions())
+
+    def unbatch(self, output: list[list[Caption]]) -> list[list[Caption]]:
+        """They are apart already."""
+        return output
+
+    def encode_response(self, output: list[Caption], **_: Any) -> dict[str, Any]:
+        """The best caption of one picture."""
+        return output[0].as_dict()
+
+
+def main() -> None:
+    """Serve until told to end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--engine", required=True, metavar="NAME")
+    parser.add_argument("--threads", type=int, required=True, metavar="N")
+    parser.add_argument("--most", type=int, required=True, metavar="N", help="pictures in a batch")
+    parser.add_argument("--port", type=int, required=True, metavar="N")
+    arguments = parser.parse_args()
+    api = CaptioningAPI(arguments.model, arguments.engine, arguments.threads, arguments.most)
+    server = litserve.LitServer(api, accelerator="cpu", timeout=False)
+    server.run(host="127.0.0.1", port=arguments.port, log_level="warning", generate_client_file=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""How long each stage of captioning takes, and how near the whole comes to its encoder alone.
+
+    python benchmarks/stages.py                      # eager PyTorch and what is used here, pictures made on the spot
+    python benchmarks/stages.py --engine eager --engine openvino --engine openvino-bf16 --data DIR
+
+Several engines are measured side by side in one run, and the first is the reference. The stages, in milliseconds a
+picture: decode a JPEG file; prepare (stretch it); the encoder alone, which is a bare network; encode, which is all that
+the captioner computes before the first word; write captions with three beams; write them greedily. "All" is prepare,
+encode and three beams as `Captioner.caption` does them.
+
+Then how the engines' captions agree with the reference's: the share of pictures with the same caption, the largest
+difference of a log-probability among those and, with the captions of a data set's split val, CIDEr on our own tokens.
+The last line is JSON. The exit status only says whether it ran.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from engines import ENGINES, REFERENCE, encoder_alone, load
+from photographs import Photograph, photographs
+from timing import Sample, side_by_side, verdict
+
+from model.caption import Caption
+from model.captioner import SHIPPED, Captioner
+from model.evaluation.scores import quick_cider
+from model.options import DecodingOptions, Strategy
+
+_BEAMS, _GREEDY = DecodingOptions(), DecodingOptions(strategy=Strategy.GREEDY)
+_STAGES = ("decode", "prepare", "encoder alone", "encode", "beam 3", "greedy", "all")
+_OF_CEILING, _FASTER, _CIDER = 0.6, 4.0, 0.005
+_AGREEMENT_BATCH = 32
+
+
+def main() -> None:
+    """Measure, and print."""
+    arguments = _parser().parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    engines = list(dict.fromkeys(arguments.engine or [REFERENCE, "auto"]))
+    captioners = {engine: load(engine, arguments.model, arguments.device) for engine in engines}
+    pictures = photographs(arguments.data, max(*arguments.batch, arguments.pictures))
+    print(f"{torch.get_num_threads()} threads; medians of {arguments.rounds} rounds; ms a picture, rates a second\n")
+    batches = []
+    for batch in arguments.batch:
+        some = (pictures * batch)[:batch]
+        seconds = side_by_side(
+            {
+                (engine, stage): task
+                for engine, captioner in captioners.items()
+                for stage, task in tasks(engine, captioner, some).items()
+            },
+            arguments.rounds,
+        )
+        batches.append(report(engines, batch, seconds))
+    agreement = report_agreement(captioners, pictures[: arguments.pictures]) if arguments.pictures else {}
+    figures = {"threads": torch.get_num_threads(), "engines": engines, "batches": batches, "agreement": agreement}
+    print(json.dumps({"benchmark": "stages", **figures}))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", action="append", choices=ENGINES, help="may be given again (default: eager, auto)")
+    parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="default: cpu")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: PyTorch chooses")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="default: 1 8 32")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
+    parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="to compare captions of (default 1000)")
+    return parser
+
+
+def tasks(engine: str, captioner: Captioner, pictures: Sequence[Photograph]) -> dict[str, Callable[[], object]]:
+    """The stages, each on what the one before it made."""
+    images = [picture.image() for picture in pictures]
+    pixels = torch.stack([captioner.prepare(image) for image in images])
+    memory = captioner.encode(pixels)
+    alone = encoder_alone(engine, captioner, len(pictures))
+
+    def finished(task: Callable[[], object]) -> Callable[[], object]:
+        """A GPU has only been told what to do when it has not done it yet."""
+
+        def run() -> None:
+            task()
+            if captioner.device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return run
+
+    return {
+        "decode": lambda: [picture.image() for picture in pictures],
+        "prepare": lambda: torch.stack([captioner.prepare(image) for image in images]),
+        "encoder alone": finished(lambda: alone(pixels)),
+        "encode": finished(lambda: captioner.encode(pixels)),
+        "beam 3": lambda: captioner.write(memory, _BEAMS),
+        "greedy": lambda: captioner.write(memory, _GREEDY),
+        "all": lambda: captioner.caption(images, _BEAMS),
+    }
+
+
+def report(engines: Sequence[str], batch: int, seconds: dict[tuple[str, str], Sample]) -> dict[str, object]:
+    """Print what one batch size took, and return it."""
+    print(f"batch {batch:<10}" + "".join(f"{stage:>24}" for stage in _STAGES))
+    found: dict[str, object] = {}
+    for engine in engines:
+        of_stage = {stage: seconds[engine, stage] for stage in _STAGES}
+        milliseconds = {stage: taken.scaled(1000 / batch) for stage, taken in of_stage.items()}
+        print(f"{engine:<16}" + "".join(f"{taken!s:>24}" for taken in milliseconds.values()))
+        whole = of_stage["all"]
+        from_files = Sample(tuple(map(sum, zip(of_stage["decode"].values, whole.values, strict=True))))
+        compared = {
+            "of_encoder_alone": of_stage["encoder alone"].over(whole),
+            "of_encode": of_stage["encode"].over(whole),
+            "times_reference": seconds[engines[0], "all"].over(whole),
+        }
+        found[engine] = {
+            "ms_a_picture": {stage: taken.figures() for stage, taken in milliseconds.items()},
+            "ceiling_a_second": of_stage["encoder alone"].rate(batch).figures(),
+            "captions_a_second": whole.rate(batch).figures(),
+            "captions_a_second_from_files": from_files.rate(batch).figures(),
+            **{name: ratio.figures() for name, ratio in compared.items()},
+        }
+        print(
+            f"  {whole.rate(batch)} captions a second, {from_files.rate(batch)} from JPEG files;"
+            f" {of_stage['encoder alone'].rate(batch)} pictures by the encoder alone"
+        )
+        print("  " + verdict("of the encoder alone", compared["of_encoder_alone"].median, _OF_CEILING))
+        print("  " + verdict("of the stage encode", compared["of_encode"].median, _OF_CEILING))
+        if engine != engines[0]:
+            print("  " + verdict(f"times {engines[0]}", compared["times_reference"].median, _FASTER))
+    print()
+    return {"batch": batch, "engines": found}
+
+
+def report_agreement(captioners: dict[str, Captioner], pictures: Sequence[Photograph]) -> dict[str, object]:
+    """Print how the captions of each engine agree with those of the first, and return it."""
+    (first, reference), *others = ((engine, _captions(captioner, pictures)) for engine, captioner in captioners.items())
+    people = {picture.name: picture.captions for picture in pictures if picture.captions}
+    ciders = {engine: _cider(captions, people) for engine, captions in [(first, reference), *others]} if people else {}
+    print(f"captions of {len(pictures)} pictures, against those of {first}")
+    compared: dict[str, dict[str, float]] = {}
+    for engine, captions in others:
+        pairs = [
+            (captions[name], caption) for name, caption in reference.items() if captions[name].text == caption.text
+        ]
+        share = len(pairs) / len(pictures)
+        apart = max((_apart(*pair) for pair in pairs), default=0.0)
+        compared[engine] = {"same": round(share, 4), "largest_difference": apart}
+        print(f"  {engine}: {share:.1%} the same; of those, log-probabilities at most {apart:.2g} apart")
+        if ciders:
+            change = abs(ciders[engine] - ciders[first])
+            compared[engine]["cider_change"] = round(change, 4)
+            print(f"  {engine}: CIDEr {ciders[engine]:.4f}; " + verdict("changed by", change, _CIDER, below=True))
+    if ciders:
+        print(f"  {first}: CIDEr {ciders[first]:.4f}")
+    return {"pictures": len(pictures), "cider": ciders, "engines": compared}
+
+
+def _captions(captioner: Captioner, pictures: Sequence[Photograph]) -> dict[str, Caption]:
+    """The best caption of each, by name."""
+    captions: dict[str, Caption] = {}
+    for start in range(0, len(pictures), _AGREEMENT_BATCH):
+        some = pictures[start : start + _AGREEMENT_BATCH]
+        written = captioner.caption([picture.image() for picture in some], _BEAMS)
+        captions |= {picture.name: best for picture, (best, *_) in zip(some, written, strict=True)}
+    return captions
+
+
+def _apart(one: Caption, other: Caption) -> float:
+    """The largest difference of a log-probability, of a word or of the whole."""
+    words = zip(one.words, other.words, strict=True)
+    return max(abs(one.logprob - other.logprob), *(abs(mine.logprob - theirs.logprob) for mine, theirs in words))
+
+
+def _cider(captions: dict[str, Caption], people: dict[str, list[str]]) -> float:
+    return round(quick_cider({name: caption.text for name, caption in captions.items()}, people), 4)
+
+
+if __name__ == "__main__":
+    main()
