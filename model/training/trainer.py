@@ -46,6 +46,8 @@ from model.training.word_vectors import begin_with_word_vectors
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
+
 
 class Trainer:
     """One training run. Making one loads the data and, where the run folder has a checkpoint, goes on from it."""
@@ -60,7 +62,7 @@ class Trainer:
         sentences = read_sentences(data, recipe.text.files) if recipe.text else []
         self.origin = make_origin(recipe, self.train_samples, sentences)
         self.captioner = make_captioner(recipe, self.train_samples, run.parent, self.origin)
-        checkpoint, identity = run / "checkpoint.safetensors", self._identity()
+        checkpoint, identity = run / CHECKPOINT, self._identity()
         check_same_run(checkpoint, identity)  # before the work that follows
         self.captioner.to(self.processes.device)
         freeze(self.captioner, recipe)
