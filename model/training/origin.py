@@ -109,4 +109,4 @@ def _find(name: str, runs: Path) -> Path:
     for folder in places:
         if (folder / "config.json").is_file():
             return folder
-    raise OriginUnusable(f"start_from: no captioner in {', '.join(map(str, places))}")
+    raise OriginUnusable(f"{name}: no captioner in {', '.join(map(str, places))}")
