@@ -13,7 +13,7 @@ from model.search import beam_search
 from model.training.pretraining import PretrainingRecipe, pretrain
 from model.training.recipe import Recipe
 from model.training.trainer import Trainer
-from model.vocabulary import Vocabulary
+from model.vocabulary import END, START, UNKNOWN, Vocabulary
 
 CPU = torch.device("cpu")
 SENTENCE = "a dog runs over red grass"
@@ -73,3 +73,14 @@ def test_a_run_begins_with_a_decoder_that_has_read(tiny_data: Path, tmp_path: Pa
         name for name, tensor in other.captioner.state_dict().items() if torch.equal(tensor, plain.state_dict()[name])
     }
     assert plain.state_dict().keys() - same == {"decoder.embedding.weight"}
+
+
+def test_what_is_cut_does_not_end_there_and_much_that_is_unknown_is_not_read() -> None:
+    lines = [SENTENCE, "a zebra eats a kiwi"] * 160
+    found = decoder()
+    pretrain(found, VOCABULARY, lines, RECIPE, max_words=4, seed=1)
+    tokens = [START, *VOCABULARY.encode(SENTENCE)[:4]]
+    logits, _ = found.eval()(found.blank(1), torch.tensor([[tokens]]))
+    probabilities = logits[0, 0].softmax(dim=1)
+    assert probabilities[:, END].max() < 0.1
+    assert probabilities[:, UNKNOWN].max() < 0.1

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from model.decoder import Decoder
 from model.training.batches import pad_captions
 from model.training.loss import caption_loss
-from model.vocabulary import Vocabulary
+from model.vocabulary import UNKNOWN, Vocabulary
 
 
 class PretrainingRecipe(BaseModel):
@@ -38,8 +38,12 @@ def pretrain(
     max_words: int,
     seed: int,
 ) -> float:
-    """Train `decoder` on `sentences`; returns the mean loss of the last tenth of the steps, in nats a word."""
-    tokens = [line for sentence in sentences if (line := vocabulary.encode(sentence, max_words))]
+    """Train `decoder` on those of `sentences` of which at most one word is unknown; longer ones are cut.
+
+    Returns the mean loss of the last tenth of the steps, in nats a word.
+    """
+    lines = (vocabulary.encode(sentence) for sentence in sentences)
+    tokens = [line for line in lines if line and line.count(UNKNOWN) <= 1]
     batches = list(_batches(tokens, recipe.sentences_per_step, seed))[: recipe.steps]
     optimiser = torch.optim.AdamW(decoder.parameters(), recipe.learning_rate, betas=(0.9, 0.98))
     rate = torch.optim.lr_scheduler.OneCycleLR(
@@ -49,7 +53,9 @@ def pretrain(
     decoder.train()
     losses = []
     for batch in tqdm(batches, desc="language model", unit="step", mininterval=1):
-        inputs, targets = (tensor.to(decoder.output_bias.device) for tensor in pad_captions([[t] for t in batch]))
+        inputs, targets = (
+            tensor.to(decoder.output_bias.device) for tensor in pad_captions([[t] for t in batch], max_words)
+        )
         logits, attention = decoder(decoder.blank(len(batch)), inputs)
         loss = caption_loss(logits, attention, targets, label_smoothing=0.0, doubly_stochastic=0.0)
         optimiser.zero_grad()

@@ -153,7 +153,6 @@ class Trainer:
         if self.origin:
             self.origin.prepare(self.captioner, self.activations)
         decoder = cast(Decoder, self.captioner.decoder)  # for all that follows the recipe asks for this kind
-        captions = [caption for sample in self.train_samples for caption in sample.captions]
         if recipe.word_vectors:
             captions = [caption for sample in self.train_samples for caption in sample.captions]
             text = chain(captions, *read_sentences(data, recipe.word_vectors.files))
