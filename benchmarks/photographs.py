@@ -40,8 +40,8 @@ def photographs(data: Path | None, count: int) -> list[Photograph]:
     """
     if data is None:
         return [Photograph(f"made-{seed}.jpg", encoded(made(seed)), []) for seed in range(count)]
-    if not any(data.glob("captions.json")) and (files := list(itertools.islice(files(data), count))):
-        return [Photograph(name, encoded, []) for name, encoded in files]
+    if not any(data.glob("captions.json")) and (found := list(itertools.islice(files(data), count))):
+        return [Photograph(name, data_of_file, []) for name, data_of_file in found]
     return [Photograph(sample.name, sample.encoded, sample.captions) for sample in load_split(data, "val")[:count]]
 
 

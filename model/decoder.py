@@ -1,17 +1,18 @@
 """The decoder: a recurrent network that writes a sentence, looking at the annotation grid anew for every word.
 
 One decoder, configured: Show and Tell (Vinyals et al., 2015) is an LSTM without attention; Show, Attend and Tell (Xu et
-al., 2015, section 3.1) an LSTM with additive attention, gating scalar and deep output. Here the embedding is shared
-between input and output (Press and Wolf, 2017). One step is a plain function of tensors, so that training, writing and
-scoring all run the same code. It must not know of pixels or of how words are chosen.
+al., 2015, section 3.1) an LSTM with additive attention, gating scalar and deep output; top-down attention (Anderson et
+al., 2018) two LSTMs, one on either side of the attention. The embedding is shared between input and output (Press and
+Wolf, 2017), unless it is not `tied`. One step is a plain function of tensors, so that training, writing and scoring all
+run the same code. It must not know of pixels or of how words are chosen.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from model.attention import ATTENTIONS, AttentionName
@@ -24,20 +25,31 @@ class DecoderConfig(BaseModel):
     """The parts of a decoder, and their sizes.
 
     `depth` is the number of recurrent layers. `gate` is Show, Attend and Tell's scalar that says how much of the
-    context counts for a word; where there is no attention there is none.
+    context counts for a word; where there is no attention there is none. `arrangement` is how layers and attention
+    follow each other: "stacked", it looks first, and each layer takes the hidden state of the one below; "top-down", it
+    looks between a layer that asks where and a layer that says what (Decoder._top_down). `tied` is whether words are
+    scored by their embeddings, or by vectors of their own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cell: CellName = "lstm"
     depth: int = Field(1, ge=1, le=3)
+    arrangement: Literal["stacked", "top-down"] = "stacked"
     attention: AttentionName = "additive"
     gate: bool = True
     embedding_size: int = Field(512, gt=0)
     hidden_size: int = Field(512, gt=0)
     annotation_size: int = Field(512, gt=0)
     attention_size: int = Field(256, gt=0)
+    tied: bool = True
     dropout: float = Field(0.5, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _looks_between_two_layers(self) -> Self:
+        if self.arrangement == "top-down" and (self.depth != 2 or self.attention == "none"):
+            raise ValueError("a top-down decoder has two layers, and attention between them")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +142,35 @@ class Decoder(AnyDecoder):
         self.shape = (cell.parts, config.depth, hidden)  # of the state of one row
         self.initial = nn.Linear(annotation, cell.parts * config.depth * hidden)
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
-        first = embedding + annotation if looks else embedding
-        self.cells = nn.ModuleList(cell(hidden if layer else first, hidden) for layer in range(config.depth))
+        self.arrangement = config.arrangement
+        if config.arrangement == "top-down":
+            sizes = [hidden + annotation + embedding, annotation + hidden]
+        else:
+            sizes = [embedding + annotation if looks else embedding, *[hidden] * (config.depth - 1)]
+        self.cells = nn.ModuleList(cell(size, hidden) for size in sizes)
         self.deep_hidden = nn.Linear(hidden, embedding)
         self.deep_context = nn.Linear(annotation, embedding, bias=False) if looks else None
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
+        self.output = None if config.tied else nn.Linear(embedding, vocabulary_size, bias=False)
+        if self.output is not None:
+            nn.init.normal_(self.output.weight, std=embedding**-0.5)  # as the embedding, to differ in nothing else
         self.register_load_state_dict_pre_hook(_rename_single_lstm)  # type: ignore[no-untyped-call]
 
     def memorise(self, grid: torch.Tensor) -> Memory:
         """The encoder's grid (B, C, R, R) to annotations and attention keys."""
-        annotations = self.annotate(grid.flatten(2).transpose(1, 2))  # (B, L, D)
+        return self._remember(self.annotate(grid.flatten(2).transpose(1, 2)), *grid.shape[2:])
+
+    def blank(self, images: int) -> Memory:
+        """What is known of `images` images of which nothing is seen: one place, with an annotation of zeros."""
+        annotations = self.output_bias.new_zeros(images, 1, self.initial.in_features)
+        return self._remember(annotations, rows=1, cols=1)
+
+    def _remember(self, annotations: torch.Tensor, rows: int, cols: int) -> Memory:
+        """Annotations (B, L, D), and their keys."""
         keys = annotations[:, :, :0] if self.attention is None else self.attention.keys(annotations)
-        return Memory(annotations, keys, rows=grid.shape[2], cols=grid.shape[3])
+        return Memory(annotations, keys, rows, cols)
 
     def start(self, memory: Memory, rows: int) -> State:
         """The state before the first word: read off the mean annotation, the same for all `rows` of an image.
@@ -157,34 +184,56 @@ class Decoder(AnyDecoder):
     def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
         """See AnyDecoder."""
         embedded = self.dropout(self.embedding(tokens))  # (B, R, E)
-        context, weights = self._look(state, memory)  # (B, R, D) or None, (B, R, L)
-        state = self._recur(embedded if context is None else torch.cat([embedded, context], dim=2), state)
+        advance = self._top_down if self.arrangement == "top-down" else self._stacked
+        context, weights, state = advance(embedded, state, memory)  # (B, R, D) or None, (B, R, L)
         deep = embedded + self.deep_hidden(self.dropout(state.top))
         if self.deep_context is not None:
             deep = deep + self.deep_context(context)
         deep = self.dropout(torch.tanh(deep))
-        logits = nn.functional.linear(deep, self.embedding.weight, self.output_bias)
+        words = self.embedding.weight if self.output is None else self.output.weight  # (V, E)
+        logits = nn.functional.linear(deep, words, self.output_bias)
         return logits.float(), state, weights
 
-    def _look(self, state: State, memory: Memory) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """The context vectors (B, R, D), gated, and the attention weights (B, R, L).
+    def _stacked(
+        self, embedded: torch.Tensor, state: State, memory: Memory
+    ) -> tuple[torch.Tensor | None, torch.Tensor, State]:
+        """Look, then take all layers one step further; each takes the hidden state of the one below."""
+        context, weights = self._look(state.top, memory)
+        inputs = embedded if context is None else torch.cat([embedded, context], dim=2)
+        layers: list[Parts] = []
+        for number, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True)):
+            layers.append(cell(self.dropout(layers[-1][0]) if number else inputs, before))
+        return context, weights, State.of_layers(layers)
+
+    def _top_down(
+        self, embedded: torch.Tensor, state: State, memory: Memory
+    ) -> tuple[torch.Tensor | None, torch.Tensor, State]:
+        """Top-down attention: Anderson et al. (2018), section 3.2.
+
+        The attention layer hears the word, what the language layer said last, and what the whole image is like, and
+        asks where to look; the language layer takes what is seen there, and the question.
+        """
+        asking, saying = state.layers
+        attend, speak = self.cells
+        whole = memory.annotations.mean(dim=1, keepdim=True).expand(-1, embedded.shape[1], -1)  # (B, R, D)
+        asking = attend(torch.cat([saying[0], whole, embedded], dim=2), asking)
+        context, weights = self._look(asking[0], memory)
+        assert context is not None
+        saying = speak(torch.cat([context, self.dropout(asking[0])], dim=2), saying)
+        return context, weights, State.of_layers([asking, saying])
+
+    def _look(self, queries: torch.Tensor, memory: Memory) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The context vectors (B, R, D), gated, of hidden states (B, R, H), and the attention weights (B, R, L).
 
         Without attention there is no context, and the weights are even: it looked nowhere in particular.
         """
         if self.attention is None:
             places = memory.annotations.shape[1]
-            return None, memory.annotations.new_full((*state.top.shape[:2], places), 1 / places, dtype=torch.float32)
-        context, weights = self.attention(state.top, memory.keys, memory.annotations)
+            return None, memory.annotations.new_full((*queries.shape[:2], places), 1 / places, dtype=torch.float32)
+        context, weights = self.attention(queries, memory.keys, memory.annotations)
         if self.gate is not None:
-            context = torch.sigmoid(self.gate(state.top)) * context
+            context = torch.sigmoid(self.gate(queries)) * context
         return context, weights
-
-    def _recur(self, inputs: torch.Tensor, state: State) -> State:
-        """All layers one step further; each takes the hidden state of the one below."""
-        layers: list[Parts] = []
-        for number, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True)):
-            layers.append(cell(self.dropout(layers[-1][0]) if number else inputs, before))
-        return State.of_layers(layers)
 
     def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See AnyDecoder."""

@@ -96,6 +96,7 @@ def test_the_service_beside_the_model(tiny_captioner: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # eight workers are started, one after the other
 def test_the_cost_of_a_queue_that_grows() -> None:
     depths = ("--most", "50", "--rounds", "2", "--images", "3")
     workers = ("--workers", "2", "--worker-rounds", "1", "--sleep", "0.2", "--batch-size", "2", "--seconds", "1")

@@ -19,7 +19,7 @@ from model.captioner import Captioner
 from model.encoder import Encoder
 from model.pixels import normalise, to_pixels
 from model.training.activations import trunk_activations
-from model.training.checkpoint import read_checkpoint
+from model.training.checkpoint import read_checkpoint, write_checkpoint
 from model.training.dataset import DatasetUnusable, load_split
 from model.training.optimiser import make_average, make_optimiser, rate_factor, trained_parameters
 from model.training.recipe import RECIPES, Recipe, RecipeUnusable
@@ -176,6 +176,21 @@ def test_a_run_does_not_go_on_with_another_recipe(tiny_data: Path, uninterrupted
         Trainer(changed(SHORT, learning_rate=0.02), tiny_data, uninterrupted, CPU)
     assert "\n" not in str(caught.value)
     assert (uninterrupted / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on_without_it(tiny_data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    recipe = changed(SHORT, epochs=1)
+    train(recipe, tiny_data, path.parent)
+    tensors, record = read_checkpoint(path)
+    del record["run"]["recipe"]["distillation"]
+    del record["run"]["recipe"]["captioner"]["decoder"]["tied"]
+    write_checkpoint(path, tensors, record)
+    assert Trainer(recipe, tiny_data, path.parent, CPU).position.epoch == 1
+    untied = recipe.model_dump()
+    untied["captioner"]["decoder"]["tied"] = False
+    with pytest.raises(RunMismatch):
+        Trainer(Recipe.model_validate(untied), tiny_data, path.parent, CPU)
 
 
 # What a run does.

@@ -45,6 +45,12 @@ def add_learning(command: AddCommand) -> None:
     family.add_argument("--beam", type=int, default=3, metavar="N", help="beam size (default 3)")
     _add_runs(family)
 
+    levers = command("levers", _levers)
+    _add_data(levers, "folder that has flickr8k/, coco-dev/ and text/ in it")
+    levers.add_argument("--beam", type=int, default=3, metavar="N", help="beam size (default 3)")
+    levers.add_argument("--trained", action="store_true", help="train nothing: a table of what has been trained")
+    _add_runs(levers)
+
     gradients = command("gradients", _gradients)
     _add_data(gradients, "folder of the data set")
     _add_runs(gradients)
@@ -129,6 +135,32 @@ def _family(arguments: argparse.Namespace) -> int:
     write_table(table)
     print(table)
     print(json.dumps([member.as_dict() for member in members]))
+    return 0
+
+
+def _levers(arguments: argparse.Namespace) -> int:
+    """train one captioner with one thing changed at a time, and put what each gave into docs/levers.md"""
+    from model.captioner import CaptionerNotLoadable
+    from model.evaluation.family import train_family, write_table
+    from model.evaluation.levers import DOCUMENT, format_levers, lever_recipes, score_levers, trained
+    from model.evaluation.scores import JavaMissing, require_java
+    from model.training.dataset import DatasetUnusable
+    from model.training.origin import OriginUnusable
+    from model.training.state import RunMismatch
+
+    device, recipes = device_of(arguments), lever_recipes()
+    try:
+        require_java()
+        if not arguments.trained:
+            train_family(recipes, arguments.data, arguments.runs, device)
+        names = trained(recipes, arguments.runs)
+        levers = score_levers(names, arguments.data, arguments.runs, decoding_options(arguments), device)
+    except (CaptionerNotLoadable, DatasetUnusable, JavaMissing, OriginUnusable, RunMismatch) as error:
+        fail(str(error))
+    table = format_levers(levers)
+    write_table(table, DOCUMENT)
+    print(table)
+    print(json.dumps([lever.as_dict() for lever in levers]))
     return 0
 
 

@@ -7,11 +7,12 @@ of captioners.
 
 import json
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.evaluation.boxes import Box
-from model.training.dataset import DatasetUnusable, Sample
+from model.training.dataset import DatasetUnusable, Sample, load_split
 
 NAME = "coco-dev"
 
@@ -21,6 +22,11 @@ class Photograph(Sample):
     """A sample, and the boxes around everything in it that is of one of COCO's 80 classes; None: nobody drew any."""
 
     boxes: list[Box] | None
+
+
+def load_named(data: Path, split: str) -> Sequence[Sample]:
+    """A split of the data set or, by the name of "coco-dev", all photographs. Raises DatasetUnusable."""
+    return load_coco_dev(data) if split == NAME else load_split(data, split)
 
 
 def load_coco_dev(data: Path) -> list[Photograph]:

@@ -17,7 +17,7 @@ from model.confidence import ConfidenceConfig, confidence
 from model.evaluation import calibration, coco_dev
 from model.evaluation.agreement import Baseline, kendall, score_ways
 from model.evaluation.captions import score_captions, write_captions
-from model.evaluation.coco_dev import Photograph, load_coco_dev
+from model.evaluation.coco_dev import Photograph, load_named
 from model.evaluation.consensus import as_good_as_people
 from model.evaluation.deletion import deletion
 from model.evaluation.diversity import diversity
@@ -26,7 +26,7 @@ from model.evaluation.hallucination import hallucination
 from model.evaluation.judgements import CROWD, EXPERT, load_judgements, own_or_strangers
 from model.evaluation.scores import coco_scores, quick_ciders
 from model.options import DecodingOptions
-from model.training.dataset import Sample, load_split
+from model.training.dataset import Sample
 
 # Where choices are made: coefficients, thresholds, how to score.
 _CHOOSING = "val"
@@ -143,8 +143,7 @@ class Evaluation:
 
     def _load(self, split: str) -> Sequence[Sample]:
         if split not in self._samples:
-            read = load_coco_dev(self._data) if split == coco_dev.NAME else load_split(self._data, split)
-            self._samples[split] = read
+            self._samples[split] = load_named(self._data, split)
         return self._samples[split]
 
 

@@ -5,7 +5,7 @@ any of them works.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,13 +13,14 @@ import torch
 from tqdm import tqdm
 
 from model.captioner import Captioner
+from model.evaluation.coco_dev import load_named
 from model.evaluation.scores import coco_scores
 from model.options import DecodingOptions
 from model.pixels import normalise
 from model.training.checkpoint import read_record
-from model.training.dataset import Sample, load_split
+from model.training.dataset import Sample
 from model.training.recipe import Recipe
-from model.training.trainer import Trainer
+from model.training.trainer import CHECKPOINT, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -93,18 +94,30 @@ def score_family(
     """
     captioners = {name: Captioner.load(runs / name / "best", device) for name in names}
     scores: dict[str, dict[str, dict[str, float]]] = {name: {} for name in captioners}
+    for split, captions, references in caption_splits(captioners, data, splits, options):
+        for name, texts in captions.items():
+            scores[name][split] = {score: round(value, 4) for score, value in coco_scores(texts, references).items()}
+    return [describe(name, captioner, runs, scores[name]) for name, captioner in captioners.items()]
+
+
+def describe(name: str, captioner: Captioner, runs: Path, scores: dict[str, dict[str, float]]) -> Member:
+    """The `captioner` of the run `name`, with its `scores`."""
+    record = read_record(runs / name / CHECKPOINT)
+    parameters = sum(parameter.numel() for parameter in captioner.decoder.parameters())
+    return Member(name, parameters, round(record["time"]["processor_seconds"], 3), record["epoch"], scores)
+
+
+def caption_splits(
+    captioners: dict[str, Captioner], data: Path, splits: Iterable[str], options: DecodingOptions
+) -> Iterator[tuple[str, dict[str, dict[str, str]], dict[str, list[str]]]]:
+    """Of each of `splits` ("coco-dev" is one) its name, the captions of its images by each captioner, and people's.
+
+    Raises DatasetUnusable.
+    """
     for split in splits:
-        samples = load_split(data, split)
+        samples = load_named(data, split)
         references = {sample.name: sample.captions for sample in samples}
-        for name, captions in caption_by_all(captioners, samples, options).items():
-            scores[name][split] = {score: round(value, 4) for score, value in coco_scores(captions, references).items()}
-    members = []
-    for name, captioner in captioners.items():
-        record = read_record(runs / name / "checkpoint.safetensors")
-        parameters = sum(parameter.numel() for parameter in captioner.decoder.parameters())
-        seconds = round(record["time"]["processor_seconds"], 3)
-        members.append(Member(name, parameters, seconds, record["epoch"], scores[name]))
-    return members
+        yield split, caption_by_all(captioners, samples, options), references
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ In: trained members of the family and a data folder; out: the norms of d loss_T 
 training, and a figure of them. It must not know how the networks were trained.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -147,7 +148,9 @@ def draw(curves: Sequence[Curve], path: Path = FIGURE) -> None:
                     if (curve.trained, curve.attention) == (trained, attention):
                         label = curve.cell.upper() + (", memory c" if curve.part == "memory" else "")
                         style = "--" if curve.part == "memory" else "-"
-                        panel.plot(curve.norms, style, color=colours[curve.cell], marker=".", label=label)
+                        # The loss does not see the last memory but through the hidden state: nothing to draw there.
+                        norms = [norm or math.nan for norm in curve.norms]
+                        panel.plot(norms, style, color=colours[curve.cell], marker=".", label=label)
                 panel.set_yscale("log")
                 panel.grid(alpha=0.3)
                 when, what = (

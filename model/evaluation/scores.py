@@ -51,10 +51,7 @@ def coco_scores(captions: dict[str, str], references: dict[str, list[str]]) -> d
 
     `cider_low` and `cider_high` bound the 95 % bootstrap interval of CIDEr over images.
     """
-    require_java()
-    tokenizer = PTBTokenizer()
-    hypotheses = tokenizer.tokenize({name: [{"caption": text}] for name, text in captions.items()})
-    truths = tokenizer.tokenize({name: [{"caption": text} for text in references[name]] for name in captions})
+    truths, hypotheses = _tokenized(captions, references)
     bleu, _ = Bleu(4).compute_score(truths, hypotheses, verbose=0)
     cider, ciders = Cider().compute_score(truths, hypotheses)
     low, high = bootstrap_interval(ciders)
@@ -68,6 +65,11 @@ def coco_scores(captions: dict[str, str], references: dict[str, list[str]]) -> d
     }
 
 
+def coco_ciders(captions: dict[str, str], references: dict[str, list[str]]) -> npt.NDArray[np.float64]:
+    """The CIDEr-D of `coco_scores`, of each image, in the order of `captions`. Raises JavaMissing."""
+    return np.asarray(Cider().compute_score(*_tokenized(captions, references))[1], dtype=float)
+
+
 def bootstrap_interval(scores: npt.NDArray[np.float64], resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
     """The 95 % percentile interval of the mean of `scores`, one an image, over images drawn anew."""
     if len(scores) < 2:
@@ -75,6 +77,17 @@ def bootstrap_interval(scores: npt.NDArray[np.float64], resamples: int = 1000, s
     rng = np.random.default_rng(seed)
     found = bootstrap((scores,), np.mean, n_resamples=resamples, method="percentile", rng=rng).confidence_interval
     return float(found.low), float(found.high)
+
+
+def _tokenized(
+    captions: dict[str, str], references: dict[str, list[str]]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """References and captions as the PTB tokeniser has them. Raises JavaMissing."""
+    require_java()
+    tokenizer = PTBTokenizer()
+    hypotheses = tokenizer.tokenize({name: [{"caption": text}] for name, text in captions.items()})
+    truths = tokenizer.tokenize({name: [{"caption": text} for text in references[name]] for name in captions})
+    return truths, hypotheses
 
 
 def _meteor(truths: dict[str, list[str]], hypotheses: dict[str, list[str]]) -> float:

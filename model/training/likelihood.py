@@ -21,17 +21,22 @@ class Likelihood:
 
     def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
         """As Objective.shares has it: the loss alone."""
-        recipe = self._recipe
-        probability = sampling_probability(recipe.scheduled_sampling, epoch, recipe.epochs)
+        return {"loss": self.loss(*self.unroll(captioner, seen, part, epoch), part)}
+
+    def unroll(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (B, R, T, V) and attention (B, R, T, L) for the words of `part`."""
+        probability = sampling_probability(self._recipe.scheduled_sampling, epoch, self._recipe.epochs)
         memory = captioner.memorise(seen)
-        logits, attention = unroll(captioner.decoder, memory, part.inputs, probability, part.seeds.tolist())
-        loss = caption_loss(
+        return unroll(captioner.decoder, memory, part.inputs, probability, part.seeds.tolist())
+
+    def loss(self, logits: torch.Tensor, attention: torch.Tensor, part: Batch) -> torch.Tensor:
+        """The share that what `unroll` returned has in the loss of the whole batch."""
+        return caption_loss(
             logits,
             attention,
             part.targets,
-            label_smoothing=recipe.label_smoothing,
-            doubly_stochastic=recipe.doubly_stochastic,
+            label_smoothing=self._recipe.label_smoothing,
+            doubly_stochastic=self._recipe.doubly_stochastic,
             words=part.whole.words,
             captions=part.whole.captions,
         )
-        return {"loss": loss}

@@ -3,6 +3,7 @@
 New, with an encoder that knows ImageNet, or another run's.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -58,6 +59,28 @@ def make_captioner(
     return captioner
 
 
+def load_teachers(names: Sequence[str], student: Captioner, runs: Path) -> list[Captioner]:
+    """The captioners that `names` name, for `student` to learn from. Raises OriginUnusable."""
+    teachers = []
+    for name in names:
+        folder, teacher = _load(name, runs)
+        if teacher.vocabulary.words != student.vocabulary.words:
+            raise OriginUnusable(f"teachers: {folder} has another vocabulary")
+        if not _sees_like(teacher.encoder, student.encoder):
+            raise OriginUnusable(f"teachers: {folder} has another encoder")
+        teachers.append(teacher.requires_grad_(False))
+    return teachers
+
+
+def _sees_like(encoder: Encoder, other: Encoder) -> bool:
+    """Whether two encoders are one, but for the rounding of a saved captioner."""
+    own, others = (
+        {name: tensor.to(STORED) for name, tensor in one.state_dict().items() if tensor.is_floating_point()}
+        for one in (encoder, other)
+    )
+    return own.keys() == others.keys() and all(torch.equal(tensor, others[name]) for name, tensor in own.items())
+
+
 def _restore_imagenet(captioner: Captioner) -> None:
     """Replace stages of the encoder that are ImageNet's but for the rounding of a saved captioner by ImageNet's own.
 
@@ -86,4 +109,4 @@ def _find(name: str, runs: Path) -> Path:
     for folder in places:
         if (folder / "config.json").is_file():
             return folder
-    raise OriginUnusable(f"start_from: no captioner in {', '.join(map(str, places))}")
+    raise OriginUnusable(f"{name}: no captioner in {', '.join(map(str, places))}")

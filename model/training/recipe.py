@@ -7,8 +7,11 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model.captioner import CaptionerConfig
+from model.decoder import DecoderConfig
 from model.training.detection import DetectionRecipe
+from model.training.pretraining import PretrainingRecipe
 from model.training.text import TextRecipe
+from model.training.word_vectors import WordVectorRecipe
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -30,6 +33,15 @@ class SelfCriticalRecipe(BaseModel):
     count_end: bool = True  # whether <end> is a word to the reward, without which they do so too
 
 
+class DistillationRecipe(BaseModel):
+    """Settings of learning from other captioners (distillation.py)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    teachers: list[str] = Field(min_length=1)  # named as `start_from` is
+    weight: float = Field(0.5, ge=0, le=1)  # the rest is maximum likelihood
+
+
 class Recipe(BaseModel):
     """See recipes/*.toml for what each setting does in practice; fields not given keep these values."""
 
@@ -48,7 +60,11 @@ class Recipe(BaseModel):
     tail_stages: int = Field(0, ge=0)
     # How many versions of each training image the run sees: as it is, its mirror image, then random crops.
     views: int = Field(2, ge=1)
-    # What is made smaller: without the table [self_critical], maximum likelihood alone.
+    # Text that a new decoder learns from before all else: word vectors for its embedding to begin with, and to write.
+    word_vectors: WordVectorRecipe | None = None
+    pretraining: PretrainingRecipe | None = None
+    # What is made smaller: without the tables [distillation] and [self_critical], maximum likelihood alone.
+    distillation: DistillationRecipe | None = None
     self_critical: SelfCriticalRecipe | None = None
     # The share of inputs that are the decoder's own words, in the last epoch; 0: teacher forcing.
     scheduled_sampling: float = Field(0.0, ge=0, le=1)
@@ -80,6 +96,17 @@ class Recipe(BaseModel):
     def _words_are_rewarded(self) -> Self:
         if self.self_critical is not None and self.captioner.tokens != "word":
             raise ValueError("self-critical training rewards words: a captioner of characters cannot have it")
+        return self
+
+    @model_validator(mode="after")
+    def _the_decoder_can_have_it(self) -> Self:
+        recurrent = isinstance(self.captioner.decoder, DecoderConfig)
+        if (self.word_vectors or self.pretraining) and (self.start_from or not recurrent):
+            raise ValueError("word_vectors and pretraining are for a new decoder, and not for the adaptive one")
+        if self.word_vectors and self.captioner.tokens != "word":
+            raise ValueError("word_vectors are of words: a captioner of characters cannot have them")
+        if self.distillation and (self.tail_stages or not recurrent):
+            raise ValueError("distillation is for a frozen encoder (tail_stages = 0), and not for the adaptive decoder")
         return self
 
     @classmethod

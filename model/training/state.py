@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch.optim.swa_utils import AveragedModel
 
 from model.captioner import Captioner
 from model.training.checkpoint import read_checkpoint, read_record, with_prefix, without_prefix, write_checkpoint
+from model.training.recipe import Recipe
 from model.training.stopwatch import Stopwatch
 
 
@@ -68,5 +70,13 @@ class RunState:
 
 def check_same_run(path: Path, identity: dict[str, Any]) -> None:
     """Raises RunMismatch where there is a checkpoint of a run with another `identity`."""
-    if path.is_file() and read_record(path)["run"] != identity:
+    if path.is_file() and _in_full(read_record(path)["run"]) != _in_full(identity):
         raise RunMismatch(f"{path.parent} holds a run of another recipe or data: choose another --run, or remove it")
+
+
+def _in_full(identity: dict[str, Any]) -> dict[str, Any]:
+    """`identity` with the settings that its recipe could not have yet, which then were what they are by default."""
+    try:
+        return identity | {"recipe": Recipe.model_validate(identity["recipe"]).model_dump(mode="json")}
+    except (KeyError, ValidationError):
+        return identity

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import time
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,16 +20,19 @@ from tqdm import tqdm
 
 from model.adaptive import AdaptiveDecoder
 from model.captioner import Captioner
+from model.decoder import Decoder
 from model.training.activations import trunk_activations
 from model.training.adaptive_likelihood import AdaptiveLikelihood
 from model.training.batches import Batches
 from model.training.dataset import Sample, load_split
+from model.training.distillation import Distillation
 from model.training.likelihood import Likelihood
 from model.training.loading import load_parts
 from model.training.objective import Objective
 from model.training.optimiser import freeze, make_average, make_optimiser
-from model.training.origin import make_captioner, make_origin
+from model.training.origin import load_teachers, make_captioner, make_origin
 from model.training.prefetch import Prefetch
+from model.training.pretraining import pretrain
 from model.training.processes import Processes
 from model.training.recipe import Recipe
 from model.training.reward import Reward
@@ -38,8 +42,11 @@ from model.training.step import Stepper
 from model.training.stopwatch import Stopwatch
 from model.training.text import Imagination, read_sentences
 from model.training.validation import Validation
+from model.training.word_vectors import begin_with_word_vectors
 
 log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 
 
 class Trainer:
@@ -55,7 +62,7 @@ class Trainer:
         sentences = read_sentences(data, recipe.text.files) if recipe.text else []
         self.origin = make_origin(recipe, self.train_samples, sentences)
         self.captioner = make_captioner(recipe, self.train_samples, run.parent, self.origin)
-        checkpoint, identity = run / "checkpoint.safetensors", self._identity()
+        checkpoint, identity = run / CHECKPOINT, self._identity()
         check_same_run(checkpoint, identity)  # before the work that follows
         self.captioner.to(self.processes.device)
         freeze(self.captioner, recipe)
@@ -71,8 +78,8 @@ class Trainer:
         self.activations = self._activations(self.train_samples, recipe.views)
         self.validation = Validation(recipe, val_samples, self._activations(val_samples, 1), self.processes)
         self.imagination = self._imagination(sentences)
-        if self.origin and not checkpoint.is_file():
-            self.origin.prepare(self.captioner, self.activations)
+        if not checkpoint.is_file():
+            self._prepare(data)
         optimiser, self.average = make_optimiser(self.captioner, recipe), make_average(self.captioner, recipe.ema)
         self.stepper = Stepper(
             recipe,
@@ -140,6 +147,20 @@ class Trainer:
                 self._save()
         return loaded.waited / (time.perf_counter() - began)
 
+    def _prepare(self, data: Path) -> None:
+        """All that a new captioner learns before the first step."""
+        recipe, vocabulary = self.recipe, self.captioner.vocabulary
+        if self.origin:
+            self.origin.prepare(self.captioner, self.activations)
+        decoder = cast(Decoder, self.captioner.decoder)  # for all that follows the recipe asks for this kind
+        if recipe.word_vectors:
+            captions = [caption for sample in self.train_samples for caption in sample.captions]
+            text = chain(captions, *read_sentences(data, recipe.word_vectors.files))
+            begin_with_word_vectors(decoder.embedding, vocabulary, text, recipe.word_vectors)
+        if recipe.pretraining:
+            text = chain(*read_sentences(data, recipe.pretraining.files))
+            pretrain(decoder, vocabulary, text, recipe.pretraining, max_words=recipe.max_words, seed=recipe.seed)
+
     def _objective(self) -> Objective:
         likelihood, recipe = self._likelihood(), self.recipe.self_critical
         if recipe is None:
@@ -150,7 +171,11 @@ class Trainer:
     def _likelihood(self) -> Objective:
         if isinstance(self.captioner.decoder, AdaptiveDecoder):
             return AdaptiveLikelihood(self.recipe, self.captioner.vocabulary, self.imagination)
-        return Likelihood(self.recipe)
+        likelihood, distillation = Likelihood(self.recipe), self.recipe.distillation
+        if distillation is None:
+            return likelihood
+        teachers = load_teachers(distillation.teachers, self.captioner, self.run.parent)
+        return Distillation(distillation.weight, [t.to(self.processes.device) for t in teachers], likelihood)
 
     def _imagination(self, sentences: list[list[str]]) -> Imagination | None:
         decoder, detector, text = self.captioner.decoder, self.captioner.detector, self.recipe.text
