@@ -9,7 +9,7 @@ from redis import Redis
 from jobs import keys
 from jobs.consumer import Claim, Consumer
 from jobs.job import Job, Status
-from jobs.producer import Producer, QueueFull
+from jobs.producer import File, Picture, Producer, QueueFull
 from jobs.settings import QueueSettings
 
 
@@ -183,6 +183,19 @@ def test_names_of_workers_long_gone_are_swept(settings: QueueSettings, redis: Re
     while len(redis.xinfo_consumers(keys.STREAM, keys.GROUP)) > 1:
         gone.sweep()
     assert holding.heartbeat([holding_claim[0].entry])
+
+
+def test_a_sweep_of_many_jobs_goes_on_where_the_last_one_ended(settings: QueueSettings, redis: Redis) -> None:
+    pictures = [File(Picture(b"%d" % number, 40, 30)) for number in range(500)]
+    produce(settings, lambda producer: producer.submit_batch(ANY, pictures))
+    consumer = Consumer(redis, settings)
+    consumer.claim(1)  # makes the group
+    redis.xtrim(keys.STREAM, maxlen=0)
+    consumer.sweep(scans=1)
+    assert 0 < redis.xlen(keys.STREAM) < 250
+    for _ in range(20):
+        consumer.sweep(scans=1)
+    assert redis.xlen(keys.STREAM) == 500
 
 
 def test_workers_are_counted_while_they_are_heard_of(settings: QueueSettings, redis: Redis) -> None:
