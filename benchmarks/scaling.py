@@ -62,7 +62,7 @@ class Scaling:
         assert left > 0, "the queue ran dry: nobody was saturated"
         done = sum(map(len, ends))
         return {
-            "per_second": sum(_rate(moments, self.batch_size) for moments in ends),
+            "per_second": sum(_rate(moments, self.batch_size, passed) for moments in ends),
             "valkey_busy": valkey / passed,
             "workers_busy": ours / passed,
             "valkey_ms_per_job": 1000 * valkey / max(1, done),
@@ -85,10 +85,15 @@ class Scaling:
         return [sorted(moments) for moments in found.values()]
 
 
-def _rate(moments: Sequence[float], batch_size: int) -> float:
-    """Jobs/s between the end of the first whole batch and the end of the last: `moments` are in order."""
+def _rate(moments: Sequence[float], batch_size: int, passed: float) -> float:
+    """Jobs/s between the end of the first whole batch and the end of the last: `moments` are in order.
+
+    A worker that has come no further than that, on a machine that is too small for so many, has what it has done in all
+    the seconds that have `passed`.
+    """
     whole = len(moments) // batch_size
-    assert whole >= _LEAST_BATCHES, "too few batches: sleep less, or measure longer"
+    if whole < _LEAST_BATCHES:
+        return len(moments) / passed
     last = moments[whole * batch_size - 1]
     return (whole - 1) * batch_size / (last - moments[batch_size - 1])
 
