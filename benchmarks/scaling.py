@@ -50,6 +50,7 @@ class Scaling:
         running = SleepingWorkers(workers, self.sleep_seconds, environment)
         try:
             while self.redis.zcard(keys.WORKERS) < workers:
+                running.must_live()
                 time.sleep(0.05)
             began, valkey, ours = time.monotonic(), self._valkey_seconds(), running.cpu_seconds()
             time.sleep(max(seconds, (_LEAST_BATCHES + 1) * self.sleep_seconds))

@@ -87,6 +87,12 @@ class SleepingWorkers:
             ticks += int(fields[11]) + int(fields[12])  # in its own code, and in the kernel's
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def must_live(self) -> None:
+        """Raises RuntimeError when one of them has ended."""
+        ended = [process.exitcode for process in self._all if not process.is_alive()]
+        if ended:
+            raise RuntimeError(f"a worker does not start: exit status {ended[0]}")
+
     def end(self) -> None:
         """Let all of them finish."""
         for process in self._all:

@@ -3,19 +3,19 @@
 In: words and captions of model/, and a job's options; out: those of jobs/.
 """
 
-from dataclasses import asdict
-
-from jobs.job import Caption, Word
+from jobs.job import Attention, Caption, Word
 from jobs.options import AttentionForm, CaptionOptions, ScoreOptions
 from model import caption as said
 
 
 def word_for(options: CaptionOptions | ScoreOptions | None, word: said.Word) -> Word:
     """The word as the job shows it."""
-    spoken = Word.model_validate(asdict(word))
-    if options and options.attention is AttentionForm.NONE:
-        return spoken.model_copy(update={"attention": None})
-    return spoken
+    attention = None
+    if not (options and options.attention is AttentionForm.NONE):
+        # Field by field: dataclasses.asdict would copy each of the hundreds of weights by itself.
+        grid = word.attention
+        attention = Attention(rows=grid.rows, cols=grid.cols, weights=grid.weights)
+    return Word(text=word.text, logprob=word.logprob, known=word.known, looked=word.looked, attention=attention)
 
 
 def caption_for(options: CaptionOptions | ScoreOptions | None, caption: said.Caption) -> Caption:
