@@ -33,6 +33,7 @@ class SleepingCaptioner:
 
     device = torch.device("cpu")
     config = SimpleNamespace(name="sleeping")
+    engine = SimpleNamespace(name="sleeping")
     version = "0"
 
     def __init__(self, seconds: float) -> None:
@@ -109,4 +110,5 @@ def _work(seconds: float, environment: dict[str, str]) -> None:
     from worker.settings import WorkerSettings
 
     worker.process.Captioner = SimpleNamespace(load=partial(SleepingCaptioner.load, seconds))  # type: ignore
+    worker.process.make_ready = lambda captioner, *_: captioner  # type: ignore
     sys.exit(worker.process.run(WorkerSettings()))
