@@ -22,7 +22,7 @@ from model.state import State
 from model.vocabulary import PAD
 from model.word_detector import anywhere
 
-FAINT = 0.01  # keeps the logarithm of a score away from that of zero
+_FAINT = 0.01  # keeps the logarithm of a score away from that of zero
 
 
 class AdaptiveConfig(BaseModel):
@@ -139,7 +139,7 @@ class AdaptiveDecoder(AnyDecoder):
     def _memory(
         self, annotations: torch.Tensor, words: torch.Tensor, coarse: torch.Tensor | None, rows: int, cols: int
     ) -> AdaptiveMemory:
-        evidence = torch.log((anywhere(words) + FAINT) / (self.usual_anywhere + FAINT))
+        evidence = torch.log((anywhere(words) + _FAINT) / (self.usual_anywhere + _FAINT))
         return AdaptiveMemory(annotations, self.key(annotations), rows, cols, words.float(), evidence, coarse)
 
     def start(self, memory: Memory, rows: int) -> State:
@@ -180,20 +180,24 @@ class AdaptiveDecoder(AnyDecoder):
 
         With `real` (B, R), only of the n rows for which that is true: (n, V).
         """
-        parts = (glance.embedded, glance.hidden, glance.context, self._seen(glance, memory))
+        assert isinstance(memory, AdaptiveMemory)
+        seen = self.seen(glance.weights, self.trust(glance.hidden).float(), memory)
+        parts = (glance.embedded, glance.hidden, glance.context, seen)
         embedded, hidden, context, seen = parts if real is None else (part[real] for part in parts)
         deep = embedded + self.deep_hidden(hidden) + self.deep_context(context)
         logits = functional.linear(self.dropout(torch.tanh(deep)), self.embedding.weight).float() + self.output_bias
         named = (self.seen_as < seen.shape[-1]).nonzero().squeeze(1)
         return logits.index_add(-1, named, seen.index_select(-1, self.seen_as[named]))
 
-    def _seen(self, glance: Glance, memory: Memory) -> torch.Tensor:
-        """How much more probable each of the detector's words (B, R, N) gets by being seen."""
-        assert isinstance(memory, AdaptiveMemory)
-        looked = glance.weights / glance.weights.sum(dim=2, keepdim=True).clamp_min(1e-6)
+    def seen(self, weights: torch.Tensor, trust: torch.Tensor, memory: AdaptiveMemory) -> torch.Tensor:
+        """How much more probable each of the detector's words (B, R, N) gets by being seen.
+
+        From where a step looked, `weights` (B, R, L), and what `self.trust` says of its hidden state, (B, R, 2).
+        """
+        looked = weights / weights.sum(dim=2, keepdim=True).clamp_min(1e-6)
         looked = looked if memory.coarse is None else looked @ memory.coarse  # (B, R, l)
-        here = torch.log((looked @ memory.words + FAINT) / (self.usual_here + FAINT))
-        trust = functional.softplus(self.trust(glance.hidden).float())  # (B, R, 2)
+        here = torch.log((looked @ memory.words + _FAINT) / (self.usual_here + _FAINT))
+        trust = functional.softplus(trust)
         return (trust[:, :, :1] * here + trust[:, :, 1:] * memory.evidence.unsqueeze(1)) * self.word_trust
 
     def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

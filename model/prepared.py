@@ -7,7 +7,7 @@ for the whole vocabulary, and products with the same factor are one. It must not
 import torch
 from torch.nn import functional
 
-from model.adaptive import FAINT, AdaptiveDecoder, AdaptiveMemory
+from model.adaptive import AdaptiveDecoder, AdaptiveMemory
 from model.decoder import Memory
 from model.product import Product
 from model.state import State
@@ -40,7 +40,6 @@ class PreparedDecoder:
         self._deep_context = Product(decoder.deep_context.weight, dtype)
         self._output = Product(embedding, dtype, decoder.output_bias)
         self._attention_size = decoder.query.out_features
-        self._usual_here = torch.log(decoder.usual_here + FAINT)
         self._named = (decoder.seen_as < len(decoder.usual_here)).nonzero().squeeze(1)
         self._named_as = decoder.seen_as[self._named]
 
@@ -68,13 +67,6 @@ class PreparedDecoder:
 
         deep = torch.tanh(deep + self._word[tokens] + self._deep_context(context))
         logits = self._output(deep)
-        seen = self._seen(weights, functional.softplus(trust), memory)
+        seen = self._decoder.seen(weights, trust, memory)
         logits.index_add_(2, self._named, seen.index_select(2, self._named_as))
         return logits, State(tuple(part.unsqueeze(2) for part in (hidden, cell, context))), weights
-
-    def _seen(self, weights: torch.Tensor, trust: torch.Tensor, memory: AdaptiveMemory) -> torch.Tensor:
-        """As AdaptiveDecoder's."""
-        looked = weights / weights.sum(dim=2, keepdim=True).clamp_min(1e-6)
-        looked = looked if memory.coarse is None else looked @ memory.coarse  # (B, R, l)
-        here = torch.log(looked @ memory.words + FAINT) - self._usual_here
-        return (trust[:, :, :1] * here + trust[:, :, 1:] * memory.evidence.unsqueeze(1)) * self._decoder.word_trust
