@@ -16,7 +16,7 @@ import torch
 log = logging.getLogger(__name__)
 
 _MOST = 8  # of what was made from different things, the latest
-_SOURCES = sorted(Path(__file__).parents[1].glob("*.py"))
+_SOURCES = sorted(path for folder in Path(__file__).parents[:2] for path in folder.glob("*.py"))
 
 
 class Store:
