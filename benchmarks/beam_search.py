@@ -14,16 +14,15 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
-from engines import ENGINES, load
+from engines import ENGINES, add_options, load
 from photographs import photographs
 from timing import side_by_side, verdict
 from usual_search import usual_search
 
 from model.caption import Caption
-from model.captioner import SHIPPED, Captioner
+from model.captioner import Captioner
 from model.decoder import Memory
 from model.options import DecodingOptions
 from model.spelling import Speller
@@ -81,10 +80,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", default="auto", choices=ENGINES, help="of our captioner (default: auto)")
-    parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="default: cpu")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: PyTorch chooses")
+    add_options(parser)
     parser.add_argument("--beam", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="default: 1 8 32")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")

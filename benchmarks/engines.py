@@ -3,6 +3,7 @@
 In: the name of an engine; out: a captioner, or a function of pixels. It must not know what is measured.
 """
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import get_args
 
 import torch
 
-from model.captioner import Captioner
+from model.captioner import SHIPPED, Captioner
 from model.engines.choice import EngineName, EngineUnavailable, make_ready
 from model.engines.engine import Precision
 from model.pixels import normalise
@@ -22,6 +23,14 @@ _READY: dict[str, tuple[EngineName, Precision]] = {
     **{f"{name}-bf16": (name, "bf16") for name in get_args(EngineName)},
 }
 ENGINES = (REFERENCE, *_READY)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --data, --device and --threads."""
+    parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="default: cpu")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: PyTorch chooses")
 
 
 def load(engine: str, folder: Path, device: str = "cpu") -> Captioner:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from engines import ENGINES, load
+from engines import ENGINES, add_options, load
 from photographs import photographs
 from timing import side_by_side
 from torch.profiler import ProfilerActivity, profile
 
-from model.captioner import SHIPPED, Captioner
+from model.captioner import Captioner
 from model.options import DecodingOptions
 
 
@@ -63,10 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=["all", "encode", "write"], default="all", help="default: all")
     parser.add_argument("--engine", default="auto", choices=ENGINES, help="of our captioner (default: auto)")
-    parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="default: cpu")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: PyTorch chooses")
+    add_options(parser)
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="default: 32")
     parser.add_argument("--beam", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="without the profiler (default 5)")

@@ -16,15 +16,14 @@ The last line is JSON. The exit status only says whether it ran.
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
-from engines import ENGINES, REFERENCE, encoder_alone, load
+from engines import ENGINES, REFERENCE, add_options, encoder_alone, load
 from photographs import Photograph, photographs
 from timing import Sample, side_by_side, verdict
 
 from model.caption import Caption
-from model.captioner import SHIPPED, Captioner
+from model.captioner import Captioner
 from model.evaluation.scores import quick_cider
 from model.options import DecodingOptions, Strategy
 
@@ -63,10 +62,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", action="append", choices=ENGINES, help="may be given again (default: eager, auto)")
-    parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="default: cpu")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: PyTorch chooses")
+    add_options(parser)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="default: 1 8 32")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="to compare captions of (default 1000)")
