@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_fuzz import ROOT, figures_of
+from benchmark import ROOT, figures_of
 
 PROGRAM = '''"""Says what it was told.
 
@@ -96,7 +96,6 @@ def test_the_service_beside_the_model(tiny_captioner: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)  # eight workers are started, one after the other
 def test_the_cost_of_a_queue_that_grows() -> None:
     depths = ("--most", "50", "--rounds", "2", "--images", "3")
     workers = ("--workers", "2", "--worker-rounds", "1", "--sleep", "0.2", "--batch-size", "2", "--seconds", "1")

@@ -1,32 +1,11 @@
 """The upload path under bad treatment: short forms of two benchmarks, and what they have found."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from benchmark import figures_of
 from command import Service
-
-ROOT = Path(__file__).parent.parent
-
-
-def figures_of(benchmark: str, *arguments: str) -> dict[str, Any]:
-    """The figures that a benchmark ends with; fails with all that it said if it found anything."""
-    done = subprocess.run(
-        [sys.executable, f"benchmarks/{benchmark}.py", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return figures
 
 
 @pytest.mark.slow

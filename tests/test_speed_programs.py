@@ -1,17 +1,14 @@
 """The programs that measure speed, each in its smallest form: they run, and end with figures that make sense."""
 
 import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-ROOT = Path(__file__).parent.parent
+from benchmark import figures_of as ended_with
+from benchmark import run
 
 needs_rivals = pytest.mark.skipif(
     find_spec("transformers") is None or find_spec("litserve") is None,
@@ -19,23 +16,9 @@ needs_rivals = pytest.mark.skipif(
 )
 
 
-def run(benchmark: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A benchmark in a process of its own, on one thread."""
-    return subprocess.run(
-        [sys.executable, f"benchmarks/{benchmark}.py", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def figures_of(benchmark: str, *arguments: object) -> dict[str, Any]:
-    """The figures that a benchmark ends with; fails with all that it said if it did not get so far."""
-    done = run(benchmark, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    """The figures that a benchmark ends with, on one thread."""
+    figures = ended_with(benchmark, *arguments, OMP_NUM_THREADS="1")
     assert figures["benchmark"] == benchmark
     return figures
 
@@ -104,7 +87,7 @@ def test_the_programs_for_a_gpu_count_and_time_on_a_cpu(tiny_captioner: Path) ->
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_its_benchmark_says_so_in_one_line() -> None:
-    done = run("gpu")
+    done = run("gpu", OMP_NUM_THREADS="1")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
