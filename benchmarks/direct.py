@@ -15,9 +15,8 @@ from PIL import Image
 
 from app.picture import PictureLimits, prepare
 from jobs.options import CaptionOptions
-from model.captioner import Captioner
 from model.device import choose_device
-from model.engines.choice import make_ready
+from model.engines.choice import load_ready
 from model.options import DecodingOptions
 
 STAGES = ("decode", "prepare", "encode", "write")
@@ -30,7 +29,7 @@ class Direct:
         """`threads` as WORDLIGHT_THREADS has it: 0 lets PyTorch choose."""
         if threads:
             torch.set_num_threads(threads)
-        self._captioner = make_ready(Captioner.load(folder, choose_device("auto")))
+        self._captioner = load_ready(folder, choose_device("auto"))
         self._batch_size = batch_size
         asked = CaptionOptions()
         self._options = DecodingOptions(

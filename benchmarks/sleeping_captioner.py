@@ -10,11 +10,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Self
 
 import torch
 from PIL import Image
@@ -39,11 +37,6 @@ class SleepingCaptioner:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._asleep_until = 0.0
-
-    @classmethod
-    def load(cls, seconds: float, _folder: Path, _device: torch.device) -> Self:
-        """As Captioner.load, once the seconds are given."""
-        return cls(seconds)
 
     def prepare(self, _image: Image.Image) -> torch.Tensor:
         """Not even decoded."""
@@ -109,6 +102,5 @@ def _work(seconds: float, environment: dict[str, str]) -> None:
     import worker.process
     from worker.settings import WorkerSettings
 
-    worker.process.Captioner = SimpleNamespace(load=partial(SleepingCaptioner.load, seconds))  # type: ignore
-    worker.process.make_ready = lambda captioner, *_: captioner  # type: ignore
+    worker.process.load_ready = lambda *_: SleepingCaptioner(seconds)  # type: ignore
     sys.exit(worker.process.run(WorkerSettings()))

@@ -7,8 +7,10 @@ copying (Yao et al., 2017), the decoder can say what its training captions never
 where it looked. It must not know of pixels or of how words are chosen.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isqrt
 from typing import ClassVar, Literal
 
 import torch
@@ -76,6 +78,8 @@ class Glance:
 class AdaptiveDecoder(AnyDecoder):
     """What the encoder sees and the words so far in; scores of the next word, and where it looked, out."""
 
+    of_channels = ("of_grid.weight", "of_fine.weight")
+
     def __init__(
         self, config: AdaptiveConfig, channels: int, fine_channels: int, words: int, vocabulary_size: int
     ) -> None:
@@ -128,6 +132,13 @@ class AdaptiveDecoder(AnyDecoder):
         spread = _spread(sight.grid.shape[2], sight.fine.shape[2], sight.grid.device)  # (L, l)
         annotations = self._annotate(spread.to(coarse.dtype) @ coarse + fine)
         return self._memory(annotations, sight.words, spread, sight.fine.shape[2], sight.fine.shape[3])
+
+    def remember(self, tensors: Iterable[torch.Tensor]) -> AdaptiveMemory:
+        """See AnyDecoder."""
+        annotations, keys, words, evidence = tensors
+        fine, coarse = isqrt(annotations.shape[1]), isqrt(words.shape[1])
+        spread = _spread(coarse, fine, annotations.device)
+        return AdaptiveMemory(annotations, keys, fine, fine, words, evidence, spread)
 
     def imagine(self, words: torch.Tensor) -> AdaptiveMemory:
         """A picture that nobody took: places (B, l, N) that show the given words, and nothing else."""

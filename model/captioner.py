@@ -13,8 +13,8 @@ from typing import Annotated
 import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
@@ -73,10 +73,24 @@ class CaptionerNotLoadable(Exception):
     """The folder does not hold a captioner that this program can load. The message is one line that says why."""
 
 
+class EncoderMissing(Exception):
+    """The captioner was loaded without its encoder, and has no engine that computes it."""
+
+
 class Captioner(nn.Module):
     """Images in, captions with attention out."""
 
-    def __init__(self, config: CaptionerConfig, vocabulary: Vocabulary, tail_stages: int = 0) -> None:
+    encoder: Encoder
+
+    def __init__(
+        self,
+        config: CaptionerConfig,
+        vocabulary: Vocabulary,
+        tail_stages: int = 0,
+        *,
+        channels: Sequence[int] | None = None,
+    ) -> None:
+        """Without an encoder if the `channels` that it would have are given: of the grid and, maybe, of the trunk."""
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
@@ -87,14 +101,23 @@ class Captioner(nn.Module):
         self.decoder: Decoder | AdaptiveDecoder
         self.detector: WordDetector | None = None
         decoder = config.decoder
+        adaptive = isinstance(decoder, AdaptiveConfig)
+        if channels is None:
+            tail_stages = decoder.tail_stages if isinstance(decoder, AdaptiveConfig) else tail_stages
+            self.encoder = Encoder(config.encoder, tail_stages, general=adaptive)
+            channels = self.encoder.channels, self.encoder.trunk_channels
+            if isinstance(decoder, AdaptiveConfig):
+                self.detector = WordDetector(channels[0], decoder.words, decoder.learnt, decoder.classes)
         if isinstance(decoder, AdaptiveConfig):
-            self.encoder = Encoder(config.encoder, decoder.tail_stages, general=True)
-            channels, fine_channels = self.encoder.channels, self.encoder.trunk_channels
-            self.detector = WordDetector(channels, decoder.words, decoder.learnt, decoder.classes)
-            self.decoder = AdaptiveDecoder(decoder, channels, fine_channels, decoder.words, len(vocabulary))
+            of_grid, of_fine = channels
+            self.decoder = AdaptiveDecoder(decoder, of_grid, of_fine, decoder.words, len(vocabulary))
         else:
-            self.encoder = Encoder(config.encoder, tail_stages)
-            self.decoder = Decoder(decoder, self.encoder.channels, len(vocabulary))
+            self.decoder = Decoder(decoder, channels[0], len(vocabulary))
+
+    @property
+    def sees(self) -> bool:
+        """Whether it has an encoder of its own."""
+        return "encoder" in self._modules
 
     @property
     def device(self) -> torch.device:
@@ -113,7 +136,9 @@ class Captioner(nn.Module):
         return self.engine.encode(pixels) if self.engine is not None else self.look(pixels)
 
     def look(self, pixels: torch.Tensor) -> Memory:
-        """As `encode`, by these modules themselves."""
+        """As `encode`, by these modules themselves. Raises EncoderMissing."""
+        if not self.sees:
+            raise EncoderMissing
         return self.memorise(self.see(self.encoder.trunk(normalise(pixels.to(self.device)))))
 
     def see(self, activations: torch.Tensor) -> Seen:
@@ -189,16 +214,23 @@ class Captioner(nn.Module):
         self.vocabulary.save(folder / "vocabulary.json")
 
     @classmethod
-    def load(cls, folder: Path = SHIPPED, device: str | torch.device = "cpu") -> "Captioner":
+    def load(cls, folder: Path = SHIPPED, device: str | torch.device = "cpu", *, encoder: bool = True) -> "Captioner":
         """Read what `save` wrote, ready to caption on `device`.
 
-        Raises CaptionerNotLoadable when a file is missing, damaged, or does not fit the others.
+        Without its `encoder` it takes less time and memory, but needs an engine that has one. Raises
+        CaptionerNotLoadable when a file is missing, damaged, or does not fit the others.
         """
         weights = folder / "captioner.safetensors"
         try:
             config = CaptionerConfig.model_validate_json((folder / "config.json").read_bytes())
-            captioner = cls(config, VOCABULARIES[config.tokens].load(folder / "vocabulary.json"))
-            missing, unexpected = captioner.load_state_dict(load_file(weights), strict=False)
+            vocabulary = VOCABULARIES[config.tokens].load(folder / "vocabulary.json")
+            decoder = AdaptiveDecoder if isinstance(config.decoder, AdaptiveConfig) else Decoder
+            with safe_open(weights, framework="pt") as file:
+                names = [name for name in file.keys() if encoder or name.startswith("decoder.")]  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in names}
+            channels = None if encoder else [tensors[f"decoder.{name}"].shape[1] for name in decoder.of_channels]
+            captioner = cls(config, vocabulary, channels=channels)
+            missing, unexpected = captioner.load_state_dict(tensors, strict=False)
             missing = [name for name in missing if not name.endswith("num_batches_tracked")]
             if missing or unexpected:
                 raise CaptionerNotLoadable(f"{weights} does not fit its config: {(missing + unexpected)[0]}")
@@ -208,7 +240,7 @@ class Captioner(nn.Module):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "config.json"
             raise CaptionerNotLoadable(f"the captioner in {folder} is damaged: {where}: {first['msg']}") from error
-        except (SafetensorError, ValueError, RuntimeError) as error:
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             # PyTorch's first line only says that weights do not fit, the second which.
             why = " ".join(str(error).splitlines()[:2]).replace("\t", "")
             raise CaptionerNotLoadable(f"the captioner in {folder} is damaged: {why}") from error

@@ -9,6 +9,7 @@ run the same code. It must not know of pixels or of how words are chosen.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import isqrt
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
@@ -106,6 +107,12 @@ class AnyDecoder(nn.Module):
     """A decoder to those who train it: Stepping, and all steps at once."""
 
     output_bias: nn.Parameter
+    # The weights that take the encoder's channels, of the grid first: as many as they have columns.
+    of_channels: ClassVar[tuple[str, ...]]
+
+    def remember(self, tensors: Iterable[torch.Tensor]) -> Memory:
+        """The memory of square pictures whose `Memory.tensors` these are."""
+        raise NotImplementedError
 
     def start(self, memory: Memory, rows: int) -> State:
         """See Stepping."""
@@ -125,6 +132,8 @@ class AnyDecoder(nn.Module):
 
 class Decoder(AnyDecoder):
     """Annotation grid and words so far in; scores of the next word, and where it looked, out."""
+
+    of_channels = ("annotate.1.weight",)
 
     def __init__(self, config: DecoderConfig, channels: int, vocabulary_size: int) -> None:
         super().__init__()
@@ -160,14 +169,20 @@ class Decoder(AnyDecoder):
 
     def memorise(self, grid: torch.Tensor) -> Memory:
         """The encoder's grid (B, C, R, R) to annotations and attention keys."""
-        return self._remember(self.annotate(grid.flatten(2).transpose(1, 2)), *grid.shape[2:])
+        return self._attended(self.annotate(grid.flatten(2).transpose(1, 2)), *grid.shape[2:])
+
+    def remember(self, tensors: Iterable[torch.Tensor]) -> Memory:
+        """See AnyDecoder."""
+        annotations, keys = tensors
+        side = isqrt(annotations.shape[1])
+        return Memory(annotations, keys, side, side)
 
     def blank(self, images: int) -> Memory:
         """What is known of `images` images of which nothing is seen: one place, with an annotation of zeros."""
         annotations = self.output_bias.new_zeros(images, 1, self.initial.in_features)
-        return self._remember(annotations, rows=1, cols=1)
+        return self._attended(annotations, rows=1, cols=1)
 
-    def _remember(self, annotations: torch.Tensor, rows: int, cols: int) -> Memory:
+    def _attended(self, annotations: torch.Tensor, rows: int, cols: int) -> Memory:
         """Annotations (B, L, D), and their keys."""
         keys = annotations[:, :, :0] if self.attention is None else self.attention.keys(annotations)
         return Memory(annotations, keys, rows, cols)

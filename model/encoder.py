@@ -9,9 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 
@@ -24,6 +22,10 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str, tail_stages: int = 0, *, general: bool = False) -> None:
         super().__init__()
+        # Here, since it takes a second and 200 MiB, which an engine with a network of its own does without.
+        import timm
+        from timm.models.efficientnet import EfficientNet
+
         network: Any = timm.create_model(name, pretrained=False)
         if not isinstance(network, EfficientNet):
             raise ValueError(f"{name} is not of the EfficientNet family")

@@ -13,8 +13,9 @@ from test_adaptive import decoder as decoder
 from test_adaptive import sight
 
 from model.adaptive import AdaptiveDecoder
-from model.captioner import Captioner
-from model.engines.choice import EngineName, EngineUnavailable, make_ready
+from model.captioner import Captioner, EncoderMissing
+from model.decoder import DecoderConfig
+from model.engines.choice import EngineName, EngineUnavailable, load_ready, make_ready
 from model.engines.openvino import OpenVINO
 from model.engines.store import Store
 from model.options import DecodingOptions, Strategy
@@ -148,6 +149,74 @@ def test_a_damaged_translation_is_made_anew(captioner: Captioner, pixels: torch.
     engine = OpenVINO(captioner, "fp32", store)
     assert translated(store).stat().st_size == pytest.approx(len(whole), rel=0.01)
     assert engine.encode(pixels).images == len(pixels)
+
+
+def test_with_a_kept_translation_no_encoder_is_loaded(
+    tiny_captioner: Path, captioner: Captioner, pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    few = load_ready(tiny_captioner, translate=False)
+    assert (few.sees, few.engine and few.engine.name) == (True, "pytorch")
+    first = load_ready(tiny_captioner)
+    assert (first.sees, first.engine and first.engine.name) == (True, "openvino")
+    for translate in (True, False):
+        again = load_ready(tiny_captioner, translate=translate)
+        assert (again.sees, again.engine and again.engine.name) == (False, "openvino")
+        assert again.version == captioner.version
+        for one, other in zip(
+            again.caption_pixels(pixels, DecodingOptions()),
+            captioner.caption_pixels(pixels, DecodingOptions()),
+            strict=True,
+        ):
+            assert one[0].text == other[0].text
+    assert load_ready(tiny_captioner, name="pytorch").sees
+
+
+@pytest.mark.parametrize("name", ["pytorch", "openvino"])
+def test_without_an_encoder_it_says_so_at_once(
+    name: EngineName, tiny_captioner: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    blind = Captioner.load(tiny_captioner, encoder=False)
+    with pytest.raises(EncoderMissing):
+        make_ready(blind, name)
+
+
+@pytest.mark.parametrize("whose", ["tiny_captioner", "family"])
+def test_a_captioner_of_either_kind_loads_without_an_encoder(whose: str, tiny_captioner: Path, tmp_path: Path) -> None:
+    folder = tiny_captioner
+    if whose == "family":
+        whole = Captioner.load(tiny_captioner)
+        config = whole.config.model_copy(update={"decoder": DecoderConfig(embedding_size=8, hidden_size=8)})
+        folder = tmp_path
+        Captioner(config, whole.vocabulary).save(folder)
+    whole, blind = Captioner.load(folder), Captioner.load(folder, encoder=False)
+    assert whole.sees
+    assert not blind.sees
+    own = blind.state_dict()
+    assert own
+    assert all(tensor.equal(whole.state_dict()[name]) for name, tensor in own.items())
+
+
+def test_a_kept_translation_spares_the_worker_the_framework_of_the_encoder(
+    tiny_captioner: Path, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from model.engines.choice import load_ready;"
+        "load_ready(Path(sys.argv[1])); print(sorted({'timm', 'torchvision'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program, str(tiny_captioner)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert said == ["['timm', 'torchvision']", "[]"]
 
 
 def test_where_nothing_can_be_kept_it_works_all_the_same(

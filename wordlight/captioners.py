@@ -41,14 +41,13 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -> "Captioner":
     """The captioner that was asked for, to caption so many pictures; ends the command where there is none."""
-    from model.captioner import SHIPPED, Captioner, CaptionerNotLoadable
-    from model.engines.choice import EngineName, EngineUnavailable, make_ready
+    from model.captioner import SHIPPED, CaptionerNotLoadable
+    from model.engines.choice import EngineUnavailable, load_ready
 
     few = pictures is not None and pictures < _WORTH_TRANSLATING
-    engine: EngineName = "pytorch" if few and arguments.engine == "auto" else arguments.engine
+    folder, device = arguments.model or SHIPPED, device_of(arguments)
     try:
-        captioner = Captioner.load(arguments.model or SHIPPED, device_of(arguments))
-        return make_ready(captioner, engine, arguments.precision)
+        return load_ready(folder, device, arguments.engine, arguments.precision, translate=not few)
     except (CaptionerNotLoadable, EngineUnavailable) as error:
         fail(str(error))
 

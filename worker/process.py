@@ -16,9 +16,8 @@ from redis.exceptions import RedisError
 from jobs.connection import connect
 from jobs.consumer import Consumer
 from jobs.metrics import Recorder
-from model.captioner import Captioner
 from model.device import choose_device
-from model.engines.choice import make_ready
+from model.engines.choice import load_ready
 from worker.captioning import Captioning, DeviceBroken
 from worker.heartbeat import Heartbeat
 from worker.held import Held
@@ -38,7 +37,7 @@ class Worker:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
-        captioner = make_ready(Captioner.load(settings.model, device), settings.engine, settings.precision)
+        captioner = load_ready(settings.model, device, settings.engine, settings.precision)
         assert captioner.engine is not None
         self._stop = threading.Event()
         redis = connect(settings.redis_url)

@@ -33,9 +33,12 @@ class OpenVINO:
     name = "openvino"
 
     def __init__(self, captioner: "Captioner", precision: Precision, store: Store | None = None) -> None:
-        """Uses as many threads as PyTorch does. Raises what OpenVINO raises when it cannot run the network."""
-        side = captioner.config.image_size
-        self._blank = captioner.look(torch.zeros((1, 3, side, side), dtype=torch.uint8))
+        """Uses as many threads as PyTorch does.
+
+        The captioner's own encoder is needed only where no translation was kept. Raises EncoderMissing, and what
+        OpenVINO raises when it cannot run the network.
+        """
+        self._decoder = captioner.decoder
         settings = {
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -54,7 +57,7 @@ class OpenVINO:
                 self._request.infer([batch[start : start + _AT_ONCE]], share_inputs=True).values()
                 for start in range(0, len(batch), _AT_ONCE)
             ]
-        return self._blank.refilled(torch.from_numpy(np.concatenate(tensors)) for tensors in zip(*parts, strict=True))
+        return self._decoder.remember(torch.from_numpy(np.concatenate(tensors)) for tensors in zip(*parts, strict=True))
 
 
 class _Look(nn.Module):
