@@ -12,6 +12,7 @@ from model.adaptive import AdaptiveDecoder
 from model.captioner import Captioner, EncoderMissing
 from model.engines.engine import DTYPES, Engine, Precision
 from model.engines.pytorch import PyTorch
+from model.graph import GraphedDecoder
 from model.prepared import PreparedDecoder
 
 EngineName = Literal["auto", "pytorch", "openvino"]
@@ -51,7 +52,8 @@ def make_ready(captioner: Captioner, name: EngineName = "auto", precision: Preci
     """
     captioner.engine = _engine(captioner, name, precision)
     if isinstance(captioner.decoder, AdaptiveDecoder):
-        captioner.writer = PreparedDecoder(captioner.decoder, DTYPES[precision])
+        prepared = PreparedDecoder(captioner.decoder, DTYPES[precision])
+        captioner.writer = GraphedDecoder(prepared) if captioner.device.type == "cuda" else prepared
     return captioner
 
 

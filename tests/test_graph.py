@@ -1,0 +1,142 @@
+"""Recorded steps are steps: with a recorder that overwrites its results as CUDA graphs do, and on a GPU with them."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from test_adaptive import decoder as decoder
+from test_adaptive import sight
+
+from model.adaptive import AdaptiveDecoder
+from model.captioner import Captioner
+from model.engines.choice import make_ready
+from model.graph import GraphedDecoder, Record, Stepped, _flat
+from model.options import DecodingOptions, Strategy
+from model.prepared import PreparedDecoder
+
+OPTIONS = {
+    "beam": DecodingOptions(beam_size=3, num_captions=3),
+    "greedy": DecodingOptions(strategy=Strategy.GREEDY),
+    "sample": DecodingOptions(strategy=Strategy.SAMPLE, num_captions=3),
+    "prefix": DecodingOptions(prefix="a red"),
+}
+
+
+def by_heart(function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
+    """As a graph does, a replay reads the tensors that were read, and writes into those that were written."""
+    results = function()
+
+    def replay() -> None:
+        for old, new in zip(_flat(results), _flat(function()), strict=True):
+            old.copy_(new)
+
+    return replay, results
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("images", [1, 3, 4])
+def test_captions_are_the_same(tiny_captioner: Path, name: str, images: int) -> None:
+    captioner = Captioner.load(tiny_captioner)
+    graphed = GraphedDecoder(captioner.decoder, by_heart)
+    colours = [("red", "green"), ("blue", "white"), ("green", "red"), ("white", "blue")][:images]
+    memory = captioner.encode(torch.stack([captioner.prepare(tiny.picture(*pair)) for pair in colours]))
+    written = []
+    for writer in (None, graphed, graphed):
+        captioner.writer = writer
+        written.append(captioner.write(memory, OPTIONS[name], seeds=list(range(images))))
+    for some in written[1:]:
+        for captions, others in zip(some, written[0], strict=True):
+            assert [caption.text for caption in captions] == [caption.text for caption in others]
+            for caption, other in zip(captions, others, strict=True):
+                assert caption.logprob == pytest.approx(other.logprob, abs=1e-4)
+                for word, same in zip(caption.words, other.words, strict=True):
+                    assert word.attention.weights == pytest.approx(same.attention.weights, abs=1e-4)
+    assert graphed.recorded > 0
+    assert not graphed.failed
+
+
+def test_a_batch_of_other_pictures_is_not_taken_for_the_one_before(decoder: AdaptiveDecoder) -> None:
+    prepared = PreparedDecoder(decoder)
+    graphed = GraphedDecoder(prepared, by_heart)
+    tokens = torch.tensor([[5, 6], [7, 8], [5, 9]])
+    with torch.inference_mode():
+        for seed in (1, 2, 1):
+            memory = decoder.memorise(sight(3, seed))
+            state = prepared.start(memory, 2)
+            for own, other in zip(
+                _flat(graphed.step(tokens, state, memory)), _flat(prepared.step(tokens, state, memory)), strict=True
+            ):
+                torch.testing.assert_close(own, other)
+    assert graphed.recorded == 1
+
+
+def test_up_to_a_power_of_two_one_recording_serves(decoder: AdaptiveDecoder) -> None:
+    graphed = GraphedDecoder(PreparedDecoder(decoder), by_heart)
+    with torch.inference_mode():
+        for images, expected in ((5, 1), (8, 1), (6, 1), (4, 2), (3, 2), (1, 3)):
+            memory = decoder.memorise(sight(images))
+            logits, _, _ = graphed.step(torch.full((images, 2), 5), graphed.start(memory, 2), memory)
+            assert (len(logits), graphed.recorded) == (images, expected)
+
+
+def _cannot(_function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
+    raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+
+def _wrong(function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
+    logits, state, weights = function()
+    return (lambda: None), (logits + 1, state, weights)
+
+
+@pytest.mark.parametrize("record", [_cannot, _wrong])
+def test_what_cannot_be_recorded_is_computed(
+    decoder: AdaptiveDecoder, record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared = PreparedDecoder(decoder)
+    graphed = GraphedDecoder(prepared, record)
+    with torch.inference_mode(), caplog.at_level(logging.WARNING):
+        memory = decoder.memorise(sight(2))
+        state, tokens = prepared.start(memory, 1), torch.tensor([[5], [6]])
+        for _ in range(2):
+            for own, other in zip(
+                _flat(graphed.step(tokens, state, memory)), _flat(prepared.step(tokens, state, memory)), strict=True
+            ):
+                torch.testing.assert_close(own, other)
+    assert graphed.failed
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "steps are not recorded, and slower for it"
+    ]
+
+
+def test_memory_that_is_full_is_said_so(decoder: AdaptiveDecoder) -> None:
+    def full(_function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
+        raise torch.OutOfMemoryError("full")
+
+    graphed = GraphedDecoder(PreparedDecoder(decoder), full)
+    with torch.inference_mode():
+        memory = decoder.memorise(sight(1))
+        with pytest.raises(torch.OutOfMemoryError):
+            graphed.step(torch.tensor([[5]]), graphed.start(memory, 1), memory)
+    assert not graphed.failed
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("name", OPTIONS)
+def test_on_a_gpu_captions_are_those_of_its_plain_steps(name: str) -> None:
+    ready = make_ready(Captioner.load(device="cuda"))
+    graphed = ready.writer
+    assert isinstance(graphed, GraphedDecoder)
+    pixels = torch.stack(
+        [ready.prepare(tiny.picture(*pair, (260, 260))) for pair in [("red", "green"), ("blue", "red")]]
+    )
+    memory = ready.encode(pixels)
+    own = ready.write(memory, OPTIONS[name], seeds=[1, 2])
+    ready.writer = None
+    plain = ready.write(memory, OPTIONS[name], seeds=[1, 2])
+    assert not graphed.failed
+    assert [[caption.text for caption in some] for some in own] == [
+        [caption.text for caption in some] for some in plain
+    ]
