@@ -101,6 +101,14 @@ def parse_address(url: str) -> Address:
     )
 
 
+def hide_secrets(url: str) -> str:
+    """A URL that `parse_address` takes, to be shown: `***` stands for a user and a password, and files are left out."""
+    parse_address(url)
+    scheme, _, rest = url.partition("://")
+    user, at, place = rest.partition("?")[0].rpartition("@")
+    return f"{scheme}://{'***@' if at and '/' not in user else user + at}{place}"
+
+
 def _unix(rest: str, parameters: dict[str, str]) -> Address:
     user, _, path = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")
     if not path.startswith("/"):

@@ -36,6 +36,10 @@ class QueueSettings(BaseSettings):
     max_attempts: int = Field(5, ge=1, description="attempts at a job before it goes to the dead letters")
     solo_attempts: int = Field(2, ge=0, description="attempts in a batch before a job is tried alone")
 
+    replicas: int = Field(
+        0, ge=0, description="replicas of the queue server that must have a job before it is answered 202, else 503"
+    )
+
     def alive_since(self, now: float) -> float:
         """When a worker must have been heard of to count as alive at `now` (in seconds by Redis's clock), in ms."""
         return (now - self.takeover_seconds) * 1000
