@@ -57,7 +57,7 @@ def send_until(client: httpx.Client, done: threading.Event) -> tuple[list[str], 
 def accepted_again(client: httpx.Client) -> str:
     """The id of the next picture that is taken in, which may take a while."""
     while True:
-        answer = client.post("/v1/captions?max_words=7&beam_size=2", content=PICTURES[0], headers=JPEG)
+        answer = client.post("/v1/captions?beam_size=7", content=PICTURES[0], headers=JPEG)
         if answer.status_code == 202:
             return str(answer.json()["id"])
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:wordlight:problem:queue-unreachable")

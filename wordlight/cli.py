@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings
 
 from jobs.logs import LogSettings, set_up_logs
 from wordlight.bench import add_bench
+from wordlight.bulk.command import add_bulk
 from wordlight.captioners import add_model_options, decoding_options, load_captioner
 from wordlight.configuration import add_configuration
 from wordlight.failure import fail
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add_learning(command)
     add_bench(command)
     add_configuration(command)
+    add_bulk(command)
     return parser
 
 
