@@ -1,7 +1,8 @@
 """The actor: owns a device and a captioner, and makes parts of the output out of lists of pictures.
 
-In: orders, once; then lists of files; out: parts, written, and how many pictures failed. Pictures are decoded in confined
-child processes, as the web process decodes uploads: what is no picture, or a dangerous one, fails alone, with its reason.
+In: orders, once; then lists of files; out: parts, written, and how many pictures failed. Pictures are decoded in
+confined child processes, as the web process decodes uploads: what is no picture, or a dangerous one, fails alone, with
+its reason.
 """
 
 import asyncio

@@ -16,28 +16,17 @@ _TELL_SECONDS = 10.0
 def add_bulk(command: "AddCommand") -> None:
     """Add the command."""
     bulk = command("bulk", _bulk)
-    bulk.add_argument(
-        "input", metavar="INPUT", help="folder or bucket URL (s3://, gs://, ...) with pictures, at any depth"
-    )
-    bulk.add_argument(
-        "output", metavar="OUTPUT", help="folder or bucket URL for the captions; what is in it is not done again"
-    )
-    bulk.add_argument("--format", choices=["jsonl", "parquet"], default="jsonl", help="of the output (default jsonl)")
-    bulk.add_argument("--attention", action="store_true", help="write the words, too, and where each of them looked")
-    bulk.add_argument("--retry-failed", action="store_true", help="try again what could not be captioned before")
-    bulk.add_argument(
-        "--part", type=_positive, default=1000, metavar="N", help="pictures a file of the output (default 1000)"
-    )
-    bulk.add_argument(
-        "--batch", type=_positive, default=16, metavar="N", help="pictures captioned at once (default 16)"
-    )
-    bulk.add_argument(
-        "--workers", type=_positive, metavar="N", help="processes with a device each (default: one a GPU, or 1)"
-    )
-    bulk.add_argument(
-        "--ray", metavar="ADDRESS", help="a Ray cluster that runs (default: one on this machine, for as long)"
-    )
-    bulk.add_argument("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
+    option = bulk.add_argument
+    option("input", metavar="INPUT", help="folder or bucket URL (s3://, gs://, ...) with pictures, at any depth")
+    option("output", metavar="OUTPUT", help="the same, for the captions; pictures that are in it are not done again")
+    option("--format", choices=["jsonl", "parquet"], default="jsonl", help="of the output (default jsonl)")
+    option("--attention", action="store_true", help="write the words, too, and where each of them looked")
+    option("--retry-failed", action="store_true", help="try again what could not be captioned before")
+    option("--part", type=_positive, default=1000, metavar="N", help="pictures a file of the output (default 1000)")
+    option("--batch", type=_positive, default=16, metavar="N", help="pictures captioned at once (default 16)")
+    option("--workers", type=_positive, metavar="N", help="processes with a device each (default: one a GPU, or 1)")
+    option("--ray", metavar="ADDRESS", help="a Ray cluster that runs (default: one on this machine, for as long)")
+    option("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
     add_model_options(bulk)
 
 
@@ -85,12 +74,10 @@ def _bulk(arguments: argparse.Namespace) -> int:
             captioned, failed = captioned + part.captioned, failed + part.failed
             if time.monotonic() - told >= _TELL_SECONDS:
                 told = time.monotonic()
-                rate = (captioned + failed) / (told - started)
-                left = (len(rest) - captioned - failed) / rate
-                print(
-                    f"{captioned + failed} of {len(rest)}, {rate:.1f} a second, {left / 60:.0f} minutes left",
-                    flush=True,
-                )
+                ready = captioned + failed
+                rate = ready / (told - started)
+                left = (len(rest) - ready) / rate / 60
+                print(f"{ready} of {len(rest)}, {rate:.1f} a second, {left:.0f} minutes left", flush=True)
     except CannotRun as error:
         fail(str(error))
     print(f"captioned {captioned} pictures; {failed} could not be, and their lines say why", flush=True)

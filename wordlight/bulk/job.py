@@ -49,12 +49,8 @@ class Job:
         if self._address is None:
             # A core for each worker, even where there are fewer; and nobody else's business.
             cores = max(os.cpu_count() or 1, self._workers or 1)
-            options |= {
-                "address": "local",
-                "num_cpus": cores,
-                "include_dashboard": False,
-                "_node_ip_address": "127.0.0.1",
-            }
+            options |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
+            options |= {"_node_ip_address": "127.0.0.1"}
         else:
             options |= {"address": self._address}
         ray.init(**options)
@@ -64,12 +60,11 @@ class Job:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     def _outcomes(self, pictures: Sequence[Found], part: int) -> Iterator[Outcome]:
-        resources = ray.cluster_resources()
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = 0 if self._orders.device == "cpu" else int(resources.get("GPU", 0))
         lists = [pictures[first : first + part] for first in range(0, len(pictures), part)]
         workers = min(self._workers or gpus or 1, len(lists))
         cores = max(1, int(resources.get("CPU", 1)) // workers)
-        share = {"num_gpus": 1} if gpus else {"num_cpus": cores}
         tables = [pa.table({"path": [one.path for one in few], "size": [one.size for one in few]}) for few in lists]
         told = ray.data.from_arrow(tables).map_batches(
             _Actor,
@@ -77,7 +72,8 @@ class Job:
             batch_format="pyarrow",
             concurrency=workers,
             fn_constructor_args=(self._orders if gpus else replace(self._orders, threads=cores),),
-            **share,
+            num_gpus=1 if gpus else None,
+            num_cpus=None if gpus else cores,
         )
         for row in told.iter_rows():
             yield Outcome(row["captioned"], row["failed"])

@@ -1,7 +1,7 @@
 """The output: files of many rows each, a row a picture. In: rows; out: files that are there whole or not at all.
 
-A row names its picture by `path`, below the input, and has the `captions` and the version of the captioner (`model`), or
-else an `error`. A file is named after the pictures in it, so that one that is made twice is made in its own place.
+A row names its picture by `path`, below the input, and has the `captions` and the version of the captioner (`model`),
+or else an `error`. A file is named after the pictures in it, so that one that is made twice is made in its own place.
 """
 
 import hashlib

@@ -49,7 +49,7 @@ class Place:
         return cls(system, root)
 
     def pictures(self) -> list[Found]:
-        """Files that look like pictures by their names, at any depth, in the order of their names. Raises NoSuchPlace."""
+        """Files that by their names are pictures, at any depth, in the order of their names. Raises NoSuchPlace."""
         return [found for found in self.files() if os.path.splitext(found.path)[1].lower() in _SUFFIXES]  # noqa: PTH122
 
     def files(self, *, must_exist: bool = True) -> list[Found]:
