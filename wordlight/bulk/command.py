@@ -1,6 +1,8 @@
 """The command: which pictures, whereto, with which captioner; and what it tells while it works."""
 
 import argparse
+import os
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,12 @@ def _positive(text: str) -> int:
 
 def _bulk(arguments: argparse.Namespace) -> int:
     """caption a folder or a bucket of millions of pictures, with Ray; what is done already is not done again"""
+    # Before Ray is imported. It would tell its makers how it is used; and it listens on all addresses of this machine,
+    # to do whatever it is told: on a cluster of our own, by us alone.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if arguments.ray is None:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
     from wordlight.bulk.captioning import Orders
     from wordlight.bulk.job import CannotRun, Job
     from wordlight.bulk.parts import Parts

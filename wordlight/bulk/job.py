@@ -11,15 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-
-from wordlight.bulk.captioning import Captioning, Orders, Outcome
-from wordlight.bulk.place import Found
-
-# Before Ray is imported: it would tell its makers how it is used.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 import ray.data
 from ray.exceptions import RayError
+
+from wordlight.bulk.captioning import Captioning, Orders, Outcome
+from wordlight.bulk.place import Found
 
 
 class CannotRun(Exception):
