@@ -45,8 +45,8 @@ _Origins = Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, Be
 class AppSettings(QueueSettings):
     """Environment variables are the field names in capitals after WORDLIGHT_, but for REDIS_URL."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
+    host: str = Field("127.0.0.1", description="address to listen on; beyond this machine, keys are needed")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     listen_fd: int | None = Field(None, description="a listening socket that a supervisor opened for this process")
     require_keys: bool | None = Field(
         None, description="whether every request needs an API key; not set: when others than this machine can ask"

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from redis import asyncio as aioredis
+from redis.exceptions import RedisError
 
 from jobs import keys
+from jobs.connection import BLOCK_SECONDS
 from jobs.ids import issued, new_id
 from jobs.job import SUMMARY, Batch, Job, JobSummary, Record
 from jobs.options import CaptionOptions, ScoreOptions
@@ -33,6 +35,10 @@ class QueueFull(Exception):
 
 class KeyReused(Exception):
     """The Idempotency-Key came with another request before; nothing was taken in."""
+
+
+class TooFewReplicas(RedisError):
+    """Jobs are in the queue, but on fewer servers than they shall be before their client is told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,27 +202,39 @@ class Producer:
         rows: list[str | bytes | int] = []
         for job_id, file in zip(ids, files, strict=True):
             rows += [job_id, file.name, *_columns(file.content, submission)]
-        answer, *made = await self._scripts["submit"](
-            keys=script_keys(),
-            args=script_args(
-                settings,
-                settings.max_jobs,
-                lifetime * 1000,
-                submission.owner,
-                submission.request_id,
-                submission.webhook_url,
-                options.model_dump_json(),
-                batch,
-                idempotency,
-                submission.fingerprint,
-                *rows,
-            ),
+        args = script_args(
+            settings,
+            settings.max_jobs,
+            lifetime * 1000,
+            submission.owner,
+            submission.request_id,
+            submission.webhook_url,
+            options.model_dump_json(),
+            batch,
+            idempotency,
+            submission.fingerprint,
+            *rows,
         )
+        answer, *made = await self._submit(args)
         if answer == b"full":
             raise QueueFull
         if answer == b"other":
             raise KeyReused
         return str(made[0].decode()) if made else batch or ids[0]
+
+    async def _submit(self, args: list[str | bytes | int]) -> list[bytes]:
+        """What submit.lua answers, when as many replicas have heard of it as shall. Raises TooFewReplicas."""
+        wanted = self._settings.replicas
+        if not wanted:
+            return cast(list[bytes], await self._scripts["submit"](keys=script_keys(), args=args))
+        # In one go: what a connection waits for is what it has written itself.
+        pipeline = self._redis.pipeline(transaction=False)
+        await self._scripts["submit"](keys=script_keys(), args=args, client=pipeline)
+        pipeline.wait(wanted, int(BLOCK_SECONDS * 1000))
+        answer, replicas = await pipeline.execute()
+        if replicas < wanted:
+            raise TooFewReplicas(f"{replicas} of {wanted} replicas have what was taken in")
+        return cast(list[bytes], answer)
 
     async def _summaries(self, ids: Sequence[str]) -> list[JobSummary]:
         pipeline = self._redis.pipeline(transaction=False)

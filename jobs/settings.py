@@ -4,15 +4,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis import Redis
+
+from jobs.address import parse_address
 
 
 def _known_url(url: str) -> str:
-    try:
-        Redis.from_url(url)  # connects to nothing yet
-    except ValueError:
-        # What the library says may quote a piece of the password.
-        raise ValueError("not a URL of the form redis://[[USER]:PASSWORD@]HOST:PORT/NUMBER or unix://PATH") from None
+    parse_address(url)
     return url
 
 
@@ -24,7 +21,11 @@ class QueueSettings(BaseSettings):
     )
 
     redis_url: Annotated[str, AfterValidator(_known_url)] = Field(
-        "redis://127.0.0.1:6379/0", validation_alias="REDIS_URL"
+        "redis://127.0.0.1:6379/0",
+        validation_alias="REDIS_URL",
+        repr=False,  # there may be a password in it
+        description="the Redis or Valkey that all processes share (docs/queue-server.md); `wordlight serve` starts one "
+        "where this is not set",
     )
     max_jobs: int = Field(1000, ge=1, description="jobs that may wait or run at once; more are answered 503")
     job_lifetime_seconds: int = Field(86_400, ge=1, description="a job not begun by then expires")
@@ -34,6 +35,10 @@ class QueueSettings(BaseSettings):
     takeover_seconds: float = Field(10, gt=0, description="a worker not heard of for so long has lost its jobs")
     max_attempts: int = Field(5, ge=1, description="attempts at a job before it goes to the dead letters")
     solo_attempts: int = Field(2, ge=0, description="attempts in a batch before a job is tried alone")
+
+    replicas: int = Field(
+        0, ge=0, description="replicas of the queue server that must have a job before it is answered 202, else 503"
+    )
 
     def alive_since(self, now: float) -> float:
         """When a worker must have been heard of to count as alive at `now` (in seconds by Redis's clock), in ms."""

@@ -57,7 +57,10 @@ def test_app_runs_where_there_is_no_torch() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["serve", "api", "worker", "keys", "jobs", "caption", "train", "evaluate", "family", "levers", "gradients"],
+    [
+        *("serve", "api", "worker", "keys", "jobs", "config", "caption", "bulk"),
+        *("train", "evaluate", "family", "levers", "gradients"),
+    ],
 )
 def test_help_loads_no_heavy_library(command: str) -> None:
     program = (
@@ -68,7 +71,7 @@ def test_help_loads_no_heavy_library(command: str) -> None:
         "    main()\n"
         "except SystemExit as stop:\n"
         "    assert stop.code == 0\n"
-        "assert not {'torch', 'fastapi', 'timm'} & set(sys.modules)\n"
+        "assert not {'torch', 'fastapi', 'timm', 'ray', 'pyarrow'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

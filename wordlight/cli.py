@@ -18,7 +18,9 @@ from pydantic_settings import BaseSettings
 
 from jobs.logs import LogSettings, set_up_logs
 from wordlight.bench import add_bench
+from wordlight.bulk.command import add_bulk
 from wordlight.captioners import add_model_options, decoding_options, load_captioner
+from wordlight.configuration import add_configuration
 from wordlight.failure import fail
 from wordlight.learning import add_learning
 
@@ -91,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add_learning(command)
     add_bench(command)
+    add_configuration(command)
+    add_bulk(command)
     return parser
 
 

@@ -6,6 +6,7 @@ In: settings; out: a URL. It must not know how the server is run.
 import os
 from pathlib import Path
 
+from pydantic import Field
 from redis.exceptions import RedisError
 
 from jobs.connection import connect
@@ -15,7 +16,7 @@ from jobs.settings import QueueSettings
 class HomeSettings(QueueSettings):
     """What tells where the queue is."""
 
-    home: Path = Path(".wordlight")
+    home: Path = Field(Path(".wordlight"), description="folder of the embedded queue server's data")
 
 
 class NoQueue(Exception):

@@ -1,0 +1,92 @@
+"""The command: which pictures, whereto, with which captioner; and what it tells while it works."""
+
+import argparse
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from wordlight.captioners import add_model_options, decoding_options
+from wordlight.failure import fail
+
+if TYPE_CHECKING:
+    from wordlight.learning import AddCommand
+
+_TELL_SECONDS = 10.0
+
+
+def add_bulk(command: "AddCommand") -> None:
+    """Add the command."""
+    bulk = command("bulk", _bulk)
+    option = bulk.add_argument
+    option("input", metavar="INPUT", help="folder or bucket URL (s3://, gs://, ...) with pictures, at any depth")
+    option("output", metavar="OUTPUT", help="the same, for the captions; pictures that are in it are not done again")
+    option("--format", choices=["jsonl", "parquet"], default="jsonl", help="of the output (default jsonl)")
+    option("--attention", action="store_true", help="write the words, too, and where each of them looked")
+    option("--retry-failed", action="store_true", help="try again what could not be captioned before")
+    option("--part", type=_positive, default=1000, metavar="N", help="pictures a file of the output (default 1000)")
+    option("--batch", type=_positive, default=16, metavar="N", help="pictures captioned at once (default 16)")
+    option("--workers", type=_positive, metavar="N", help="processes with a device each (default: one a GPU, or 1)")
+    option("--ray", metavar="ADDRESS", help="a Ray cluster that runs (default: one on this machine, for as long)")
+    option("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
+    add_model_options(bulk)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _bulk(arguments: argparse.Namespace) -> int:
+    """caption a folder or a bucket of millions of pictures, with Ray; what is done already is not done again"""
+    # Before Ray is imported. It would tell its makers how it is used; and it listens on all addresses of this machine,
+    # to do whatever it is told: on a cluster of our own, by us alone.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if arguments.ray is None:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+    from wordlight.bulk.captioning import Orders
+    from wordlight.bulk.job import CannotRun, Job
+    from wordlight.bulk.parts import Parts
+    from wordlight.bulk.place import NoSuchPlace, Place
+
+    decoding_options(arguments)  # what cannot be is said before anything starts
+    try:
+        source, parts = Place.at(arguments.input), Parts(Place.at(arguments.output), arguments.format)
+        found = source.pictures()
+        done = parts.done(failed_too=not arguments.retry_failed)
+    except NoSuchPlace as error:
+        fail(str(error))
+    rest = [picture for picture in found if picture.path not in done]
+    print(f"{len(found)} pictures, {len(found) - len(rest)} of them done before", flush=True)
+    if not rest:
+        return 0
+    orders = Orders(
+        source=arguments.input,
+        output=arguments.output,
+        form=arguments.format,
+        attention=arguments.attention,
+        model=arguments.model,
+        device=arguments.device,
+        engine=arguments.engine,
+        precision=arguments.precision,
+        beam=arguments.beam,
+        batch=arguments.batch,
+    )
+    started = told = time.monotonic()
+    captioned = failed = 0
+    try:
+        for part in Job(orders, arguments.workers, arguments.ray).run(rest, arguments.part):
+            captioned, failed = captioned + part.captioned, failed + part.failed
+            if time.monotonic() - told >= _TELL_SECONDS:
+                told = time.monotonic()
+                ready = captioned + failed
+                rate = ready / (told - started)
+                left = (len(rest) - ready) / rate / 60
+                print(f"{ready} of {len(rest)}, {rate:.1f} a second, {left:.0f} minutes left", flush=True)
+    except CannotRun as error:
+        fail(str(error))
+    print(f"captioned {captioned} pictures; {failed} could not be, and their lines say why", flush=True)
+    return 1 if failed else 0

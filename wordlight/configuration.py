@@ -1,0 +1,224 @@
+"""`wordlight config`: every setting there is, and what it is here and now.
+
+In: the settings classes, and the environment through them; out: lines, JSON, or the tables of docs/configuration.md.
+No secret is shown, nor any piece of one.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from jobs.address import hide_secrets
+from jobs.logs import LogSettings
+from jobs.settings import QueueSettings
+from wordlight.failure import fail
+from wordlight.home import HomeSettings
+
+if TYPE_CHECKING:
+    from wordlight.learning import AddCommand
+
+_ROOT = Path(__file__).parent.parent
+_SIZES = ((2**30, "GiB"), (2**20, "MiB"))
+_HEAD = """# Settings
+
+From the environment of each process. A value that cannot be ends the process with one line that names it; an empty one
+counts as not set. This is made by `wordlight config --markdown`, and held to the code by a test. `wordlight config`
+shows what the settings are in its own environment.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable of the environment."""
+
+    variable: str
+    default: str
+    may_be: str
+    description: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The settings that one class adds to those it is derived from."""
+
+    title: str
+    kind: type[BaseSettings]
+    settings: list[Setting]
+
+
+def add_configuration(command: "AddCommand") -> None:
+    """Add the command."""
+    config = command("config", _config)
+    form = config.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object")
+    form.add_argument("--markdown", action="store_true", help="all settings and their defaults, as tables")
+
+
+def sections() -> Iterator[Section]:
+    """All settings, each under the first process that has it. What is not installed is left out."""
+    for title, load in _SECTIONS:
+        try:
+            kind = load()
+        except ModuleNotFoundError as error:
+            print(f"wordlight: {title}: not shown, {error.name} is not installed", file=sys.stderr)
+            continue
+        inherited = {name for base in kind.__bases__ for name in getattr(base, "model_fields", {})}
+        fields = {name: field for name, field in kind.model_fields.items() if name not in inherited}
+        yield Section(title, kind, [_setting(kind, name, field) for name, field in fields.items()])
+
+
+def markdown(found: Sequence[Section]) -> str:
+    """The document."""
+    parts = [_HEAD]
+    for section in found:
+        rows = [_row(setting) for setting in section.settings]
+        table = ["| variable | default | may be | |", "| --- | --- | --- | --- |", *rows]
+        parts += [f"## {section.title}\n", "\n".join(table) + "\n"]
+    return "\n".join(parts)
+
+
+def _row(setting: Setting) -> str:
+    default = f" `{setting.default}`" if setting.default else ""
+    return f"| `{setting.variable}` |{default} | {setting.may_be} | {setting.description} |"
+
+
+def _worker() -> type[BaseSettings]:
+    from worker.settings import WorkerSettings
+
+    return WorkerSettings
+
+
+def _app() -> type[BaseSettings]:
+    from app.settings import AppSettings
+
+    return AppSettings
+
+
+_SECTIONS = (
+    ("Every process: the queue", lambda: QueueSettings),
+    ("Every process: logs", lambda: LogSettings),
+    ("The web process: `wordlight api`, `wordlight serve`", _app),
+    ("A worker: `wordlight worker`, `wordlight serve`", _worker),
+    ("The embedded queue server: `wordlight serve`, `keys`, `jobs`", lambda: HomeSettings),
+)
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    """show all settings as they are here, or in general"""
+    found = list(sections())
+    if arguments.markdown:
+        print(markdown(found), end="")
+        return 0
+    effective: dict[str, dict[str, object]] = {}
+    for section in found:
+        values = _values(section.kind)
+        for setting in section.settings:
+            value = getattr(values, setting.field)
+            effective[setting.variable] = {"value": _shown(value), "set": setting.field in values.model_fields_set}
+    if arguments.json:
+        print(json.dumps(effective))
+    else:
+        width = max(map(len, effective))
+        for variable, told in effective.items():
+            print(f"{variable:{width}}  {told['value']}" + ("" if told["set"] else "  (default)"))
+    known = {name.upper() for name in effective}
+    for name in sorted(os.environ):
+        if name.upper().startswith("WORDLIGHT_") and name.upper() not in known:
+            print(f"wordlight: {name} is set, and is no setting", file=sys.stderr)
+    return 0
+
+
+def _values(kind: type[BaseSettings]) -> BaseSettings:
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        variable = _variable(kind, name, kind.model_fields[name]) if name in kind.model_fields else name
+        message = first["msg"].removeprefix("Value error, ")
+        fail(": ".join(filter(None, [variable, message])), os.EX_CONFIG)
+
+
+def _setting(kind: type[BaseSettings], name: str, field: FieldInfo) -> Setting:
+    return Setting(
+        variable=_variable(kind, name, field),
+        default=_shown(field.get_default(call_default_factory=True)),
+        may_be=_may_be(field),
+        description=(field.description or "").replace("|", "\\|"),
+        field=name,
+    )
+
+
+def _variable(kind: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    if isinstance(field.validation_alias, str):
+        return field.validation_alias
+    return f"{kind.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def _shown(value: object) -> str:
+    """As it is written in the environment, but for what is secret."""
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return "***"
+        case bool():
+            return str(value).lower()
+        case list():
+            return ",".join(map(_shown, value))
+        case Path():
+            return str(value.relative_to(_ROOT) if value.is_relative_to(_ROOT) else value)
+        case float():
+            return f"{value:g}"
+        case str():
+            return hide_secrets(value) if "://" in value else value
+    return str(value)
+
+
+def _may_be(field: FieldInfo) -> str:
+    """What is taken, in words."""
+    words = _kind_of(field.annotation)
+    for bound in field.metadata:
+        match bound:
+            case Ge():
+                words += f" ≥ {_size(bound.ge)}"
+            case Gt():
+                words += f" > {_size(bound.gt)}"
+            case Le():
+                words += f", ≤ {_size(bound.le)}"
+    default = field.default
+    if isinstance(default, int) and default >= _SIZES[-1][0] and default % _SIZES[-1][0] == 0:
+        words += f" ({_size(default)} by default)"
+    return words
+
+
+def _size(number: Any) -> str:
+    for unit, name in _SIZES:
+        if number >= unit and number % (unit // 4) == 0:
+            return f"{number / unit:g} {name}"
+    return f"{number:g}"
+
+
+def _kind_of(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(annotation))
+    if get_origin(annotation) is list:
+        return "several, with commas between"
+    kinds: Mapping[Any, str] = {bool: "`true`, `false`", int: "whole number", float: "number", Path: "path"}
+    for kind in (annotation, *get_args(annotation)):
+        if kind in kinds:
+            return kinds[kind]
+        if get_origin(kind) is Literal:
+            return _kind_of(kind)
+    return "text"
