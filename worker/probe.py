@@ -32,7 +32,7 @@ def main() -> int:
 
 def is_alive(redis: Redis, settings: QueueSettings, host: str) -> bool:
     """Whether a worker on `host` has been heard of lately. May raise redis.exceptions.RedisError."""
-    seconds, micros = cast(tuple[int, int], redis.time())
+    seconds, micros = redis.time()
     since = settings.alive_since(seconds + micros / 1e6)
     workers = cast(list[bytes], redis.zrange(keys.WORKERS, int(since), "+inf", byscore=True))
     # HOST-PROCESS-DIGITS, as jobs/consumer.py names them.
