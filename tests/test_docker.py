@@ -130,6 +130,11 @@ def test_the_password_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert QueueSettings().redis_url == url.strip()
 
 
+def test_the_backup_is_a_script_that_can_be_read() -> None:
+    done = subprocess.run(["sh", "-n", ROOT / "docker/backup.sh"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("extra", ["app", "worker"])
 def test_the_first_layer_of_an_image_is_what_the_project_says(extra: str) -> None:
     program = ROOT / "docker/requirements.py"
