@@ -62,7 +62,13 @@ def run(settings: AppSettings, listening: socket.socket) -> None:
         if services := getattr(api.state, "services", None):
             services.notices.close_soon()
 
-    Server(observed(api), header_seconds=settings.header_seconds, on_stop=on_stop).run(sockets=[listening])
+    server = Server(
+        observed(api),
+        header_seconds=settings.header_seconds,
+        on_stop=on_stop,
+        trusted_proxies=settings.trusted_proxies,
+    )
+    server.run(sockets=[listening])
 
 
 def _allow_many_files() -> None:

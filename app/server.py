@@ -5,7 +5,8 @@ In: an ASGI application and a listening socket; out: answers, until SIGTERM or S
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Network, IPv6Network
 from types import FrameType
 from typing import Final
 
@@ -40,7 +41,15 @@ def inherited_socket() -> socket.socket | None:
 class Server(uvicorn.Server):
     """Serves until it is told to stop; then `on_stop` is called at once, by a signal handler."""
 
-    def __init__(self, app: ASGIApp, *, header_seconds: float, on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        header_seconds: float,
+        on_stop: Callable[[], None],
+        trusted_proxies: Collection[IPv4Network | IPv6Network] = (),
+    ) -> None:
+        """Who asks is whom the connection comes from, unless that is a trusted proxy, which tells in its headers."""
         config = uvicorn.Config(
             app,
             http=HttpProtocol.within(header_seconds),
@@ -48,6 +57,8 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=[str(network) for network in trusted_proxies],
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         super().__init__(config)

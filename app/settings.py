@@ -55,6 +55,10 @@ class AppSettings(QueueSettings):
         None,
         description='pictures that a key without a limit of its own may send, as "60/minute" or "5/second;1000/day"',
     )
+    trusted_proxies: _Networks = Field(
+        [IPv4Network("127.0.0.1/32")],
+        description="networks of reverse proxies, which are believed who asks (X-Forwarded-For) and by which scheme",
+    )
     allowed_hosts: _Names = Field([], description="names, besides localhost, that are answered to without keys")
     cors_origins: _Origins = Field([], description="origins whose pages may use the service from a browser")
     max_upload_bytes: int = Field(

@@ -3,9 +3,11 @@
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs.address import parse_address
+from jobs.settings_files import SettingsFiles
 
 
 def _known_url(url: str) -> str:
@@ -14,7 +16,10 @@ def _known_url(url: str) -> str:
 
 
 class QueueSettings(BaseSettings):
-    """Environment variables are the field names in capitals after WORDLIGHT_, but for REDIS_URL."""
+    """Environment variables are the field names in capitals after WORDLIGHT_, but for REDIS_URL.
+
+    Each may be the text of a file instead, whose path is in the variable with _FILE at its end.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="WORDLIGHT_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
@@ -35,10 +40,21 @@ class QueueSettings(BaseSettings):
     takeover_seconds: float = Field(10, gt=0, description="a worker not heard of for so long has lost its jobs")
     max_attempts: int = Field(5, ge=1, description="attempts at a job before it goes to the dead letters")
     solo_attempts: int = Field(2, ge=0, description="attempts in a batch before a job is tried alone")
-
     replicas: int = Field(
         0, ge=0, description="replicas of the queue server that must have a job before it is answered 202, else 503"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where values come from, the first that has one: arguments, the environment, files that it names."""
+        return init_settings, env_settings, SettingsFiles(settings_cls)
 
     def alive_since(self, now: float) -> float:
         """When a worker must have been heard of to count as alive at `now` (in seconds by Redis's clock), in ms."""

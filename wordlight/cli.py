@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsError
 
 from jobs.logs import LogSettings, set_up_logs
 from wordlight.bench import add_bench
@@ -204,9 +204,11 @@ def _caption(arguments: argparse.Namespace) -> int:
 
 
 def _settings(kind: type[SettingsT]) -> SettingsT:
-    """Settings from the environment; a variable that cannot be is named."""
+    """Settings from the environment, and from files that it names; a variable that cannot be is named."""
     try:
         return kind()
+    except SettingsError as error:
+        fail(str(error.__cause__ or error), os.EX_CONFIG)
     except ValidationError as error:
         first = error.errors()[0]
         names = [name if name == "REDIS_URL" else f"WORDLIGHT_{name}".upper() for name in map(str, first["loc"][:1])]

@@ -1,0 +1,165 @@
+"""Rules, alerts, dashboard, scaling and runbook: they ask for metrics that there are, and each alert is explained."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from test_admission import start_api
+
+from jobs.metrics import Stage
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "deploy" / "monitoring"
+RULES: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"] for rule in group["rules"]
+]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+RECORDED = {rule["record"] for rule in RULES if "record" in rule}
+DASHBOARD: dict[str, Any] = json.loads((FOLDER / "dashboard.json").read_text())
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+SCALING: dict[str, Any] = yaml.safe_load((ROOT / "deploy/kubernetes/base/scaling.yaml").read_text())
+
+# Made by Prometheus itself.
+OF_PROMETHEUS = {"up": {"job", "instance"}}
+# Put to every series by Prometheus.
+OF_TARGETS = {"job", "instance"}
+
+
+def panels() -> Iterator[dict[str, Any]]:
+    yield from (panel for panel in DASHBOARD["panels"] if panel["type"] != "row")
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """All that is asked for, with where it stands."""
+    for rule in RULES:
+        yield rule.get("alert", rule.get("record", "")), rule["expr"]
+    for panel in panels():
+        for target in panel["targets"]:
+            expression = target["expr"].replace("$__rate_interval", "5m").replace("$job", "wordlight")
+            yield f"panel {panel['title']}", expression
+    for trigger in SCALING["spec"]["triggers"]:
+        yield f"trigger {trigger['name']}", trigger["metadata"]["query"]
+
+
+def selectors(expression: str) -> list[promql_parser.VectorSelector]:
+    """The series that an expression selects. Raises ValueError where it is no PromQL."""
+    found: list[promql_parser.VectorSelector] = []
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
+        elif isinstance(node, promql_parser.MatrixSelector):
+            found.append(node.vector_selector)
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    return found
+
+
+@pytest.fixture
+def told(redis_url: str) -> dict[str, set[str]]:
+    """The names of all series that a web process tells of, with their labels as far as they have been seen."""
+    command, address = start_api(REDIS_URL=redis_url)
+    httpx.get(f"{address}/v1/captions/nothing")  # so that there is a request, and a problem
+    answer = httpx.get(f"{address}/metrics").text
+    command.end()
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(answer):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+def test_every_metric_that_is_asked_for_is_there(told: dict[str, set[str]]) -> None:
+    there = told | OF_PROMETHEUS
+    asked = set()
+    for where, expression in expressions():
+        found = selectors(expression)
+        assert found, where
+        for selector in found:
+            if selector.name in RECORDED:
+                continue
+            assert selector.name in there, f"{where}: there is no {selector.name}"
+            labels = {matcher.name for matcher in selector.matchers.matchers}
+            assert labels <= there[selector.name] | OF_TARGETS, f"{where}: {selector.name} has no such label"
+            asked.add(selector.name)
+    # Whoever adds a metric decides whether anybody looks at it: these are for who digs deeper.
+    ours = {re.sub("_(bucket|sum|count)$", "", name) for name in told if name.startswith("wordlight_")}
+    assert ours - {re.sub("_(bucket|sum|count)$", "", name) for name in asked} == set()
+
+
+def test_values_that_are_asked_for_can_be() -> None:
+    kinds = set(re.findall(r'"([a-z]+(?:-[a-z]+)+|busy)"', "".join(p.read_text() for p in (ROOT / "app").glob("*.py"))))
+    for where, expression in expressions():
+        for selector in selectors(expression):
+            for matcher in selector.matchers.matchers:
+                if matcher.name == "problem":
+                    assert matcher.value in kinds, where
+                if matcher.name == "stage":
+                    assert matcher.value in set(Stage), where
+
+
+def test_what_is_recorded_is_named_after_what_it_is() -> None:
+    assert len(RECORDED) == len(RULES) - len(ALERTS)
+    for name in RECORDED:
+        assert re.fullmatch(r"job(_[a-z]+)?:wordlight_[a-z_]+:[a-z0-9_]+", name)
+    for _, expression in expressions():
+        assert all(":" not in name or name in RECORDED for name in [s.name or "" for s in selectors(expression)])
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_every_alert_says_what_to_do(alert: dict[str, Any]) -> None:
+    name = alert["alert"]
+    assert alert["labels"]["severity"] in ("critical", "warning", "info")
+    assert alert["annotations"]["summary"]
+    assert alert["annotations"]["runbook"] == f"docs/runbook.md#{name.lower()}"
+    section = re.search(rf"^### {name}\n(.*?)(?=^##|\Z)", RUNBOOK, flags=re.MULTILINE | re.DOTALL)
+    assert section, "the runbook has no section"
+    for part in ("**Means**", "**See**", "**Do**"):
+        assert part in section[1]
+
+
+def test_the_runbook_is_of_alerts_that_there_are() -> None:
+    assert re.findall(r"^### (Wordlight\w+)$", RUNBOOK, flags=re.MULTILINE) == [alert["alert"] for alert in ALERTS]
+
+
+def test_every_alert_has_been_seen_to_fire() -> None:
+    tests = yaml.safe_load((FOLDER / "rules.test.yml").read_text())["tests"]
+    assert [test["name"] for test in tests[1:]] == [alert["alert"] for alert in ALERTS]
+    for test in tests[1:]:
+        quiet, loud = test["promql_expr_test"]
+        assert quiet["exp_samples"] == []
+        assert f'alertname="{test["name"]}"' in loud["exp_samples"][0]["labels"]
+
+
+def test_the_dashboard_is_whole() -> None:
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+    places = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert at["x"] + at["w"] <= 24
+        assert not cells & places
+        places |= cells
+    variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
+    assert variables == {"datasource", "job"}
+    for panel in panels():
+        assert panel["description"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert all('job="$job"' in target["expr"] for target in panel["targets"])
+
+
+def test_prometheus_is_told_the_job_that_is_asked_for() -> None:
+    found = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    (scrape,) = found["scrape_configs"]
+    assert scrape["job_name"] == "wordlight"
+    assert found["rule_files"] == ["rules.yml"]
+    jobs = re.findall(r'job="([^"$]+)"', (FOLDER / "rules.yml").read_text() + json.dumps(SCALING).replace("\\", ""))
+    assert set(jobs) == {"wordlight"}
