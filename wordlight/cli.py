@@ -6,24 +6,19 @@ other than 0.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from jobs.logs import LogSettings, set_up_logs
 from wordlight.bench import add_bench
-from wordlight.captioners import add_model_options, decoding_options, load_captioner
+from wordlight.caption import add_caption
 from wordlight.failure import fail
 from wordlight.learning import add_learning
-
-if TYPE_CHECKING:
-    pass
 
 _OURS = {"app", "jobs", "model", "worker", "wordlight"}
 
@@ -83,12 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     jobs.add_parser("retry", help="make a new job of one that was given up; prints its id").add_argument("id")
     jobs.add_parser("cancel", help="end a job that waits or runs").add_argument("id")
 
-    caption = command("caption", _caption)
-    caption.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
-    caption.add_argument("--json", action="store_true", help="one JSON object a line, with attention")
-    caption.add_argument("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
-    add_model_options(caption)
-
+    add_caption(command)
     add_learning(command)
     add_bench(command)
     return parser
@@ -165,38 +155,6 @@ def _jobs(arguments: argparse.Namespace) -> int:
     except (NoSuchJob, NoQueue, RedisError) as error:
         fail(str(error))
     return 0
-
-
-def _caption(arguments: argparse.Namespace) -> int:
-    """caption photographs, without any server"""
-    import io
-
-    from PIL import Image
-
-    from app.picture import PictureLimits, PictureRefused, prepare
-
-    captioner, options = load_captioner(arguments, len(arguments.photos)), decoding_options(arguments)
-    status = 0
-    for path in arguments.photos:
-        try:
-            # As the service would see it, so that the captions are those of the service.
-            image = Image.open(io.BytesIO(prepare(path.read_bytes(), PictureLimits()).data))
-        except OSError as error:
-            answer: dict[str, object] = {"path": str(path), "error": error.strerror or str(error)}
-        except PictureRefused as refused:
-            answer = {"path": str(path), "error": refused.detail}
-        else:
-            (captions,) = captioner.caption([image], options)
-            answer = {"path": str(path), "captions": [caption.as_dict() for caption in captions]}
-        if "error" in answer:
-            status = 1
-        if arguments.json:
-            print(json.dumps(answer), flush=True)
-        elif "error" in answer:
-            print(f"{path}: {answer['error']}", file=sys.stderr, flush=True)
-        else:
-            print(f"{path}: {captions[0].text}", flush=True)
-    return status
 
 
 def _settings(kind: type[SettingsT]) -> SettingsT:

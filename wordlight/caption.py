@@ -1,0 +1,112 @@
+"""`wordlight caption`: captions photographs, here or by a service, and puts the captions where they are wanted.
+
+In: arguments; out: lines, files of captions, captions beside or in the photographs, and an exit status. It imports what
+it needs when it is called.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wordlight.captioners import add_model_options, decoding_options, load_captioner
+from wordlight.failure import fail
+from wordlight.terminal import Bar
+
+if TYPE_CHECKING:
+    from wordlight.learning import AddCommand
+    from wordlight.library.output import Output
+    from wordlight.library.record import Outcome
+
+_EXAMPLES = """\
+examples:
+  wordlight caption cat.jpg dog.png
+  wordlight caption ~/photos --recursive --output captions.jsonl --html captions.html
+  wordlight caption ~/photos -r -o captions.csv --server http://127.0.0.1:8000
+
+Files of captions grow line by line. Interrupted, the same command goes on: what is in all of them is not captioned
+again. A file that cannot be captioned is told of and does not stop the others.
+
+exit status:
+  0    every photograph has its caption
+  1    some have none, or nothing could be done; standard error says why
+  2    the command was not understood
+  130  interrupted by Ctrl-C
+"""
+
+
+def add_caption(command: "AddCommand") -> None:
+    """Add the command."""
+    caption = command("caption", _caption)
+    caption.formatter_class = argparse.RawDescriptionHelpFormatter
+    caption.epilog = _EXAMPLES
+    caption.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photograph or, with -r, a folder")
+    caption.add_argument("-r", "--recursive", action="store_true", help="caption the pictures in folders, to any depth")
+    caption.add_argument("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
+
+    written = caption.add_argument_group("what is written")
+    written.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file of captions: .jsonl (everything), .csv (a table) or .html (a page); may be given again",
+    )
+    written.add_argument("--html", type=Path, metavar="FILE", help="a page of the pictures, with captions as alt text")
+    written.add_argument("--json", action="store_true", help="one JSON object a line; with files, one of the sums")
+    written.add_argument("--no-attention", action="store_true", help="leave out of JSON where the words looked")
+    add_model_options(caption)
+
+
+def _caption(arguments: argparse.Namespace) -> int:
+    """caption photographs: here, or by a service"""
+    from wordlight.library.output import OutputRefused
+    from wordlight.library.photographs import photographs
+    from wordlight.library.report import Report
+
+    found = photographs(arguments.paths, recursive=arguments.recursive)
+    if not found:
+        fail(f"there are no pictures in {', '.join(map(str, arguments.paths))}")
+    try:
+        with ExitStack() as stack:
+            outputs = [stack.enter_context(output) for output in _outputs(arguments)]
+            left = [path for path in found if not outputs or not all(output.has(path) for output in outputs)]
+            bar = stack.enter_context(Bar(sys.stderr, len(left), "photo"))
+            report = Report(outputs, [], bar, as_json=arguments.json, known=len(found) - len(left))
+            stack.callback(report.sum_up)  # also after Ctrl-C
+            if left:
+                asyncio.run(_each(_captions(arguments, left), report.take))
+    except OutputRefused as error:
+        fail(str(error))
+    return 1 if report.failed else 0
+
+
+def _outputs(arguments: argparse.Namespace) -> "Iterator[Output]":
+    from wordlight.library.forms import Page
+    from wordlight.library.output import Output, form_of
+
+    for path in arguments.output:
+        yield Output(path, form_of(path))
+    if arguments.html:
+        yield Output(arguments.html, Page())
+
+
+def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGenerator[Outcome]":
+    """What captions the photographs."""
+    from jobs.options import AttentionForm, CaptionOptions
+    from wordlight.library.here import captions_here
+
+    options = CaptionOptions(attention=AttentionForm.NONE if arguments.no_attention else AttentionForm.GRID)
+    decoding = decoding_options(arguments)
+    return captions_here(paths, lambda: load_captioner(arguments, len(paths)), decoding, options)
+
+
+async def _each(outcomes: "AsyncGenerator[Outcome]", take: "Callable[[Outcome], None]") -> None:
+    async with aclosing(outcomes):
+        async for outcome in outcomes:
+            take(outcome)
