@@ -60,13 +60,24 @@ def add_caption(command: "AddCommand") -> None:
     written.add_argument("--html", type=Path, metavar="FILE", help="a page of the pictures, with captions as alt text")
     written.add_argument("--json", action="store_true", help="one JSON object a line; with files, one of the sums")
     written.add_argument("--no-attention", action="store_true", help="leave out of JSON where the words looked")
-    add_model_options(caption)
+
+    service = caption.add_argument_group("by a service")
+    service.add_argument(
+        "--server",
+        metavar="URL",
+        help="send the photographs to a Wordlight there, which has a model of its own; a key is read from the "
+        "environment variable WORDLIGHT_API_KEY",
+    )
+    service.add_argument(
+        "--at-once", type=number, default=8, metavar="N", help="photographs that are on their way at once (default 8)"
+    )
+    add_model_options(caption.add_argument_group("here"))
 
 
 def _caption(arguments: argparse.Namespace) -> int:
     """caption photographs: here, or by a service"""
-    from wordlight.library.output import OutputRefused
     from wordlight.library.photographs import photographs
+    from wordlight.library.record import CannotGoOn
     from wordlight.library.report import Report
 
     found = photographs(arguments.paths, recursive=arguments.recursive)
@@ -81,9 +92,17 @@ def _caption(arguments: argparse.Namespace) -> int:
             stack.callback(report.sum_up)  # also after Ctrl-C
             if left:
                 asyncio.run(_each(_captions(arguments, left), report.take))
-    except OutputRefused as error:
+    except CannotGoOn as error:
         fail(str(error))
     return 1 if report.failed else 0
+
+
+def number(text: str) -> int:
+    """A number of things, of which there is one at least."""
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)
+    return count
 
 
 def _outputs(arguments: argparse.Namespace) -> "Iterator[Output]":
@@ -99,10 +118,16 @@ def _outputs(arguments: argparse.Namespace) -> "Iterator[Output]":
 def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGenerator[Outcome]":
     """What captions the photographs."""
     from jobs.options import AttentionForm, CaptionOptions
+
+    decoding = decoding_options(arguments)
+    attention = AttentionForm.NONE if arguments.no_attention else AttentionForm.GRID
+    options = CaptionOptions(num_captions=1, beam_size=arguments.beam, attention=attention)
+    if arguments.server:
+        from wordlight.library.there import captions_there
+
+        return captions_there(paths, arguments.server, options, arguments.at_once)
     from wordlight.library.here import captions_here
 
-    options = CaptionOptions(attention=AttentionForm.NONE if arguments.no_attention else AttentionForm.GRID)
-    decoding = decoding_options(arguments)
     return captions_here(paths, lambda: load_captioner(arguments, len(paths)), decoding, options)
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn, Self, TextIO
 
 if TYPE_CHECKING:
-    import tqdm
+    from tqdm import tqdm
 
 
 class Colour(StrEnum):
@@ -30,11 +30,11 @@ class Bar:
     """A bar with the rate and the time left, while `stream` is a terminal and there is more than one step."""
 
     def __init__(self, stream: TextIO, total: int, unit: str) -> None:
-        self._bar: tqdm.tqdm[NoReturn] | None = None
+        self._bar: tqdm[NoReturn] | None = None
         if total > 1 and stream.isatty():
-            import tqdm
+            from tqdm import tqdm as new_bar
 
-            self._bar = tqdm.tqdm(total=total, unit=unit, file=stream, dynamic_ncols=True, leave=False)
+            self._bar = new_bar(total=total, unit=unit, file=stream, dynamic_ncols=True, leave=False)
 
     def __enter__(self) -> Self:
         return self

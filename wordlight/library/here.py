@@ -17,6 +17,7 @@ from app.decoder import PictureDecoder
 from app.picture import PictureLimits, PictureRefused, WorkingImage
 from jobs.job import ImageSize, ModelInfo
 from jobs.options import CaptionOptions
+from wordlight.library.photographs import unfit
 from wordlight.library.record import Captioned, Failed, Outcome
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def decoder() -> PictureDecoder:
 async def decoded(path: Path, decoding_processes: PictureDecoder) -> WorkingImage | Failed:
     """The working image of a file, or why there is none."""
     try:
+        if why := unfit(path):
+            return Failed(path, why)
         with path.open("rb") as file:
             return await decoding_processes.prepare(file)
     except OSError as error:

@@ -12,10 +12,10 @@ from typing import BinaryIO, Self
 
 from wordlight.library.forms import FORMS, Form, NotOurs
 from wordlight.library.photographs import identity
-from wordlight.library.record import Captioned
+from wordlight.library.record import CannotGoOn, Captioned
 
 
-class OutputRefused(Exception):
+class OutputRefused(CannotGoOn):
     """The file cannot be written, or should not be. The message is one line."""
 
 
@@ -32,6 +32,8 @@ class Output:
         except OSError as error:
             raise OutputRefused(f"{path}: {error.strerror or error}") from error
         try:
+            if not path.is_file():
+                raise OutputRefused(f"{path}: this is no regular file")
             self._take_over()
         except BaseException:
             self._file.close()

@@ -4,6 +4,7 @@ It must not know what is in the files.
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def photographs(paths: Sequence[Path], *, recursive: bool) -> list[Path]:
 def identity(path: Path | str) -> str:
     """What is the same for two ways to write one path."""
     return os.path.abspath(path)  # noqa: PTH100  resolving links would take a look at the disk for each
+
+
+def unfit(path: Path) -> str | None:
+    """Why there is no file to read, where that is known without reading. Raises OSError."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return "this is a folder; with --recursive the pictures in it are captioned"
+    return None if stat.S_ISREG(mode) else "this is no regular file"
 
 
 def _pictures(folder: Path) -> Iterator[Path]:

@@ -7,6 +7,10 @@ from typing import Any
 from jobs.job import Caption, ImageSize, ModelInfo
 
 
+class CannotGoOn(Exception):
+    """No other photograph would fare better. The message is one line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Captioned:
     """A photograph with its captions, the best first, and who wrote them."""
