@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wordlight.learning import AddCommand
     from wordlight.library.output import Output
     from wordlight.library.record import Outcome
+    from wordlight.library.report import Writer
 
 _EXAMPLES = """\
 examples:
@@ -61,6 +62,28 @@ def add_caption(command: "AddCommand") -> None:
     written.add_argument("--json", action="store_true", help="one JSON object a line; with files, one of the sums")
     written.add_argument("--no-attention", action="store_true", help="leave out of JSON where the words looked")
 
+    kept = caption.add_argument_group("captions with the photographs")
+    kept.add_argument(
+        "--write-xmp",
+        action="store_true",
+        help="write a sidecar NAME.xmp beside each; of one that is there, only the description changes",
+    )
+    kept.add_argument(
+        "--write-iptc", action="store_true", help="write the captions into copies of JPEG files; no pixel changes"
+    )
+    where = kept.add_mutually_exclusive_group()
+    where.add_argument(
+        "--copies",
+        type=Path,
+        default=Path("captioned"),
+        metavar="DIR",
+        help="with --write-iptc: the folder of the copies (default captioned)",
+    )
+    where.add_argument(
+        "--in-place", action="store_true", help="with --write-iptc: change the photographs, and make no copies"
+    )
+    kept.add_argument("--overwrite", action="store_true", help="replace descriptions that somebody else wrote")
+
     service = caption.add_argument_group("by a service")
     service.add_argument(
         "--server",
@@ -80,7 +103,8 @@ def _caption(arguments: argparse.Namespace) -> int:
     from wordlight.library.record import CannotGoOn
     from wordlight.library.report import Report
 
-    found = photographs(arguments.paths, recursive=arguments.recursive)
+    copies = arguments.copies if arguments.write_iptc and not arguments.in_place else None
+    found = photographs(arguments.paths, recursive=arguments.recursive, without=copies)
     if not found:
         fail(f"there are no pictures in {', '.join(map(str, arguments.paths))}")
     try:
@@ -88,7 +112,9 @@ def _caption(arguments: argparse.Namespace) -> int:
             outputs = [stack.enter_context(output) for output in _outputs(arguments)]
             left = [path for path in found if not outputs or not all(output.has(path) for output in outputs)]
             bar = stack.enter_context(Bar(sys.stderr, len(left), "photo"))
-            report = Report(outputs, [], bar, as_json=arguments.json, known=len(found) - len(left))
+            report = Report(
+                outputs, _writers(arguments, found, copies), bar, as_json=arguments.json, known=len(found) - len(left)
+            )
             stack.callback(report.sum_up)  # also after Ctrl-C
             if left:
                 asyncio.run(_each(_captions(arguments, left), report.take))
@@ -113,6 +139,17 @@ def _outputs(arguments: argparse.Namespace) -> "Iterator[Output]":
         yield Output(path, form_of(path))
     if arguments.html:
         yield Output(arguments.html, Page())
+
+
+def _writers(arguments: argparse.Namespace, found: Sequence[Path], copies: Path | None) -> "list[Writer]":
+    from wordlight.library.writers import Captions, Sidecars
+
+    writers: list[Writer] = []
+    if arguments.write_xmp:
+        writers.append(Sidecars(found, overwrite=arguments.overwrite))
+    if arguments.write_iptc:
+        writers.append(Captions(found, copies, overwrite=arguments.overwrite))
+    return writers
 
 
 def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGenerator[Outcome]":

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings
 from jobs.logs import LogSettings, set_up_logs
 from wordlight.bench import add_bench
 from wordlight.caption import add_caption
+from wordlight.completion import add_completion
+from wordlight.explain import add_explain
 from wordlight.failure import fail
 from wordlight.learning import add_learning
 
@@ -65,23 +67,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     create.add_argument("--limit", help='pictures it may send, such as "60/minute" or "5/second;1000/day"')
     listing = keys.add_parser("list", help="show all keys, those revoked too")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
-    keys.add_parser("revoke", help="make a key no good from its next request on").add_argument(
-        "key", metavar="ID", help="its id, or its name"
-    )
+    revoke = keys.add_parser("revoke", help="make a key no good from its next request on")
+    revoke.add_argument("key", metavar="ID", help="its id, or its name")
+    for sub in (create, listing, revoke):
+        _add_json(sub)
 
     jobs = command("jobs", _jobs).add_subparsers(title="actions", required=True, metavar="ACTION", dest="action")
     for action, text in (("list", "show jobs that wait or run"), ("dead", "show jobs that were given up")):
         listing = jobs.add_parser(action, help=text)
         listing.add_argument("--limit", type=int, default=100, metavar="N", help="how many to show (default 100)")
-        listing.add_argument("--json", action="store_true", help="one JSON object a line")
-    jobs.add_parser("retry", help="make a new job of one that was given up; prints its id").add_argument("id")
-    jobs.add_parser("cancel", help="end a job that waits or runs").add_argument("id")
+        _add_json(listing)
+    for name, text in (
+        ("retry", "make a new job of one that was given up; prints its id"),
+        ("cancel", "end a job that waits or runs"),
+    ):
+        changing = jobs.add_parser(name, help=text)
+        changing.add_argument("id", metavar="ID", help="as `wordlight jobs list` and `dead` show it")
+        _add_json(changing)
 
     add_caption(command)
+    add_explain(command)
     add_learning(command)
     add_bench(command)
+    add_completion(command, _parser)
     return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def _serve(_arguments: argparse.Namespace) -> int:
