@@ -60,8 +60,9 @@ def contact_sheet(
     """The PNG of a caption: the sentence, the plain picture, a panel for each word, and what the colours mean.
 
     `scale` "word": the strongest cell of each word is the top of its colour scale; "caption": the strongest of all
-    is, so that the panels compare. `function_words` are shown in brackets. A word without attention gets the plain picture. Of more than MOST_WORDS words
-    the first are shown, and the sheet says so. Raises what Pillow raises if `working_image` is no JPEG.
+    is, so that the panels compare. Words among `function_words` stand in brackets. A word without attention gets the
+    plain picture. Of more than MOST_WORDS words the first are shown, and the sheet says so. Raises what Pillow raises
+    if `working_image` is no JPEG.
     """
     picture = open_working_image(working_image)
     words = caption.words[:MOST_WORDS]
@@ -69,7 +70,7 @@ def contact_sheet(
     notes = [_SCALES[scale], _TRUTH]
     if any(word.attention and _is_diffuse(word.attention) for word in words):
         notes.append(_DIFFUSE)
-    if any(word.text in function_words for word in words):
+    if any(word.text.lower() in function_words for word in words):
         notes.append(_FUNCTION)
     if len(words) < len(caption.words):
         notes.append(f"These are the first {len(words)} of {len(caption.words)} words.")
@@ -153,7 +154,7 @@ def _panels(
         right, baseline = left + layout.cell[0], upper + layout.panel[1] + _LABEL - 9
         draw.text((right, baseline), share, _SOFT, note_font, anchor="rs")
         room = layout.cell[0] - note_font.getlength(share) - 8
-        text = f"({word.text})" if word.text in function_words else word.text
+        text = f"({word.text})" if word.text.lower() in function_words else word.text
         draw.text((left, baseline), _fitted(printable(text), word_font, room), colour, word_font, anchor="ls")
     return block
 

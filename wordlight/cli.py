@@ -24,6 +24,18 @@ from wordlight.learning import add_learning
 
 _OURS = {"app", "jobs", "model", "worker", "wordlight"}
 
+_MORE = """\
+`wordlight COMMAND --help` tells more. Settings of the service come from the environment (WORDLIGHT_..., REDIS_URL).
+Colours are for terminals only, and for none where NO_COLOR is set.
+
+exit status:
+  0    done
+  1    it could not be done, or not all of it; one line on standard error says why
+  2    the command was not understood
+  78   a setting cannot be as it is; another try would end in the same way
+  130  interrupted by Ctrl-C
+"""
+
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
@@ -37,6 +49,9 @@ def main() -> None:
         status = run(arguments)
     except KeyboardInterrupt:
         status = 130
+    except BrokenPipeError:  # who reads our output has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141  # as if SIGPIPE had ended us
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in _OURS:
             raise
@@ -46,7 +61,10 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="wordlight", description="Captions photographs and shows, word by word, where it was looking."
+        prog="wordlight",
+        description="Captions photographs and shows, word by word, where it was looking.",
+        epilog=_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
