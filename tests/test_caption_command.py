@@ -272,7 +272,8 @@ def test_shells_are_told_all_options(shell: str) -> None:
 def test_bash_completes(tmp_path: Path) -> None:
     script = tmp_path / "completion"
     script.write_text(run("completion", "bash").stdout)
-    asked = f"source {script}; COMP_WORDS=(wordlight caption --write-); COMP_CWORD=2; _shtab_wordlight; echo ${{COMPREPLY[@]}}"
+    words = "COMP_WORDS=(wordlight caption --write-); COMP_CWORD=2"
+    asked = f"source {script}; {words}; _shtab_wordlight; echo ${{COMPREPLY[@]}}"
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["--write-xmp", "--write-iptc"]
 

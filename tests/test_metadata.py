@@ -208,10 +208,8 @@ def test_further_pictures_in_the_file_are_found_where_they_have_moved() -> None:
             was.seek(frame)
             now.seek(frame)
             assert now.tobytes() == was.tobytes()
-        (entries_was, entries_now) = was.mpinfo[0xB002], now.mpinfo[0xB002]
-    assert entries_now[0]["Size"] - entries_was[0]["Size"] == len(after) - len(before)
-    for entry in entries_now[1:]:
-        assert after[len(after) - entry["Size"] :].startswith(b"\xff\xd8") or entry is not entries_now[-1]
+        sizes = [opened.mpinfo[0xB002][0]["Size"] for opened in (was, now)]
+    assert sizes[1] - sizes[0] == len(after) - len(before) > 0
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def with_description(packet: bytes | None, text: str) -> bytes:
     element = f'<dc:description xmlns:rdf="{_RDF}" xmlns:dc="{_DC}"><rdf:Alt>{item}</rdf:Alt></dc:description>'
     if found.content:
         (start, end), new = found.content, escape(text)
+    elif found.hollow:
+        (start, end), new = found.hollow, item
     elif found.items:  # other languages only; the default comes first
         start, end, new = found.items, found.items, item
     elif found.element:
@@ -61,11 +63,15 @@ class _Found:
         self.element: tuple[int, int] | None = None  # dc:description
         self.items: int | None = None  # the beginning of what is in its rdf:Alt
         self.content: tuple[int, int] | None = None  # of the item x-default
+        self.hollow: tuple[int, int] | None = None  # that item, where it is an empty tag
         self._packet = packet
         self._open: list[tuple[str, int, bool]] = []  # elements: name, where they start, whether they are x-default
         self._parser = parser = expat.ParserCreate("utf-8", " ")
         parser.StartElementHandler, parser.EndElementHandler = self._begin, self._finish
         parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = self._read, _no_doctype
+        parser.XmlDeclHandler = _only_utf8
+        if packet.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise NotXmp("this is XMP in UTF-16, which is not written here")
         try:
             parser.Parse(packet, True)
         except expat.ExpatError as error:
@@ -93,14 +99,18 @@ class _Found:
     def _finish(self, _name: str) -> None:
         at, path = self._parser.CurrentByteIndex, self._path
         _, started, default = self._open.pop()
-        if path == _ROOT[:1] and at != started:
+        empty = self._is_empty(started)  # then `at` is behind it
+        if path == _ROOT[:1] and not empty:
             self.end = at
         elif path == _ROOT[:3]:
             if self.element:
                 raise NotXmp("there are two descriptions")
-            self.element = started, self._behind(at)
-        elif path == _ROOT and default and at != started:
-            self.content = self._behind(started), at
+            self.element = started, at if empty else self._behind(at)
+        elif path == _ROOT and default:
+            if empty:
+                self.hollow = started, at
+            else:
+                self.content = self._behind(started), at
 
     def _read(self, text: str) -> None:
         path = self._path
@@ -115,6 +125,11 @@ class _Found:
 
     def _is_empty(self, tag: int) -> bool:
         return self._packet[self._behind(tag) - 2 : self._behind(tag)] == b"/>"
+
+
+def _only_utf8(_version: str, encoding: str | None, _standalone: int) -> None:
+    if encoding and encoding.lower() not in ("utf-8", "us-ascii"):
+        raise NotXmp(f"this is XMP in {encoding}, which is not written here")
 
 
 def _no_doctype(*_: object) -> None:
