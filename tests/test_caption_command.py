@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,18 +18,35 @@ from command import Service, free_port, start_command
 from PIL import Image
 from running import running
 
+from wordlight.cli import main
 from wordlight.library.iptc import caption_in
 from wordlight.library.xmp import description_in
 
 
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "wordlight", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-    )
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process, which has loaded PyTorch already."""
+    monkeypatch.setattr("wordlight.cli.set_up_logs", lambda _: None)
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr("sys.argv", ["wordlight", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(int(end.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -46,7 +65,7 @@ def paths_in(file: Path) -> list[str]:
     return [json.loads(line)["path"] for line in file.read_text().splitlines()]
 
 
-def test_bad_files_fail_alone(tiny_captioner: Path, tmp_path: Path) -> None:
+def test_bad_files_fail_alone(tiny_captioner: Path, tmp_path: Path, run: Run) -> None:
     good, text, missing = tmp_path / "good.png", tmp_path / "text.jpg", tmp_path / "missing.jpg"
     tiny.picture("red", "blue").save(good)
     text.write_text("hello")
@@ -63,7 +82,7 @@ def test_bad_files_fail_alone(tiny_captioner: Path, tmp_path: Path) -> None:
     assert set(caption["words"][0]["attention"]) == {"rows", "cols", "weights"}
 
 
-def test_plain_output_is_for_people(tiny_captioner: Path, tmp_path: Path) -> None:
+def test_plain_output_is_for_people(tiny_captioner: Path, tmp_path: Path, run: Run) -> None:
     good = tmp_path / "good.png"
     tiny.picture("red", "blue").save(good)
     done = run("caption", good, "--model", tiny_captioner, "--beam", "1")
@@ -72,7 +91,7 @@ def test_plain_output_is_for_people(tiny_captioner: Path, tmp_path: Path) -> Non
     assert set(done.stdout.split(": ")[1].split()) <= tiny.WORDS
 
 
-def test_what_cannot_be_is_one_line(tiny_captioner: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_is_one_line(tiny_captioner: Path, tmp_path: Path, run: Run) -> None:
     for arguments in (
         ("caption", "x.jpg", "--model", tmp_path),
         ("caption", "x.jpg", "--model", tiny_captioner, "--device", "abacus"),
@@ -88,7 +107,7 @@ def test_what_cannot_be_is_one_line(tiny_captioner: Path, tmp_path: Path) -> Non
 
 
 def test_a_folder_becomes_files_of_captions_which_the_same_command_goes_on_with(
-    tiny_captioner: Path, photos: Path, tmp_path: Path
+    tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run
 ) -> None:
     lines, table, page = tmp_path / "all.jsonl", tmp_path / "all.csv", tmp_path / "all.html"
     command = ("caption", photos, "-r", "--model", tiny_captioner, "-o", lines, "-o", table, "--html", page)
@@ -129,7 +148,9 @@ def test_a_folder_becomes_files_of_captions_which_the_same_command_goes_on_with(
 
 
 @pytest.mark.slow
-def test_ctrl_c_loses_nothing_that_is_written(tiny_captioner: Path, slow_captioner: Path, tmp_path: Path) -> None:
+def test_ctrl_c_loses_nothing_that_is_written(
+    tiny_captioner: Path, slow_captioner: Path, tmp_path: Path, run: Run
+) -> None:
     folder, output = tmp_path / "photos", tmp_path / "all.jsonl"
     folder.mkdir()
     tiny.picture("red", "blue").save(folder / "000.png")
@@ -151,7 +172,7 @@ def test_ctrl_c_loses_nothing_that_is_written(tiny_captioner: Path, slow_caption
 
 
 def test_captions_are_put_beside_photographs_and_into_copies(
-    tiny_captioner: Path, photos: Path, tmp_path: Path
+    tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run
 ) -> None:
     before = (photos / "c.jpg").read_bytes()
     out = tmp_path / "out"
@@ -170,7 +191,9 @@ def test_captions_are_put_beside_photographs_and_into_copies(
     assert caption_in((photos / "c.jpg").read_bytes()) == texts[1]
 
 
-def test_a_service_captions_as_we_do(service: Service, tiny_captioner: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_service_captions_as_we_do(
+    service: Service, tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run
+) -> None:
     here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
     command = ("caption", photos, "-r", "-o")
     # The engine is the worker's, or the last digits would differ.
@@ -190,7 +213,7 @@ def test_a_service_captions_as_we_do(service: Service, tiny_captioner: Path, pho
         assert one["captions"][0]["words"][0].keys() == other["captions"][0]["words"][0].keys()
 
 
-def test_a_service_that_is_not_there_or_lets_nobody_in_is_one_line(photos: Path) -> None:
+def test_a_service_that_is_not_there_or_lets_nobody_in_is_one_line(photos: Path, run: Run) -> None:
     with running(WORDLIGHT_REQUIRE_KEYS="true") as keyed:
         for server, why in (
             ("somewhere", "no address"),
@@ -203,7 +226,7 @@ def test_a_service_that_is_not_there_or_lets_nobody_in_is_one_line(photos: Path)
             assert why in done.stderr
 
 
-def test_a_word_has_a_panel_in_the_figure(tiny_captioner: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_word_has_a_panel_in_the_figure(tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run) -> None:
     figure = tmp_path / "figure.png"
     done = run("explain", photos / "a.png", "-o", figure, "--model", tiny_captioner, "--json")
     assert done.returncode == 0, done.stderr
@@ -252,24 +275,25 @@ def on_terminal(*arguments: str | Path, **environment: str) -> str:
     return shown.decode()
 
 
-def test_colours_and_the_bar_are_for_terminals(tiny_captioner: Path, photos: Path) -> None:
+def test_colours_and_the_bar_are_for_terminals(tiny_captioner: Path, photos: Path, run: Run) -> None:
     command = ("caption", photos / "a.png", photos / "b.jpg", "--model", tiny_captioner)
     shown = on_terminal(*command)
     assert "\x1b[31m" in shown
     assert "photo/s" in shown or "s/photo" in shown
     assert not re.search(r"\x1b\[\d*m", on_terminal(*command, NO_COLOR="1"))
-    assert "\x1b" not in run(*command).stdout + run(*command).stderr
+    done = run(*command)
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish", "tcsh", "zsh"])
-def test_shells_are_told_all_options(shell: str) -> None:
+def test_shells_are_told_all_options(shell: str, run: Run) -> None:
     done = run("completion", shell)
     assert done.returncode == 0, done.stderr
     for word in ("caption", "explain", "write-iptc", "server"):
         assert word in done.stdout
 
 
-def test_bash_completes(tmp_path: Path) -> None:
+def test_bash_completes(tmp_path: Path, run: Run) -> None:
     script = tmp_path / "completion"
     script.write_text(run("completion", "bash").stdout)
     words = "COMP_WORDS=(wordlight caption --write-); COMP_CWORD=2"
@@ -279,16 +303,15 @@ def test_bash_completes(tmp_path: Path) -> None:
 
 
 def test_who_reads_no_further_hears_no_complaint() -> None:
-    done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m wordlight completion bash | head -c 1; echo ${{PIPESTATUS[0]}}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr == ""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "wordlight", "completion", "bash"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_what_is_not_understood_ends_with_2() -> None:
+def test_what_is_not_understood_ends_with_2(run: Run) -> None:
     assert run("caption").returncode == 2
     done = run("caption", "a.jpg", "--server", "http://127.0.0.1", "--at-once", "0")
     assert done.returncode == 2

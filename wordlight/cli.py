@@ -47,6 +47,7 @@ def main() -> None:
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         status = run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:  # who reads our output has seen enough, as `head` has
