@@ -62,6 +62,20 @@ def test_the_client_knows_what_answers_look_like_and_nothing_else_of_ours() -> N
     assert done.returncode == 0, done.stderr
 
 
+def test_a_service_can_be_asked_where_there_is_no_torch_and_no_web_framework() -> None:
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'torchvision', 'timm', 'PIL', 'fastapi', 'starlette', 'pebble', 'worker'):\n"
+        "    sys.modules[name] = None\n"
+        "sys.argv = ['wordlight', 'caption', 'a.jpg', '--server', 'somewhere']\n"
+        "from wordlight.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.startswith("wordlight: 'somewhere' is no address of a service"), done.stderr
+
+
 def test_app_runs_where_there_is_no_torch() -> None:
     program = (
         "import sys\n"
