@@ -28,10 +28,10 @@ $(VENV)/serve.stamp: pyproject.toml constraints.txt
 	@echo "making the environment in $(VENV): once, some minutes, some gigabytes (PyTorch)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade pip
-	@$(PIP) --editable '.[app,worker,embedded,train]'
+	@$(PIP) --editable '.[app,cli,worker,embedded,train]'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/serve.stamp
 	@echo "adding to $(VENV) what tests need"
-	@$(PIP) --editable '.[app,worker,embedded,train]' --group dev
+	@$(PIP) --editable '.[app,cli,worker,embedded,train]' --group dev
 	@touch $@

@@ -6,6 +6,7 @@ jobs or HTTP. Any Unicode may come: Pillow's own font draws the characters that 
 
 import math
 from bisect import bisect_right
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -46,18 +47,22 @@ _DIFFUSE_SHARE: Final = 0.75  # of the cells; as in app/static/grid.js
 
 _TRUTH: Final = "Attention shows where features were read, not why."
 _DIFFUSE: Final = "Grey words looked almost everywhere, so read little into their maps."
+_FUNCTION: Final = "Words in brackets name nothing that a picture shows."
 _SCALES: Final[dict[Scale, str]] = {
     "word": "Each word has a scale of its own, up to its peak, which stands beside it.",
     "caption": "One scale for all words; beside each stands its own peak.",
 }
 
 
-def contact_sheet(working_image: bytes, caption: Caption, scale: Scale = "word") -> bytes:
+def contact_sheet(
+    working_image: bytes, caption: Caption, scale: Scale = "word", function_words: Collection[str] = ()
+) -> bytes:
     """The PNG of a caption: the sentence, the plain picture, a panel for each word, and what the colours mean.
 
     `scale` "word": the strongest cell of each word is the top of its colour scale; "caption": the strongest of all
-    is, so that the panels compare. A word without attention gets the plain picture. Of more than MOST_WORDS words
-    the first are shown, and the sheet says so. Raises what Pillow raises if `working_image` is no JPEG.
+    is, so that the panels compare. Words among `function_words` stand in brackets. A word without attention gets the
+    plain picture. Of more than MOST_WORDS words the first are shown, and the sheet says so. Raises what Pillow raises
+    if `working_image` is no JPEG.
     """
     picture = open_working_image(working_image)
     words = caption.words[:MOST_WORDS]
@@ -65,12 +70,14 @@ def contact_sheet(working_image: bytes, caption: Caption, scale: Scale = "word")
     notes = [_SCALES[scale], _TRUTH]
     if any(word.attention and _is_diffuse(word.attention) for word in words):
         notes.append(_DIFFUSE)
+    if any(word.text.lower() in function_words for word in words):
+        notes.append(_FUNCTION)
     if len(words) < len(caption.words):
         notes.append(f"These are the first {len(words)} of {len(caption.words)} words.")
     shared = highest(words) if scale == "caption" else None
     blocks = [
         (0, _text(caption.text, _TITLE_SIZE, _INK, layout.width)),
-        (_GAP, _panels(picture, words, layout, shared)),
+        (_GAP, _panels(picture, words, layout, shared, function_words)),
         (_GAP, _legend("peak" if shared is None else _percent(shared), layout.width)),
         *((0, _text(note, _NOTE_SIZE, _SOFT, layout.width)) for note in notes),
     ]
@@ -123,7 +130,9 @@ def _layout(count: int, picture: tuple[int, int]) -> _Layout:
     return min(layouts, key=badness)
 
 
-def _panels(picture: Image.Image, words: list[Word], layout: _Layout, top: float | None) -> Image.Image:
+def _panels(
+    picture: Image.Image, words: list[Word], layout: _Layout, top: float | None, function_words: Collection[str]
+) -> Image.Image:
     """The plain picture, then one panel for each word, with the word and its peak below.
 
     `top` is the weight at the top of the colour scale; None is each word's own peak.
@@ -145,7 +154,8 @@ def _panels(picture: Image.Image, words: list[Word], layout: _Layout, top: float
         right, baseline = left + layout.cell[0], upper + layout.panel[1] + _LABEL - 9
         draw.text((right, baseline), share, _SOFT, note_font, anchor="rs")
         room = layout.cell[0] - note_font.getlength(share) - 8
-        draw.text((left, baseline), _fitted(printable(word.text), word_font, room), colour, word_font, anchor="ls")
+        text = f"({word.text})" if word.text.lower() in function_words else word.text
+        draw.text((left, baseline), _fitted(printable(text), word_font, room), colour, word_font, anchor="ls")
     return block
 
 

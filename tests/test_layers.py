@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OURS = {"app", "jobs", "worker", "model", "wordlight"}
 ALLOWED = {"app": {"jobs"}, "jobs": set(), "worker": {"jobs", "model"}, "model": set()}
+# What the client shares with the service.
+CONTRACT = {"jobs.job", "jobs.options", "jobs.problem"}
 # What a package must never load, whoever wrote it.
 FORBIDDEN = {
     "app": {"torch", "torchvision", "timm", "safetensors"},
@@ -41,6 +43,39 @@ def test_arrows_run_one_way(package: str) -> None:
         assert not imported & FORBIDDEN[package], module
 
 
+def test_the_client_knows_what_answers_look_like_and_nothing_else_of_ours() -> None:
+    modules = sorted((ROOT / "wordlight/client").rglob("*.py"))
+    assert modules
+    for module in modules:
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        ours = {name for name in imported if name and name.partition(".")[0] in OURS}
+        assert {name for name in ours if not name.startswith("wordlight.client")} <= CONTRACT, module
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'PIL', 'fastapi', 'starlette', 'redis', 'pebble', 'app', 'worker', 'model'):\n"
+        "    sys.modules[name] = None\n"
+        "from wordlight.client import AsyncClient, Client\n"
+        "Client().close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_service_can_be_asked_where_there_is_no_torch_and_no_web_framework() -> None:
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'torchvision', 'timm', 'PIL', 'fastapi', 'starlette', 'pebble', 'worker'):\n"
+        "    sys.modules[name] = None\n"
+        "sys.argv = ['wordlight', 'caption', 'a.jpg', '--server', 'somewhere']\n"
+        "from wordlight.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.startswith("wordlight: 'somewhere' is no address of a service"), done.stderr
+
+
 def test_app_runs_where_there_is_no_torch() -> None:
     program = (
         "import sys\n"
@@ -58,7 +93,7 @@ def test_app_runs_where_there_is_no_torch() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *("serve", "api", "worker", "keys", "jobs", "config", "caption", "bulk"),
+        *("serve", "api", "worker", "keys", "jobs", "config", "caption", "explain", "bulk", "completion"),
         *("train", "evaluate", "family", "levers", "gradients"),
     ],
 )
@@ -71,7 +106,8 @@ def test_help_loads_no_heavy_library(command: str) -> None:
         "    main()\n"
         "except SystemExit as stop:\n"
         "    assert stop.code == 0\n"
-        "assert not {'torch', 'fastapi', 'timm', 'ray', 'pyarrow'} & set(sys.modules)\n"
+        "heavy = {'torch', 'fastapi', 'timm', 'PIL', 'httpx2', 'tqdm', 'shtab', 'ray', 'pyarrow'}\n"
+        "assert not heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -137,6 +137,23 @@ def test_the_description_is_the_only_metadata() -> None:
     assert opened(contact_sheet(working_image(9, 9), caption("a", "dog"))).info == {"Description": "a dog"}
 
 
+def test_function_words_stand_in_brackets_where_they_are_named() -> None:
+    picture = working_image(300, 200)
+    said = caption("a", "dog", "(a)", attention=one_hot(0, 0))
+    plain = opened(contact_sheet(picture, said))
+    marked = opened(contact_sheet(picture, said, function_words={"a"}))
+    # One line more says what brackets mean, and of the words only the first looks otherwise: like the third.
+    assert marked.height > plain.height
+    changed = ImageChops.difference(plain, marked.crop((0, 0, *plain.size))).getbbox()
+    assert changed
+    same = opened(contact_sheet(picture, caption("(a)", "dog", "(a)", attention=one_hot(0, 0))))
+    panels = (0, 100, plain.width, plain.height - 140)
+    assert ImageChops.difference(marked.crop(panels), same.crop(panels)).getbbox() is None
+    assert ImageChops.difference(marked.crop(panels), plain.crop(panels)).getbbox() is not None
+    unnamed = opened(contact_sheet(picture, said, function_words={"the"}))
+    assert ImageChops.difference(unnamed, plain).getbbox() is None
+
+
 def test_a_sheet_has_a_panel_for_each_word_in_reading_order() -> None:
     picture = working_image(300, 200)
     texts = ["one", "two", "three", "four", "five"]

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from model.captioner import Captioner
     from model.options import DecodingOptions
 
+# A parser, or a group of one.
+Options = argparse._ActionsContainer
+
 # Fewer pictures are captioned sooner than OpenVINO is ready for them.
 _WORTH_TRANSLATING = 32
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: Options) -> None:
     """--model, --device, --engine and --precision."""
     parser.add_argument("--model", type=Path, metavar="DIR", help="folder of a captioner (default: the shipped one)")
     add_device_option(parser)
@@ -34,7 +37,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device_option(parser: argparse.ArgumentParser) -> None:
+def add_device_option(parser: Options) -> None:
     """--device."""
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
 

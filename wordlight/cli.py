@@ -6,12 +6,10 @@ other than 0.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsError
@@ -19,15 +17,26 @@ from pydantic_settings import BaseSettings, SettingsError
 from jobs.logs import LogSettings, set_up_logs
 from wordlight.bench import add_bench
 from wordlight.bulk.command import add_bulk
-from wordlight.captioners import add_model_options, decoding_options, load_captioner
+from wordlight.caption import add_caption
+from wordlight.completion import add_completion
 from wordlight.configuration import add_configuration
+from wordlight.explain import add_explain
 from wordlight.failure import fail
 from wordlight.learning import add_learning
 
-if TYPE_CHECKING:
-    pass
-
 _OURS = {"app", "jobs", "model", "worker", "wordlight"}
+
+_MORE = """\
+`wordlight COMMAND --help` tells more. Settings of the service come from the environment (WORDLIGHT_..., REDIS_URL).
+Colours are for terminals only, and for none where NO_COLOR is set.
+
+exit status:
+  0    done
+  1    it could not be done, or not all of it; one line on standard error says why
+  2    the command was not understood
+  78   a setting cannot be as it is; another try would end in the same way
+  130  interrupted by Ctrl-C
+"""
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -40,8 +49,12 @@ def main() -> None:
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         status = run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         status = 130
+    except BrokenPipeError:  # who reads our output has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141  # as if SIGPIPE had ended us
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in _OURS:
             raise
@@ -51,7 +64,10 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="wordlight", description="Captions photographs and shows, word by word, where it was looking."
+        prog="wordlight",
+        description="Captions photographs and shows, word by word, where it was looking.",
+        epilog=_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -72,30 +88,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     create.add_argument("--limit", help='pictures it may send, such as "60/minute" or "5/second;1000/day"')
     listing = keys.add_parser("list", help="show all keys, those revoked too")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
-    keys.add_parser("revoke", help="make a key no good from its next request on").add_argument(
-        "key", metavar="ID", help="its id, or its name"
-    )
+    revoke = keys.add_parser("revoke", help="make a key no good from its next request on")
+    revoke.add_argument("key", metavar="ID", help="its id, or its name")
+    for sub in (create, listing, revoke):
+        _add_json(sub)
 
     jobs = command("jobs", _jobs).add_subparsers(title="actions", required=True, metavar="ACTION", dest="action")
     for action, text in (("list", "show jobs that wait or run"), ("dead", "show jobs that were given up")):
         listing = jobs.add_parser(action, help=text)
         listing.add_argument("--limit", type=int, default=100, metavar="N", help="how many to show (default 100)")
-        listing.add_argument("--json", action="store_true", help="one JSON object a line")
-    jobs.add_parser("retry", help="make a new job of one that was given up; prints its id").add_argument("id")
-    jobs.add_parser("cancel", help="end a job that waits or runs").add_argument("id")
+        _add_json(listing)
+    for name, text in (
+        ("retry", "make a new job of one that was given up; prints its id"),
+        ("cancel", "end a job that waits or runs"),
+    ):
+        changing = jobs.add_parser(name, help=text)
+        changing.add_argument("id", metavar="ID", help="as `wordlight jobs list` and `dead` show it")
+        _add_json(changing)
 
-    caption = command("caption", _caption)
-    caption.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
-    caption.add_argument("--json", action="store_true", help="one JSON object a line, with attention")
-    caption.add_argument("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
-    add_model_options(caption)
-
+    add_caption(command)
+    add_explain(command)
     add_learning(command)
     add_bench(command)
     add_configuration(command)
     add_bulk(command)
+    add_completion(command, _parser)
     return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def _serve(_arguments: argparse.Namespace) -> int:
@@ -169,38 +191,6 @@ def _jobs(arguments: argparse.Namespace) -> int:
     except (NoSuchJob, NoQueue, RedisError) as error:
         fail(str(error))
     return 0
-
-
-def _caption(arguments: argparse.Namespace) -> int:
-    """caption photographs, without any server"""
-    import io
-
-    from PIL import Image
-
-    from app.picture import PictureLimits, PictureRefused, prepare
-
-    captioner, options = load_captioner(arguments, len(arguments.photos)), decoding_options(arguments)
-    status = 0
-    for path in arguments.photos:
-        try:
-            # As the service would see it, so that the captions are those of the service.
-            image = Image.open(io.BytesIO(prepare(path.read_bytes(), PictureLimits()).data))
-        except OSError as error:
-            answer: dict[str, object] = {"path": str(path), "error": error.strerror or str(error)}
-        except PictureRefused as refused:
-            answer = {"path": str(path), "error": refused.detail}
-        else:
-            (captions,) = captioner.caption([image], options)
-            answer = {"path": str(path), "captions": [caption.as_dict() for caption in captions]}
-        if "error" in answer:
-            status = 1
-        if arguments.json:
-            print(json.dumps(answer), flush=True)
-        elif "error" in answer:
-            print(f"{path}: {answer['error']}", file=sys.stderr, flush=True)
-        else:
-            print(f"{path}: {captions[0].text}", flush=True)
-    return status
 
 
 def _settings(kind: type[SettingsT]) -> SettingsT:

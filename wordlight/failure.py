@@ -3,8 +3,10 @@
 import sys
 from typing import NoReturn
 
+from wordlight.terminal import Colour, paint
+
 
 def fail(message: str, status: int = 1) -> NoReturn:
     """End with one line; status os.EX_CONFIG tells a supervisor that another try would end in the same way."""
-    print(f"wordlight: {message}", file=sys.stderr)
+    print(f"{paint('wordlight:', Colour.WRONG, sys.stderr)} {message}", file=sys.stderr)
     sys.exit(status)

@@ -17,11 +17,12 @@ def run(arguments: argparse.Namespace, settings: HomeSettings) -> None:
     with connect(queue_url(settings)) as redis:
         inspector = Inspector(redis, settings)
         if arguments.action == "retry":
-            print(inspector.send_back(arguments.id))
+            new = inspector.send_back(arguments.id)
+            print(json.dumps({"retried": arguments.id, "id": new}) if arguments.json else new)
         elif arguments.action == "cancel":
             if not inspector.cancel(arguments.id):
                 raise NoSuchJob(f"there is no job {arguments.id} that is not over")
-            print(f"canceled {arguments.id}")
+            print(json.dumps({"canceled": arguments.id}) if arguments.json else f"canceled {arguments.id}")
         elif arguments.json:
             rows = inspector.dead if arguments.action == "dead" else inspector.active
             for row in rows(arguments.limit):

@@ -6,6 +6,7 @@ besides goes to standard error.
 
 import argparse
 import asyncio
+import json
 import sys
 from datetime import datetime
 
@@ -25,8 +26,11 @@ async def _run(arguments: argparse.Namespace, url: str) -> None:
         if arguments.action == "create":
             scopes = _scopes(arguments.scope) if arguments.scope else DEFAULT_SCOPES
             key, secret = await keys.create(arguments.name, scopes, arguments.limit)
-            print(secret, flush=True)
-            print(_HOW_TO_USE.format(key=key), file=sys.stderr)
+            if arguments.json:
+                print(json.dumps({**key.model_dump(mode="json"), "secret": secret}))
+            else:
+                print(secret, flush=True)
+                print(_HOW_TO_USE.format(key=key), file=sys.stderr)
         elif arguments.action == "list":
             for line in _lines(await keys.list(), arguments.json):
                 print(line)
@@ -34,7 +38,7 @@ async def _run(arguments: argparse.Namespace, url: str) -> None:
             revoked = await keys.revoke(arguments.key)
             if revoked is None:
                 raise KeyRefused(f"there is no key {arguments.key!r}")
-            print(f"revoked {revoked.id} ({revoked.name})")
+            print(revoked.model_dump_json() if arguments.json else f"revoked {revoked.id} ({revoked.name})")
 
 
 _HOW_TO_USE = """This is the key {key.id} ({key.name}). It is shown this once: keep it well.

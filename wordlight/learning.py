@@ -22,6 +22,7 @@ def add_learning(command: AddCommand) -> None:
     train.add_argument("recipe", help="name of a recipe in model/training/recipes, or path of a TOML file")
     _add_data(train, "folder of the data set")
     train.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="run folder (default runs/RECIPE)")
+    train.add_argument("--json", action="store_true", help="the result as JSON")
     add_device_option(train)
 
     evaluate = command("evaluate", _evaluate)
@@ -83,7 +84,9 @@ def _train(arguments: argparse.Namespace) -> int:
             fail(str(error))
         best = trainer.fit()
         if processes.is_first:
-            print(f"best CIDEr on val: {best:.4f} (greedy, own tokeniser); the captioner is in {folder / 'best'}")
+            plain = f"best CIDEr on val: {best:.4f} (greedy, own tokeniser); the captioner is in {folder / 'best'}"
+            known = {"cider": round(float(best), 4), "split": "val", "captioner": str(folder / "best")}
+            print(json.dumps(known) if arguments.json else plain)
     return 0
 
 

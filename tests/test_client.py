@@ -1,0 +1,328 @@
+"""The Python client against a real service: what it returns, what it raises, and how it goes on when things break."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import pytest
+import tiny
+from command import Service
+from running import Running, running
+from test_api import encode
+
+from wordlight.client import (
+    AsyncClient,
+    CaptionOptions,
+    Client,
+    Event,
+    Job,
+    JobFailed,
+    NotAllowed,
+    NotUnderstood,
+    ProblemAnswer,
+    RateLimited,
+    Status,
+    Strategy,
+    TookTooLong,
+    Unavailable,
+    Unreachable,
+)
+from wordlight.client.errors import error_of
+from wordlight.client.requests import CAPTIONS, one, read_job
+from wordlight.client.talks import Answer, Pause, asked
+
+PICTURE = encode(tiny.picture("red", "green"), "PNG")
+GREEDY = CaptionOptions(strategy=Strategy.GREEDY)
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Client]:
+    with Client(service.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def idle() -> Iterator[Running]:
+    """A service whose jobs wait, for there is no worker; two jobs fill it."""
+    with running(WORDLIGHT_MAX_JOBS="2") as service:
+        yield service
+
+
+def in_loop(service: Service, act: Callable[[AsyncClient], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with AsyncClient(service.url) as client:
+            return await act(client)
+
+    return asyncio.run(run())
+
+
+def test_a_picture_is_captioned_however_it_is_given(client: Client, photo: Path) -> None:
+    with photo.open("rb") as file:
+        texts = {client.caption(image).captions[0].text for image in (photo, str(photo), photo.read_bytes(), file)}
+    assert len(texts) == 1
+    job = client.caption(PICTURE, CaptionOptions(num_captions=2), timeout=60)
+    assert job.status is Status.SUCCEEDED
+    assert len(job.captions) == 2
+    assert set(job.captions[0].text.split()) <= tiny.WORDS
+    attention = job.captions[0].words[0].attention
+    assert attention
+    assert len(attention.weights) == attention.rows * attention.cols
+    assert (job.image.width, job.image.height) == (96, 96)
+
+
+def test_both_clients_do_the_same(client: Client, service: Service) -> None:
+    async def act(other: AsyncClient) -> tuple[Job, Job]:
+        return await other.caption(PICTURE), await other.score(PICTURE, "a red over a green")
+
+    captioned, scored = in_loop(service, act)
+    assert captioned.captions == client.caption(PICTURE).captions
+    assert scored.captions == client.score(PICTURE, "a red over a green").captions
+    public = {name for name in dir(Client) if not name.startswith("_")} - {"close"}
+    assert public == {name for name in dir(AsyncClient) if not name.startswith("_")} - {"aclose"}
+
+
+def test_a_job_can_be_followed_listed_drawn_and_removed(client: Client) -> None:
+    job = client.submit(PICTURE, GREEDY)
+    events = list(client.events(job.id))
+    done = client.wait(job)
+    assert events[-1].status is Status.SUCCEEDED
+    if not done.cached:
+        said = [event.said.word.text for event in events if event.said]
+        assert said == [word.text for word in done.captions[0].words]
+    assert client.wait(job.id) == client.job(job.id) == done
+    assert job.id in {summary.id for summary in client.jobs()}
+    for picture in (client.sheet(job.id), client.heatmap(job.id, 0, scale="caption")):
+        assert picture.startswith(b"\x89PNG")
+    client.delete(job.id)
+    with pytest.raises(ProblemAnswer) as gone:
+        client.job(job.id)
+    assert gone.value.problem.kind == "gone"
+    assert not gone.value.passing
+
+
+def test_the_other_client_follows_and_lists_too(service: Service) -> None:
+    async def act(client: AsyncClient) -> tuple[list[Event], set[str], bytes, str]:
+        job = await client.submit(encode(tiny.picture("blue", "white"), "PNG"), GREEDY)
+        events = [event async for event in client.events(job.id)]
+        listed = {summary.id async for summary in client.jobs()}
+        sheet, heatmap = await client.sheet(job.id), await client.heatmap(job.id, 0)
+        assert (await client.wait(job.id)).status is Status.SUCCEEDED
+        assert (await client.job(job.id)).id == job.id
+        await client.delete(job.id)
+        return events, listed, sheet[:4] + heatmap[:4], job.id
+
+    events, listed, magic, name = in_loop(service, act)
+    assert events[-1].status is Status.SUCCEEDED
+    assert name in listed
+    assert magic == b"\x89PNG" * 2
+
+
+def test_several_pictures_make_a_batch(client: Client, service: Service, photo: Path) -> None:
+    batch = client.wait_for_batch(client.submit_batch([photo, PICTURE, b"no picture"]))
+    assert [job.status for job in batch.jobs] == [Status.SUCCEEDED, Status.SUCCEEDED, Status.FAILED]
+    assert batch.jobs[0].name == photo.name
+    assert client.wait_for_batch(batch.id) == client.cancel_batch(batch.id) == batch
+
+    async def act(other: AsyncClient) -> object:
+        batch = await other.wait_for_batch((await other.submit_batch([PICTURE])).id)
+        return (await other.cancel_batch(batch.id)).jobs[0].text
+
+    assert in_loop(service, act) == batch.jobs[1].text
+
+
+def test_what_the_service_says_is_what_is_raised(client: Client, service: Service, tmp_path: Path) -> None:
+    with pytest.raises(ProblemAnswer, match="not a picture") as refused:
+        client.caption(b"hello")
+    assert refused.value.problem.kind == "unsupported-format"
+    client.caption(PICTURE, CaptionOptions(max_words=3), idempotency_key="twice")
+    with pytest.raises(ProblemAnswer) as refused:
+        client.caption(PICTURE, CaptionOptions(max_words=4), idempotency_key="twice")
+    assert refused.value.problem.kind == "idempotency-key-reused"
+    with pytest.raises(FileNotFoundError):
+        client.caption(tmp_path / "missing.jpg")
+    with pytest.raises(ValueError, match="no address of a service"):
+        Client("localhost:8000")
+    with Client(f"{service.url}/static") as lost, pytest.raises(ProblemAnswer):
+        lost.job("x")
+
+
+def test_no_answer_is_told_when_patience_ends() -> None:
+    with Client("http://127.0.0.1:1", patience=0.6) as client, pytest.raises(Unreachable):
+        client.caption(PICTURE)
+
+
+def test_a_job_that_ends_without_captions_is_an_error(idle: Running) -> None:
+    with Client(idle.url, patience=0.1) as client:
+        job = client.submit(PICTURE)
+        with pytest.raises(TookTooLong) as late:
+            client.wait(job, timeout=0.2)
+        assert late.value.waited_for == client.job(job.id)
+        assert client.cancel(job.id).status is Status.CANCELED
+        with pytest.raises(JobFailed) as failed:
+            client.caption(PICTURE, CaptionOptions(expires_in=1))
+        assert failed.value.job.status is Status.EXPIRED
+
+
+def test_a_service_that_is_full_is_asked_again_only_with_patience(idle: Running) -> None:
+    with Client(idle.url, patience=0.1) as client:
+        jobs = [client.submit(encode(tiny.picture(*colours), "PNG")) for colours in (("red", "blue"), ("blue", "red"))]
+        with pytest.raises(Unavailable) as full:
+            client.submit(PICTURE)
+        assert full.value.problem.kind == "queue-full"
+        assert full.value.retry_after == 5
+        for job in jobs:
+            client.delete(job.id)
+
+
+def test_keys_are_sent_and_wrong_ones_are_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(WORDLIGHT_REQUIRE_KEYS="true") as service:
+        made = subprocess.run(
+            [sys.executable, "-m", "wordlight", "keys", "create", "me", "--limit", "1/hour", "--json"],
+            env={**os.environ, "REDIS_URL": service.redis_url},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        key = json.loads(made.stdout)["secret"]
+        with Client(service.url) as client, pytest.raises(NotAllowed):
+            client.submit(PICTURE)
+        monkeypatch.setenv("WORDLIGHT_API_KEY", key)
+        with Client(service.url, patience=0.1) as client:
+            client.submit(PICTURE)
+            with pytest.raises(RateLimited, match="1 pictures per 1 hour") as limited:
+                client.submit(PICTURE)
+            assert limited.value.retry_after
+            assert limited.value.passing
+            with pytest.raises(RateLimited, match="never 2 at once") as never:
+                client.submit_batch([PICTURE, PICTURE])
+            assert not never.value.passing
+
+
+class LosingAnswers(httpx2.HTTPTransport):
+    """Connections to the real service; the first answer of each kind is lost after the service has given it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[str] = []
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = super().handle_request(request)
+        if request.method not in self.lost:
+            self.lost.append(request.method)
+            answer.read()
+            raise httpx2.ReadError("the connection broke", request=request)
+        return answer
+
+
+def test_a_lost_answer_makes_no_second_job(service: Service) -> None:
+    with Client(service.url) as usual:
+        before = {job.id for job in usual.jobs()}
+        losing = LosingAnswers()
+        with httpx2.Client(transport=losing) as http:
+            job = Client(service.url, http=http).caption(encode(tiny.picture("white", "red"), "PNG"))
+        assert losing.lost == ["POST"]
+        assert {job.id for job in usual.jobs()} - before == {job.id}
+
+
+class CuttingStreams(httpx2.HTTPTransport):
+    """Connections to the real service whose streams of events break after their first bytes."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = super().handle_request(request)
+        if "text/event-stream" in answer.headers.get("content-type", ""):
+            answer.stream = _Cut(answer.stream)
+        return answer
+
+
+class _Cut(httpx2.SyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            yield chunk[:5000]
+            raise httpx2.ReadError("the connection broke")
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def test_events_go_on_where_the_connection_broke(service: Service) -> None:
+    with Client(service.url) as usual, httpx2.Client(transport=CuttingStreams()) as http:
+        job = usual.wait(usual.submit(encode(tiny.picture("green", "white"), "PNG"), GREEDY))
+        whole = list(usual.events(job.id))
+        assert len(whole) > 3
+        assert list(Client(service.url, http=http).events(job.id)) == whole
+        assert list(usual.events(job.id, after=whole[1].id)) == whole[2:]
+        assert list(usual.events(job.id, after=whole[-1].id)) == []
+
+
+def answer(status: int, content: bytes = b"", **headers: str) -> Answer:
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+
+
+def pauses(answers: list[Answer | Unreachable], patience: float) -> Generator[float, None, None]:
+    """The pauses between answers, until one is taken."""
+    talk = asked(one(CAPTIONS, "x"), patience)
+    next(talk)
+    with suppress(StopIteration):
+        for told in answers:
+            step = talk.throw(told) if isinstance(told, Unreachable) else talk.send(told)
+            assert isinstance(step, Pause)
+            yield step.seconds
+            assert talk.send(None) == one(CAPTIONS, "x")
+
+
+def test_pauses_are_as_long_as_the_service_says_and_else_grow() -> None:
+    told = list(pauses([answer(503, retry_after="7"), answer(429, retry_after="0"), answer(200)], patience=60))
+    assert 7 <= told[0] <= 7.5
+    assert 0 <= told[1] <= 0.5
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+    (moment,) = pauses([answer(503, retry_after=soon), answer(200)], patience=60)
+    assert 15 <= moment <= 20.5
+    grown = list(pauses([Unreachable("no")] * 12, patience=1000))
+    for number, pause in enumerate(grown):
+        most = min(0.5 * 2**number, 30)
+        assert most / 2 <= pause <= most
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 500])
+def test_what_will_not_change_is_not_asked_again(status: int) -> None:
+    with pytest.raises(ProblemAnswer):
+        list(pauses([answer(status)], patience=60))
+
+
+def test_patience_ends() -> None:
+    with pytest.raises(Unavailable):
+        list(pauses([answer(503, retry_after="61")], patience=60))
+    with pytest.raises(Unavailable):
+        list(pauses([answer(503, retry_after="25")] * 3, patience=60))
+    with pytest.raises(RateLimited):
+        list(pauses([answer(429)], patience=60))
+
+
+def test_answers_of_others_are_understood_as_far_as_they_go() -> None:
+    assert error_of(502, {}, b"<html>").problem.status == 502
+    assert error_of(503, {"retry-after": "soon"}, b"").retry_after is None
+    for content in (b"", b"<html>", b"[]", b"{}", b'{"options": []}', b'{"options": {}}'):
+        with pytest.raises(NotUnderstood):
+            read_job(content)
+
+
+def test_a_newer_service_may_know_more(client: Client) -> None:
+    job = client.caption(PICTURE)
+    data = json.loads(job.model_dump_json())
+    data["options"]["colour"] = "sepia"
+    data["mood"] = "blue"
+    assert read_job(json.dumps(data).encode()) == job

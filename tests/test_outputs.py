@@ -1,0 +1,181 @@
+"""Files of captions: whole records whatever happens, and runs that go on where another ended."""
+
+import csv
+import json
+import os
+import resource
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pytest
+
+from jobs.job import Attention, Caption, ImageSize, ModelInfo, Word
+from wordlight.library.forms import FORMS, Csv
+from wordlight.library.output import Output, OutputRefused, form_of
+from wordlight.library.photographs import photographs
+from wordlight.library.record import Captioned
+
+NAMES = [
+    "plain.jpg",
+    'a "quoted", one.jpg',
+    "two\nlines.jpg",
+    "<b>&amp;.jpg",
+    "größe.png",
+    os.fsdecode(b"\xff\xfe.jpg"),
+]
+FORM = pytest.mark.parametrize("suffix", sorted(FORMS))
+
+
+def captioned(path: Path) -> Captioned:
+    word = Word(
+        text="dog", logprob=-1.5, known=True, looked=0.5, attention=Attention(rows=1, cols=2, weights=[0.5, 0.5])
+    )
+    caption = Caption(text='a "dog" & a <cat>', logprob=-2.5, confidence=0.25, sure=False, words=[word])
+    return Captioned(path, [caption], ModelInfo(name="tiny", version="1"), ImageSize(width=40, height=30))
+
+
+def opened(path: Path) -> Output:
+    return Output(path, form_of(path))
+
+
+def write(path: Path, photos: list[Path]) -> bytes:
+    with opened(path) as output:
+        for photo in photos:
+            if not output.has(photo):
+                output.add(captioned(photo))
+    return path.read_bytes()
+
+
+@FORM
+def test_wherever_a_crash_cuts_the_file_off_the_next_run_makes_it_whole(suffix: str, tmp_path: Path) -> None:
+    photos = [tmp_path / name for name in NAMES]
+    whole = write(tmp_path / f"whole{suffix}", photos)
+    cut = tmp_path / f"cut{suffix}"
+    for end in range(len(whole)):
+        cut.write_bytes(whole[:end])
+        assert write(cut, photos) == whole, end
+
+
+@FORM
+def test_what_is_in_the_file_stays_as_it_is(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / f"file{suffix}"
+    before = write(file, [tmp_path / name for name in NAMES])
+    monkeypatch.chdir(tmp_path)
+    with opened(file) as output:
+        assert all(output.has(Path(name)) for name in NAMES)  # the same files, said differently
+        assert not output.has(Path("other.jpg"))
+    assert write(file, [tmp_path / "other.jpg"]).startswith(before)
+
+
+@FORM
+@pytest.mark.parametrize(
+    "content", [b"hello", b"hello\n", b'{"path": 1}\n', b'"', b"path,caption\r\n", b"<!doctype html>\n"]
+)
+def test_a_file_of_something_else_is_left_alone(suffix: str, content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / f"file{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(OutputRefused, match="something else"):
+        opened(file)
+    assert file.read_bytes() == content
+
+
+@FORM
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole + b"x\n" + whole[-200:], lambda whole: whole + b'"a"b,1\n' + whole[-200:]]
+)
+def test_damage_in_the_middle_is_not_repaired_by_throwing_the_rest_away(
+    suffix: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    file = tmp_path / f"file{suffix}"
+    damaged = damage(write(file, [tmp_path / "a.jpg", tmp_path / "b.jpg"]))
+    file.write_bytes(damaged)
+    with pytest.raises(OutputRefused, match="something else"):
+        opened(file)
+    assert file.read_bytes() == damaged
+
+
+def test_one_at_a_time_writes(tmp_path: Path) -> None:
+    with opened(tmp_path / "a.jsonl"), pytest.raises(OutputRefused, match="another command"):
+        opened(tmp_path / "a.jsonl")
+    with opened(tmp_path / "a.jsonl"):
+        pass
+
+
+@FORM
+def test_a_disk_that_is_full_leaves_no_half_record(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"file{suffix}"
+    before = write(file, [tmp_path / "a.jpg"])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with opened(file) as output:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # a file may not grow beyond
+        try:
+            with pytest.raises(OutputRefused, match="too large"):
+                output.add(captioned(tmp_path / "b.jpg"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_bytes() == before
+
+
+def test_a_name_must_say_which_form(tmp_path: Path) -> None:
+    with pytest.raises(OutputRefused, match=r"must end in \.jsonl, \.csv or \.html"):
+        form_of(tmp_path / "captions.txt")
+    with pytest.raises(OutputRefused, match="No such file"):
+        opened(tmp_path / "missing" / "a.csv")
+    with pytest.raises(OutputRefused, match="no regular file"):
+        Output(Path("/dev/full"), Csv())
+
+
+def test_json_lines_hold_everything(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", [tmp_path / name for name in NAMES])
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["path"] for line in lines] == [str(tmp_path / name) for name in NAMES]
+    assert lines[0] == captioned(tmp_path / NAMES[0]).as_dict()
+    assert lines[0]["captions"][0]["words"][0]["attention"]["weights"] == [0.5, 0.5]
+
+
+def test_a_table_can_be_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", [tmp_path / name for name in NAMES])
+    with (tmp_path / "a.csv").open(newline="", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [str(tmp_path / name) for name in NAMES]
+    assert {**rows[0], "path": ""} == {
+        "path": "",
+        "caption": 'a "dog" & a <cat>',
+        "confidence": "0.25",
+        "sure": "no",
+        "logprob": "-2.5",
+        "width": "40",
+        "height": "30",
+    }
+
+
+def test_a_page_shows_each_picture_with_its_caption_as_alt_text(tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    page = tmp_path / "pages" / "a.html"
+    write(page, [tmp_path / name for name in NAMES])
+    images: list[dict[str, str | None]] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag == "img":
+                images.append(dict(attrs))
+
+    Reader().feed(page.read_text(errors="surrogateescape"))
+    assert {image["alt"] for image in images} == {'a "dog" & a <cat>'}
+    found = [
+        os.path.normpath(os.fsencode(page.parent) + b"/" + unquote_to_bytes(image["src"] or "")) for image in images
+    ]
+    assert found == [os.fsencode(tmp_path / name) for name in NAMES]
+
+
+def test_folders_are_walked_in_order_without_what_is_hidden(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "c/d.webp", ".thumbnails/e.jpg", "a/z.tiff"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "c" / "circle").symlink_to(tmp_path)
+    found = photographs([tmp_path / "c" / "d.webp", tmp_path, tmp_path / "notes.txt"], recursive=True)
+    names = [str(path.relative_to(tmp_path)) for path in found]
+    assert names == ["c/d.webp", "a.PNG", "b.jpg", "a/z.tiff", "notes.txt"]
+    assert photographs([tmp_path], recursive=False) == [tmp_path]
