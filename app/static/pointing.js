@@ -1,16 +1,20 @@
 // The question the other way round: which words looked at this point of the photograph?
-// In: words with their grids, and a point (x, y from 0 to 1). Out: a tint for each word, and a sentence.
-// It must not know the page, nor how a point is chosen.
+// In: words with their grids, and a point (x, y from 0 to 1). Out: a tint for each word, a ranking, and a sentence.
+// It must not know how a point is chosen.
 
 import { isGrid, lift } from "./grid.js";
 
 const NAMED = 3;
+const RANKED = 5;
 // Below this multiple of an even look, a word did not mean this spot.
 const NOTABLE_LIFT = 1.3;
 
-/** How strongly each word looked there, as a multiple of an even look; 0 for words without a map. */
+/**
+ * How strongly each word looked there, as a multiple of an even look with all of its attention; 0 without a map.
+ * A word that hardly looked at the picture counts as little, wherever the rest of its look fell.
+ */
 export function liftsAt(words, { x, y }) {
-  return words.map((word) => (isGrid(word.attention) ? lift(word.attention, x, y) : 0));
+  return words.map((word) => (isGrid(word.attention) ? lift(word.attention, x, y) * (word.looked ?? 1) : 0));
 }
 
 /** From 0 to 1 for each word; all 0 where no word looked more than evenly. */
@@ -20,12 +24,32 @@ export function tints(lifts) {
 }
 
 export function describePoint(words, lifts) {
-  const named = [...lifts.keys()]
-    .filter((i) => lifts[i] >= NOTABLE_LIFT)
-    .sort((a, b) => lifts[b] - lifts[a])
-    .slice(0, NAMED);
+  const named = ranking(lifts).slice(0, NAMED);
   if (named.length === 0) return "No word looked here more than elsewhere.";
   return `Looked here most: ${named.map((i) => `“${words[i].text}” ${times(lifts[i])}`).join(", ")} an even look.`;
+}
+
+/** Draws the ranking as bars: the sentence says the same, so readers of screens are spared it. */
+export function drawRanking(list, words, lifts) {
+  const shares = tints(lifts);
+  list.replaceChildren(
+    ...ranking(lifts).slice(0, RANKED).map((i) => {
+      const item = document.createElement("li");
+      const word = document.createElement("span");
+      const bar = document.createElement("span");
+      const value = document.createElement("span");
+      word.textContent = words[i].text;
+      value.textContent = times(lifts[i]);
+      bar.className = "bar";
+      bar.style.setProperty("--share", shares[i].toFixed(3));
+      item.append(word, bar, value);
+      return item;
+    }),
+  );
+}
+
+function ranking(lifts) {
+  return [...lifts.keys()].filter((i) => lifts[i] >= NOTABLE_LIFT).sort((a, b) => lifts[b] - lifts[a]);
 }
 
 function times(value) {

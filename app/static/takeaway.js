@@ -2,7 +2,12 @@
 // In: a finished job and the file it came from. Out: the clipboard, a download.
 // It must not know how a result is shown.
 
+import { CAPTIONS, SCORES } from "./api.js";
+
 const NOTICE_MS = 1600;
+// What the service fills in by itself when it is not said.
+const DEFAULTS = { strategy: "beam", temperature: 1, max_words: 20, prefix: "", attention: "grid" };
+const SEARCHES = new Set(["beam", "diverse"]);
 
 /** Copies text() and says on the button itself how that went. */
 export function copyOnClick(button, text) {
@@ -26,11 +31,33 @@ export function downloadJob(job) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-export function curlLines(job, fileName) {
-  const root = `${window.location.origin}/v1/captions`;
-  const lines = [`curl -F image=@${quote(fileName || "photograph.jpg")} ${root}`];
-  if (job?.id) lines.push(`curl ${quote(`${root}/${job.id}?wait=60`)}`);
-  return lines.join("\n");
+/** The caption as an attribute to be pasted into HTML. */
+export function altOf(caption) {
+  const sentence = caption.text.charAt(0).toUpperCase() + caption.text.slice(1);
+  return `alt="${sentence.replaceAll("&", "&amp;").replaceAll('"', "&quot;").replaceAll("<", "&lt;")}"`;
+}
+
+/** The request that gives this job's answer: with the same options, as far as they are not the service's own. */
+export function curlLine(job, fileName) {
+  const { kind, ...options } = job.options ?? {};
+  const usual = SEARCHES.has(options.strategy) ? 3 : 1;
+  const defaults = { ...DEFAULTS, num_captions: usual, beam_size: Math.max(usual, options.num_captions ?? 1) };
+  if (!SEARCHES.has(options.strategy)) defaults.beam_size = 1;
+  const asked = Object.entries(options).filter(([name, value]) => value !== null && value !== defaults[name]);
+  const parts = ["curl", ...(needsKey(job) ? ["-H 'Authorization: Bearer YOUR-KEY'"] : []), "-H 'Prefer: wait=60'"];
+  // --form-string: with -F a value that begins with @ would be read as a file.
+  for (const [name, value] of asked) parts.push(`--form-string ${quote(`${name}=${value}`)}`);
+  parts.push(`-F ${quote(`image=@${fileName || "photograph.jpg"}`)}`);
+  return `${parts.join(" ")} ${window.location.origin}${kind === "score" ? SCORES : CAPTIONS}`;
+}
+
+export function sheetOf({ job, number }, scale) {
+  return `${job.links.self}/captions/${number}/sheet.png?scale=${scale}`;
+}
+
+/** The events of a job carry a ticket where everything else asks for a key. */
+function needsKey(job) {
+  return job.links?.events?.includes("ticket=") ?? false;
 }
 
 async function copy(text) {
