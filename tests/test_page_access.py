@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import PATIENCE_MS, caption_photograph, map_is_blank, photographs, wait_for_cards, wait_for_state
 from command import Service
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -85,9 +85,7 @@ def test_nothing_sticks_out_sideways(page: Page, service: Service, tmp_path: Pat
         assert overflow() <= 0
 
 
-def test_a_finger_is_enough(page: Page, service: Service, photo: Path) -> None:
-    browser = page.context.browser
-    assert browser
+def test_a_finger_is_enough(browser: Browser, service: Service, photo: Path) -> None:
     with browser.new_context(has_touch=True, viewport={"width": NARROW[0], "height": NARROW[1]}) as context:
         phone = context.new_page()
         caption_photograph(phone, service, photo)

@@ -124,7 +124,8 @@ def test_cancel_ends_the_job_too(page: Page, idle_service: Service, photo: Path)
     wait_for_state(page, "queued")
     with page.expect_response(lambda answer: answer.url.endswith("/cancel")) as canceled:
         page.get_by_role("button", name="Cancel").click()
-    assert canceled.value.json()["status"] == "canceled"
+    job = canceled.value.url.removesuffix("/cancel")
+    assert httpx.get(job).json()["status"] == "canceled"
     wait_for_state(page, "idle")
     expect(page.locator("#status")).to_have_text("Canceled.")
 
