@@ -127,7 +127,7 @@ def chromium() -> str:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def browser(chromium: str) -> Iterator[Browser]:
     """A headless browser that asks nobody but the addresses it is sent to."""
     quiet = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
@@ -140,10 +140,9 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of a browser that remembers nothing of other tests."""
-    with browser.new_context() as context:
-        yield context.new_page()
+def page(browser: Browser) -> Page:
+    """A page of that browser."""
+    return browser.new_page()
 
 
 @pytest.fixture
