@@ -79,6 +79,18 @@ def test_a_bad_file_fails_alone(page: Page, service: Service, tmp_path: Path) ->
     assert page.locator("button.word").count() > 0
 
 
+def test_all_that_were_sent_away_are_tried_again_at_once(page: Page, service: Service, tmp_path: Path) -> None:
+    busy = {"type": "about:blank", "title": "Limit reached", "status": 429}
+    page.goto(service.url)
+    page.route("**/v1/captions", lambda route: route.fulfill(status=429, json=busy))
+    page.set_input_files("#file", photographs(tmp_path, "red", "green", "blue"))
+    wait_for_cards(page, "failed", 3)
+    page.unroute("**/v1/captions")
+    page.get_by_role("button", name="Try all 3 again").click()
+    wait_for_cards(page, "succeeded", 3)
+    expect(page.locator("#error")).to_be_hidden()
+
+
 def test_words_appear_as_they_are_decided(page: Page, service: Service, tmp_path: Path) -> None:
     picture = tmp_path / "stripes.png"
     Image.linear_gradient("L").resize((96, 64)).convert("RGB").save(picture)

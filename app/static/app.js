@@ -86,7 +86,7 @@ openIntake({
   },
   onRefusal: (text) => {
     if (!shown) document.body.dataset.state = "failed";
-    trouble.show({ lead: "That was not a photograph.", detail: "", advice: text, again: false });
+    trouble.show({ lead: "That was not a photograph.", detail: "", advice: text, again: false }, 0);
   },
 });
 
@@ -151,7 +151,7 @@ function changed(photograph) {
   gallery.update(photograph);
   if (photograph === shown) {
     viewer.show(photograph);
-    trouble.show(photograph.trouble, () => rewrite(photograph));
+    complain();
   }
   link();
 }
@@ -161,8 +161,14 @@ function show(photograph) {
   questions.clear();
   gallery.mark(photograph);
   viewer.show(photograph);
-  trouble.show(photograph?.trouble ?? null, () => rewrite(photograph));
+  complain();
   link();
+}
+
+/** What has gone wrong with the photograph in view. A limit or a full queue hits many at once: all are tried again. */
+function complain() {
+  const hopeful = photographs.filter((photograph) => photograph.trouble?.again);
+  trouble.show(shown?.trouble ?? null, hopeful.length, () => hopeful.forEach(rewrite));
 }
 
 function remove(photograph) {

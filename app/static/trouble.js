@@ -2,15 +2,18 @@
 // In: what problems.js has to say, and what to do on "Try again". It must not know what was tried.
 
 export function openTrouble(box) {
-  /** @param {{lead: string, detail: string, advice: string, again: boolean}|null} trouble */
-  function show(trouble, onAgain) {
+  /**
+   * @param {{lead: string, detail: string, advice: string, again: boolean}|null} trouble
+   * @param {number} count how many photographs can be tried again
+   */
+  function show(trouble, count, onAgain) {
     box.hidden = trouble === null;
     if (trouble === null) return box.replaceChildren();
     const parts = [line("strong", trouble.lead)];
     if (trouble.detail) parts.push(line("p", trouble.detail));
     parts.push(line("p", trouble.advice));
     if (trouble.again) {
-      const button = line("button", "Try again");
+      const button = line("button", count > 1 ? `Try all ${count} again` : "Try again");
       button.type = "button";
       button.className = "button";
       button.addEventListener("click", onAgain);

@@ -91,6 +91,7 @@ export function openWords({ container, play, onWord, onPin }) {
     button.setAttribute("aria-pressed", "false");
     button.style.setProperty("--sure", probability(word).toFixed(3));
     button.classList.toggle("diffuse", isGrid(word.attention) && sawLittle(word));
+    button.classList.toggle("unknown", word.known === false);
     return button;
   }
 
