@@ -47,6 +47,7 @@ def test_axe_finds_no_serious_violation(
     assert serious_violations(page) == []
 
     page.get_by_text("Mask a part").click()
+    expect(page.locator("#frame")).to_have_class(re.compile("painting"))
     page.locator("#frame").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")

@@ -18,6 +18,11 @@ def painted(page: Page) -> bool:
     return not is_blank(page, "canvas#mask")
 
 
+def open_mask(page: Page) -> None:
+    page.get_by_text("Mask a part").click()
+    expect(page.locator("#frame")).to_have_class(re.compile("painting"))
+
+
 def shows_source(page: Page, source: str) -> None:
     """Wait until a sentence of that source is in view."""
     expect(page.locator('#readings button[aria-pressed="true"] .reading-source')).to_have_text(
@@ -75,7 +80,7 @@ def test_another_word_leads_to_another_sentence(
 def test_a_mask_shows_which_words_change(page: Page, service: Service, photo: Path, complaints: list[str]) -> None:
     caption_photograph(page, service, photo)
     before = sentence(page).lower().split()
-    page.get_by_text("Mask a part").click()
+    open_mask(page)
     expect(page.locator("#mask-again")).to_be_disabled()
     page.locator("#brush").fill("40")
     page.locator("#frame").scroll_into_view_if_needed()
@@ -107,7 +112,7 @@ def test_a_mask_shows_which_words_change(page: Page, service: Service, photo: Pa
 
 def test_keys_paint_too_and_the_mask_leaves_with_its_panel(page: Page, service: Service, photo: Path) -> None:
     caption_photograph(page, service, photo)
-    page.get_by_text("Mask a part").click()
+    open_mask(page)
     page.locator("#frame").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")

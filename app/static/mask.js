@@ -72,7 +72,7 @@ function describeLosses(before, after) {
     .filter(({ was, is }) => is < was * LOST)
     .sort((a, b) => a.is / a.was - b.is / b.was)
     .slice(0, NAMED);
-  if (lost.length === 0) return "Without that part, each word of the first sentence stays about as probable.";
+  if (lost.length === 0) return "Without that part, each word of the sentence before stays about as probable.";
   const list = lost.map(({ text, was, is }) => `“${text}” ${percent(was)} → ${percent(is)}`).join(", ");
-  return `Without that part, these words of the first sentence become less probable: ${list}.`;
+  return `Without that part, these words of the sentence before become less probable: ${list}.`;
 }
