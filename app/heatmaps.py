@@ -4,7 +4,6 @@ In: requests; out: PNGs. It must not know how they are drawn, nor how pictures a
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -16,7 +15,8 @@ from app.overlay import word_overlay
 from app.problems import ProblemError, unavailable
 from app.renderer import Renderer, RendererBusy
 from app.resources import CAPTIONS, problems
-from app.services import Services, Shared
+from app.services import Shared
+from app.working_image import seconds_kept, working_image
 from jobs.job import Caption, Job
 
 _THREADS = 2
@@ -73,7 +73,7 @@ async def word_heatmap(
         raise _no_attention()
     top = None if scale == "word" else highest(caption.words)
     description = f'"{word.text}" in "{caption.text}"'
-    picture = await _picture(services, job)
+    picture = await working_image(services, job)
     return await _png(job, partial(word_overlay, picture, word.attention, top, description))
 
 
@@ -82,16 +82,8 @@ async def sheet(services: Shared, job: ExistingJob, caption: ExistingCaption, sc
     """All words of a caption on one sheet: the picture, then one small heatmap for each word."""
     if not any(word.attention for word in caption.words):
         raise _no_attention()
-    picture = await _picture(services, job)
+    picture = await working_image(services, job)
     return await _png(job, partial(contact_sheet, picture, caption, scale))
-
-
-async def _picture(services: Services, job: Job) -> bytes:
-    """The job's working image. Raises the 410."""
-    picture = await services.producer.image(job.id)
-    if picture is None:
-        raise ProblemError("picture-gone", "Picture gone", 410, f"the picture of job {job.id} is not kept any more")
-    return picture
 
 
 async def _png(job: Job, draw: Callable[[], bytes]) -> Response:
@@ -100,8 +92,7 @@ async def _png(job: Job, draw: Callable[[], bytes]) -> Response:
         data = await renderer.render(draw)
     except RendererBusy:
         raise unavailable("busy", "Busy", "too many heatmaps are being drawn: try again soon") from None
-    seconds = max(0, int((job.expires_at - datetime.now(UTC)).total_seconds()))
-    return Png(data, headers={"Cache-Control": f"private, max-age={seconds}"})
+    return Png(data, headers={"Cache-Control": f"private, max-age={seconds_kept(job)}"})
 
 
 def _missing(detail: str) -> ProblemError:

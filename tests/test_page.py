@@ -4,77 +4,18 @@ What the tiny model says is not known and may be one word over and over, so noth
 Nothing sleeps: every step waits for the state that the page itself declares in ``body[data-state]``.
 """
 
-import base64
 import json
 import re
 from pathlib import Path
-from typing import Protocol
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, Route, expect
+from browsing import caption_photograph, drop_file, map_is_blank, map_pixels, wait_for_state
+from command import Service
+from playwright.sync_api import Page, Route, expect
+
+from model.function_words import FUNCTION_WORDS
 
 pytestmark = pytest.mark.browser
-
-PATIENCE_MS = 60_000  # the first caption also waits for the worker to load its model
-
-
-class Service(Protocol):
-    url: str
-
-
-@pytest.fixture
-def complaints(page: Page) -> list[str]:
-    """Errors on the console, which CSP violations and missing files are too, and uncaught exceptions."""
-    found: list[str] = []
-
-    def listen(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            found.append(message.text)
-
-    page.on("console", listen)
-    page.on("pageerror", lambda error: found.append(str(error)))
-    return found
-
-
-def wait_for_state(page: Page, state: str) -> None:
-    expect(page.locator("body")).to_have_attribute("data-state", state, timeout=PATIENCE_MS)
-
-
-def caption_photograph(page: Page, service: Service, photo: Path) -> None:
-    page.goto(service.url)
-    page.set_input_files("#file", photo)
-    wait_for_state(page, "succeeded")
-
-
-def map_pixels(page: Page) -> str:
-    pixels: str = page.evaluate("document.querySelector('canvas#heatmap').toDataURL()")
-    return pixels
-
-
-def map_is_blank(page: Page) -> bool:
-    blank: bool = page.evaluate(
-        """() => {
-            const canvas = document.querySelector('canvas#heatmap');
-            const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-            return data.every((value) => value === 0);
-        }"""
-    )
-    return blank
-
-
-def drop_file(page: Page, name: str, media_type: str, content: bytes) -> None:
-    page.evaluate(
-        """({ name, mediaType, content }) => {
-            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-            const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File([bytes], name, { type: mediaType }));
-            for (const type of ['dragenter', 'dragover', 'drop']) {
-                const options = { dataTransfer, bubbles: true, cancelable: true };
-                document.querySelector('main').dispatchEvent(new DragEvent(type, options));
-            }
-        }""",
-        {"name": name, "mediaType": media_type, "content": base64.b64encode(content).decode()},
-    )
 
 
 def test_photograph_gets_caption(page: Page, service: Service, photo: Path, complaints: list[str]) -> None:
@@ -250,3 +191,9 @@ def test_narrow_screen_needs_no_sideways_scrolling(page: Page, service: Service,
 
     overflow: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0
+
+
+def test_words_that_no_picture_shows_are_those_of_the_captioner() -> None:
+    script = (Path(__file__).parent.parent / "app" / "static" / "functionWords.js").read_text()
+    listed = " ".join(re.findall(r'^    "(.*)"', script, re.MULTILINE)).split()
+    assert set(listed) == FUNCTION_WORDS

@@ -1,17 +1,29 @@
 // Talks to the Wordlight service: hands in a photograph, follows its job to the end.
-// In: a File or an id, and an AbortSignal. Out: job objects as the service sends them, or a Problem.
+// In: a File and what to ask, or an id, and an AbortSignal. Out: job objects as the service sends them, or a Problem.
 // It must not know the page: what to tell a person about a Problem is in problems.js.
 
-const ROOT = "/v1/captions";
+/**
+ * @typedef {{rows: number, cols: number, weights: number[]}} Grid
+ * @typedef {{text: string, logprob: number, known: boolean, looked: number, attention: Grid|null}} Word
+ * @typedef {{text: string, logprob: number, confidence: number|null, sure: boolean|null, words: Word[]}} Caption
+ * @typedef {{id: string, status: string, captions: Caption[], options: object, links: object, image: object}} Job
+ * @typedef {{onStatus: (status: string, ahead?: number|null) => void, onWord?: (said: object) => void,
+ *            signal: AbortSignal}} Following
+ */
+
+export const CAPTIONS = "/v1/captions";
+export const SCORES = "/v1/scores";
 const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
 const STATUSES = ["queued", "processing", ...TERMINAL];
 
 // Some proxies hold an event stream back until it ends. After this much silence the long poll takes over.
 const SILENCE_MS = 12_000;
+const LOST_STREAMS = 2; // in a row, then likewise
 const POLL_SECONDS = 20;
 // A server or proxy that answers a long poll at once must not be hammered.
 const POLL_REST_MS = 700;
 const POLL_TRIES = 4;
+const PLACE_MS = 1500;
 
 /** An RFC 9457 problem, or something of that shape for what never reached the service (status 0). */
 export class Problem extends Error {
@@ -32,15 +44,19 @@ export function isTerminal(status) {
 /**
  * Sends the photograph. XMLHttpRequest, because fetch cannot say how much of a body has left: on a phone's network
  * that is most of the wait.
- * @param {(sent: number) => void} onSent called with the share that was sent, 0 to 1
+ * @param {File} file
+ * @param {{path?: string, fields?: object, signal: AbortSignal, onSent?: (share: number) => void}} how
+ * @returns {Promise<Job>}
  */
-export function submit(file, { signal, onSent }) {
+export function submit(file, { path = CAPTIONS, fields = {}, signal, onSent = () => {} }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const form = new FormData();
+    for (const [name, value] of Object.entries(fields)) form.append(name, value);
     form.append("image", file, file.name || "photograph");
-    request.open("POST", ROOT);
+    request.open("POST", path);
     request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("Prefer", "respond-async");
     request.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable && event.total > 0) onSent(event.loaded / event.total);
     });
@@ -50,45 +66,105 @@ export function submit(file, { signal, onSent }) {
       else reject(problemOf(request.status, body, request.getResponseHeader("Retry-After")));
     });
     request.addEventListener("error", () => reject(new Problem()));
-    request.addEventListener("abort", () => reject(new DOMException("stale", "AbortError")));
+    request.addEventListener("abort", () => reject(stale()));
+    if (signal.aborted) return reject(stale());
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(form);
   });
 }
 
-/** Waits until the job is in a terminal state and returns it, result included. */
-export async function follow(job, { signal, onStatus }) {
-  onStatus(job.status);
+/**
+ * Waits until the job is in a terminal state and returns it, result included.
+ * @param {Job} job
+ * @param {Following} following
+ */
+export async function follow(job, following) {
+  const { signal } = following;
+  following.onStatus(job.status);
   if (isTerminal(job.status)) return job;
-  await listen(job.id, { signal, onStatus });
-  return poll(job.id, { signal, onStatus }); // at the end it answers at once
+  const place = watchPlace(job, following);
+  const onStatus = (status, ahead) => {
+    place.heard(status);
+    following.onStatus(status, ahead);
+  };
+  try {
+    await listen(job, { ...following, onStatus });
+    return await poll(job.id, { signal, onStatus }); // at the end it answers at once
+  } finally {
+    place.heard("over");
+  }
+}
+
+/** The job as it is now. @returns {Promise<Job>} */
+export function read(id, { signal, wait = 0 } = {}) {
+  return ask(`${CAPTIONS}/${encodeURIComponent(id)}${wait ? `?wait=${wait}` : ""}`, { signal });
+}
+
+/** Ends a job that is not wanted any more; whether it worked makes no difference to the page. */
+export function cancel(job) {
+  fetch(job.links.cancel, { method: "POST", keepalive: true }).catch(() => {});
+}
+
+/** Asks for the place in the queue every now and then, as long as the job waits there. */
+function watchPlace(job, { signal, onStatus }) {
+  let waits = job.status === "queued";
+  const asking = setInterval(async () => {
+    if (!waits) return clearInterval(asking);
+    try {
+      const { ahead } = await ask(job.links.place, { signal });
+      if (waits && ahead !== null) onStatus("queued", ahead);
+    } catch {
+      // The events tell what became of the job; this was only for those who like to know.
+    }
+  }, PLACE_MS);
+  return {
+    heard(status) {
+      waits = status === "queued";
+      if (!waits) clearInterval(asking);
+    },
+  };
 }
 
 /** The event stream, until it has told of the end or cannot be relied upon. */
-function listen(id, { signal, onStatus }) {
+function listen(job, { signal, onStatus, onWord = () => {} }) {
   return new Promise((resolve, reject) => {
-    const source = new EventSource(`${ROOT}/${encodeURIComponent(id)}/events`);
+    if (signal.aborted) return reject(stale());
+    const source = new EventSource(job.links.events);
     let watchdog;
+    let lost = 0;
     const finish = (settle, value) => {
       clearTimeout(watchdog);
       source.close();
       signal.removeEventListener("abort", abort);
       settle(value);
     };
-    const abort = () => finish(reject, new DOMException("stale", "AbortError"));
+    const abort = () => finish(reject, stale());
     const rearm = () => {
       clearTimeout(watchdog);
       watchdog = setTimeout(() => finish(resolve), SILENCE_MS);
+    };
+    const heard = () => {
+      lost = 0;
+      rearm();
     };
     signal.addEventListener("abort", abort);
     for (const status of STATUSES) {
       source.addEventListener(status, () => {
         if (isTerminal(status)) return finish(resolve);
+        heard();
         onStatus(status);
-        rearm();
       });
     }
-    source.addEventListener("error", () => finish(resolve));
+    source.addEventListener("word", (event) => {
+      heard();
+      const said = parse(event.data);
+      if (said) onWord(said);
+    });
+    // The browser comes back by itself and goes on after the last event that it has heard.
+    source.addEventListener("error", () => {
+      lost += 1;
+      if (source.readyState === EventSource.CLOSED || lost >= LOST_STREAMS) finish(resolve);
+    });
     rearm();
   });
 }
@@ -109,8 +185,7 @@ async function poll(id, { signal, onStatus }) {
   }
 }
 
-async function read(id, { signal, wait = 0 }) {
-  const url = `${ROOT}/${encodeURIComponent(id)}${wait ? `?wait=${wait}` : ""}`;
+async function ask(url, { signal }) {
   let response;
   try {
     response = await fetch(url, { signal, headers: { Accept: "application/json" }, cache: "no-store" });
@@ -139,11 +214,15 @@ function text(value) {
   return typeof value === "string" ? value : "";
 }
 
+function stale() {
+  return new DOMException("stale", "AbortError");
+}
+
 function rest(ms, signal) {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);
-      reject(new DOMException("stale", "AbortError"));
+      reject(stale());
     };
     const timer = setTimeout(() => {
       signal.removeEventListener("abort", stop);

@@ -1,228 +1,206 @@
-// Wires the page together: photographs come in, jobs are followed, captions and maps are shown.
+// Wires the page together: photographs come in, are captioned a few at a time, and one of them is shown.
 // In: the elements of index.html and the modules beside this file. Out: a working page.
 // It must not draw, fetch or phrase anything itself: each module has its one noun, and this file only joins them.
 
-import { openAlternatives } from "./alternatives.js";
-import { Problem, follow, submit } from "./api.js";
-import { isGrid, peak } from "./grid.js";
-import { clearMap, drawMap, drawScale } from "./heatmap.js";
+import { cancel } from "./api.js";
+import { captionPhotograph, resumePhotograph } from "./captioning.js";
+import { openGallery } from "./gallery.js";
 import { openIntake } from "./intake.js";
-import { openOverview } from "./overview.js";
-import { describePoint, liftsAt, tints } from "./pointing.js";
-import { explainJob, explainProblem } from "./problems.js";
-import { openProgress } from "./progress.js";
-import { cellShare, describeWord } from "./sentences.js";
-import { openStage } from "./stage.js";
-import { copyOnClick, curlLines, downloadJob } from "./takeaway.js";
-import { openWords } from "./words.js";
+import { openLanes } from "./lanes.js";
+import { openMask } from "./mask.js";
+import { openMySentence } from "./mySentence.js";
+import { keepLink, linkTo, readLink } from "./permalink.js";
+import { addReading, fileOf, forget, photographOf, photographOfJob, startAgain } from "./photograph.js";
+import { openQuestions } from "./question.js";
+import { altOf, copyOnClick, curlLines, downloadJob, sheetOf } from "./takeaway.js";
+import { openTrouble } from "./trouble.js";
+import { chosen, openViewer } from "./viewer.js";
+import { openWhatIf } from "./whatIf.js";
 
-const INVITATION = "Point at a word, or tap it, to see where the network looked. Point at the photograph to ask the other way round.";
-const NO_MAPS = "This model wrote the caption without attention, so there are no maps.";
+// A browser opens six connections to a host; each photograph under way holds one for its events.
+const AT_ONCE = 4;
+// What each way of writing asks for; of the service's own, nothing.
+const WAYS = {
+  beam: {},
+  greedy: { strategy: "greedy" },
+  sample: { strategy: "sample", num_captions: 3 },
+  diverse: { strategy: "diverse", num_captions: 4, beam_size: 4 },
+};
 
 const element = (id) => document.getElementById(id);
-const heatmap = element("heatmap");
-const readout = element("readout");
-const errorBox = element("error");
 
-// What is on the page now. Everything else follows from it.
-let file = null;
-let job = null;
-let caption = null;
-let word = null; // index into caption.words
-let run = new AbortController(); // the photograph under way; aborting it makes all its answers stale
+/** @type {import("./photograph.js").Photograph[]} */
+const photographs = [];
+let shown = null;
 
-const progress = openProgress({ steps: element("steps"), status: element("status"), elapsed: element("elapsed") });
-
-const stage = openStage({
-  frame: element("frame"),
-  photo: element("photo"),
-  placeholder: element("placeholder"),
-  marker: element("marker"),
-  onPoint: showPoint,
-  onShape: redraw,
-});
-
-const words = openWords({ container: element("caption"), play: element("play"), onWord: showWord });
-
-const overview = openOverview({ list: element("overview"), onHover: words.hover, onPick: words.pin });
-
-const alternatives = openAlternatives({
-  section: element("alternatives"),
-  list: element("alternatives-list"),
-  onPick: (index) => {
-    showCaption(job.captions[index]);
-    alternatives.mark(index);
+const lanes = openLanes(AT_ONCE);
+const trouble = openTrouble(element("error"));
+const gallery = openGallery({ section: element("gallery-section"), list: element("gallery"), onShow: show, onRemove: remove });
+const viewer = openViewer({
+  onPin: (index) => whatIf.pin(index),
+  onReading: (reading) => {
+    whatIf.pin(null);
+    if (reading) offer(reading);
+    else mask.forget();
   },
 });
+
+const current = () => ({ photograph: shown, reading: viewer.reading });
+const questions = openQuestions(element("asking-status"));
+const asking = { current, ask: questions.ask, onAnswer: answer };
+const whatIf = openWhatIf({
+  ...asking,
+  lead: element("what-if-lead"),
+  button: element("what-if-ask"),
+  list: element("what-if-choices"),
+  form: element("what-if-form"),
+  field: element("what-if-word"),
+});
+const mask = openMask({
+  ...asking,
+  panel: element("mask-panel"),
+  brush: element("brush"),
+  again: element("mask-again"),
+  clear: element("mask-clear"),
+  changes: element("mask-changes"),
+  losses: element("mask-losses"),
+  parts: {
+    frame: element("frame"), canvas: element("mask"), photo: element("photo"), cellNow: () => viewer.stage.cell,
+  },
+});
+openMySentence({ ...asking, form: element("my-form"), field: element("my-sentence") });
 
 openIntake({
-  input: element("file"),
+  inputs: [element("file"), element("camera")],
   samples: element("samples"),
   veil: element("veil"),
-  onPhoto: send,
+  onPhotos: (files) => {
+    const taken = files.map(photographOf);
+    for (const photograph of taken) {
+      photographs.push(photograph);
+      gallery.add(photograph);
+      send(photograph);
+    }
+    window.scrollTo({ top: 0 });
+    show(taken[0]);
+  },
   onRefusal: (text) => {
-    reset();
-    fail({ lead: "That was not a photograph.", detail: "", advice: text, again: false });
+    if (!shown) document.body.dataset.state = "failed";
+    trouble.show({ lead: "That was not a photograph.", detail: "", advice: text, again: false }, 0);
   },
 });
 
+element("strategy").addEventListener("change", () => {
+  if (shown?.state === "succeeded") rewrite(shown);
+});
 element("cancel").addEventListener("click", () => {
-  reset();
-  progress.enter("idle", "Canceled.");
+  if (shown.job) cancel(shown.job);
+  remove(shown);
+  viewer.say("Canceled.");
   element("file").focus();
 });
-
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
-  words.clear();
-  stage.clearPoint();
+  if (event.key === "Escape") viewer.clear();
 });
 
-for (const control of document.querySelectorAll(".controls input")) control.addEventListener("input", redraw);
-
-copyOnClick(element("copy-caption"), () => caption?.text ?? "");
+copyOnClick(element("copy-caption"), () => viewer.reading?.caption.text ?? "");
+copyOnClick(element("copy-alt"), () => altOf(viewer.reading.caption));
+copyOnClick(element("copy-link"), () => linkTo([shown.job.id], shown.job.id));
 copyOnClick(element("copy-curl"), () => element("curl").textContent);
-element("download").addEventListener("click", () => downloadJob(job));
+element("download").addEventListener("click", () => downloadJob(viewer.reading.job));
+for (const control of document.querySelectorAll("input[name=scale]")) {
+  control.addEventListener("input", () => viewer.reading && offer(viewer.reading));
+}
+window.addEventListener("hashchange", () => window.location.reload());
+resume();
 
-/** Sends a photograph and sees it through. A newer one, or Cancel, makes this one stale wherever it is. */
-async function send(photograph) {
-  reset();
-  file = photograph;
-  const { signal } = run;
-  window.scrollTo({ top: 0 });
-  stage.show(photograph);
-  progress.enter("uploading", "Sending the photograph…");
-  progress.begin();
+function send(photograph) {
+  const way = element("strategy").value;
+  const { run } = photograph;
+  lanes.run(async () => {
+    if (!run.signal.aborted) await captionPhotograph(photograph, { fields: WAYS[way], onChange: changed });
+  });
+}
+
+/** What the address names: what was here before a reload, or what somebody else has sent. */
+function resume() {
+  const { jobs, show: first } = readLink();
+  for (const id of jobs) {
+    const photograph = photographOfJob(id);
+    photographs.push(photograph);
+    gallery.add(photograph);
+    lanes.run(() => resumePhotograph(photograph, { onChange: changed }));
+    if (id === first || !shown) show(photograph);
+  }
+}
+
+async function rewrite(photograph) {
   try {
-    const accepted = await submit(photograph, { signal, onSent: progress.setSent });
-    const ended = await follow(accepted, {
-      signal,
-      onStatus: (status) => {
-        if (status === "queued") progress.enter("queued", "Waiting in the queue…");
-        if (status === "processing") progress.enter("processing", "Looking at the photograph…");
-      },
-    });
-    if (ended.status === "succeeded" && ended.captions?.length > 0) succeed(ended);
-    else fail(explainJob(ended));
+    await fileOf(photograph);
   } catch (error) {
-    if (signal.aborted) return;
-    fail(explainProblem(error instanceof Problem ? error : new Problem({ status: 500 })));
-    if (!(error instanceof Problem)) throw error; // a fault of this page: the console should have it
-  }
-}
-
-/** Drops the photograph under way and everything that was shown of the last one. */
-function reset() {
-  run.abort();
-  run = new AbortController();
-  progress.end();
-  words.clear();
-  stage.clearPoint();
-  clearMap(heatmap);
-  job = caption = null;
-  element("photo").alt = "The photograph you chose"; // until its own caption is there
-  errorBox.hidden = true;
-  errorBox.replaceChildren();
-}
-
-function succeed(ended) {
-  job = ended;
-  stage.setSize(job.image);
-  element("model").textContent = `Written by ${job.model?.name ?? "an unnamed model"} ${job.model?.version ?? ""}`.trim();
-  element("curl").textContent = curlLines(job, file.name);
-  // The state first: what is hidden has no size to draw into.
-  progress.enter("succeeded", `Caption ready in ${progress.end().toFixed(1)} s.`);
-  alternatives.show(job.captions, 0);
-  showCaption(job.captions[0]);
-}
-
-function fail({ lead, detail, advice, again }) {
-  progress.end();
-  const line = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
-  const parts = [line("strong", lead)];
-  if (detail) parts.push(line("p", detail));
-  parts.push(line("p", advice));
-  if (again && file) {
-    const button = line("button", "Try again");
-    button.type = "button";
-    button.className = "button";
-    button.addEventListener("click", () => send(file));
-    parts.push(button);
-  }
-  errorBox.replaceChildren(...parts);
-  errorBox.hidden = false;
-  progress.enter("failed", "");
-}
-
-function showCaption(next) {
-  caption = next;
-  words.show(caption);
-  element("photo").alt = caption.text;
-  const grid = caption.words.find(({ attention }) => isGrid(attention))?.attention;
-  if (grid) stage.setSteps(grid);
-  overview.show(caption.words);
-  showWord(null);
-  redraw();
-}
-
-function showWord(index) {
-  word = index;
-  overview.mark(index);
-  // Read aloud, a word a second would drown everything else.
-  readout.setAttribute("aria-live", words.playing ? "off" : "polite");
-  drawWord();
-  say();
-}
-
-function showPoint(point) {
-  if (!caption) return;
-  if (!point) {
-    words.mark(null);
-    say();
+    viewer.say(error.message);
     return;
   }
-  const lifts = liftsAt(caption.words, point);
-  words.mark(tints(lifts));
-  readout.textContent = describePoint(caption.words, lifts);
+  startAgain(photograph);
+  send(photograph);
+  changed(photograph);
 }
 
-function say() {
-  if (!caption) readout.textContent = "";
-  else if (word !== null) readout.textContent = describeWord(caption.words[word]);
-  else readout.textContent = caption.words.some(({ attention }) => isGrid(attention)) ? INVITATION : NO_MAPS;
+/** A photograph has come further. */
+function changed(photograph) {
+  gallery.update(photograph);
+  if (photograph === shown) {
+    viewer.show(photograph);
+    complain();
+  }
+  link();
 }
 
-/** After a change of view, of shape or of caption: all maps anew. */
-function redraw() {
-  if (!caption) return;
-  drawWord();
-  overview.draw(caption.words, stage.picture, { ...viewNow(), topOf });
+function show(photograph) {
+  shown = photograph;
+  questions.clear();
+  gallery.mark(photograph);
+  viewer.show(photograph);
+  complain();
+  link();
 }
 
-function drawWord() {
-  const view = viewNow();
-  const grid = caption && word !== null ? caption.words[word].attention : null;
-  element("legend-top").textContent = isGrid(grid) ? cellShare(topOf(caption.words[word])) : "most";
-  drawScale(element("legend"), view);
-  if (isGrid(grid)) drawMap(heatmap, grid, { ...view, top: topOf(caption.words[word]) });
-  else clearMap(heatmap);
+/** What has gone wrong with the photograph in view. A limit or a full queue hits many at once: all are tried again. */
+function complain() {
+  const hopeful = photographs.filter((photograph) => photograph.trouble?.again);
+  trouble.show(shown?.trouble ?? null, hopeful.length, () => hopeful.forEach(rewrite));
 }
 
-/** The weight at the top of the scale: this word's strongest cell, or the strongest of the whole caption. */
-function topOf({ attention }) {
-  if (chosen("scale") === "word") return peak(attention).weight;
-  return Math.max(...caption.words.map((each) => (isGrid(each.attention) ? peak(each.attention).weight : 0)));
+function remove(photograph) {
+  const index = photographs.indexOf(photograph);
+  photographs.splice(index, 1);
+  gallery.remove(photograph);
+  if (shown === photograph) show(photographs[Math.min(index, photographs.length - 1)] ?? null);
+  if (shown) gallery.focus(shown);
+  forget(photograph);
+  link();
 }
 
-function viewNow() {
-  return {
-    mode: chosen("mode"),
-    smooth: chosen("grid") === "smooth",
-    strength: Number(element("strength").value) / 100,
-    aspect: stage.aspect,
-  };
+/** A further question has its answer: a sentence more, in view if its photograph is. */
+function answer(photograph, reading, pinned = null) {
+  if (!photographs.includes(photograph)) return;
+  addReading(photograph, reading);
+  changed(photograph);
+  if (photograph === shown && pinned !== null) viewer.pin(pinned);
 }
 
-function chosen(name) {
-  return document.querySelector(`.controls input[name="${name}"]:checked`).value;
+/** Has the address name what is on the page, so that it survives a reload. */
+function link() {
+  const ids = photographs.map(({ job, id }) => job?.id ?? id).filter(Boolean);
+  keepLink(ids, shown?.job?.id ?? shown?.id ?? ids[0] ?? "");
+}
+
+/** What can be taken along of the sentence in view. */
+function offer(reading) {
+  const { job } = reading;
+  element("model").textContent =
+    `Written by ${job.model?.name ?? "an unnamed model"} ${job.model?.version ?? ""}`.trim() +
+    `; kept until ${new Date(job.expires_at).toLocaleString()}, and the link as long.`;
+  element("curl").textContent = curlLines(job, reading.url || shown.id ? null : shown.name);
+  element("sheet").href = sheetOf(reading, chosen("scale"));
 }

@@ -1,13 +1,15 @@
-// The ways in for a photograph: chosen, dropped anywhere, pasted, or one of the samples.
-// In: the page's own elements. Out: onPhoto(File) for each photograph, onRefusal(text) when there was none.
+// The ways in for photographs: chosen, taken, dropped anywhere, pasted, or one of the samples.
+// In: the page's own elements. Out: onPhotos(File[]), onRefusal(text) when there was none.
 // It must not know what happens to a photograph, nor judge its format: the service does that, and says why.
 
-export function openIntake({ input, samples, veil, onPhoto, onRefusal }) {
-  input.addEventListener("change", () => {
-    take([...input.files]);
-    // Choosing the same file again must count as a new choice.
-    input.value = "";
-  });
+export function openIntake({ inputs, samples, veil, onPhotos, onRefusal }) {
+  for (const input of inputs) {
+    input.addEventListener("change", () => {
+      take([...input.files]);
+      // Choosing the same file again must count as a new choice.
+      input.value = "";
+    });
+  }
 
   for (const button of samples.querySelectorAll("button[data-src]")) {
     button.addEventListener("click", () => takeSample(button.dataset.src));
@@ -48,19 +50,19 @@ export function openIntake({ input, samples, veil, onPhoto, onRefusal }) {
   });
 
   function take(files) {
-    const file = files.find((candidate) => candidate.type.startsWith("image/")) ?? files[0];
-    if (file) onPhoto(file);
+    const pictures = files.filter((file) => file.type.startsWith("image/"));
+    // Of several files the pictures are meant; what a single one is, the service knows better than its name.
+    if (pictures.length > 0) onPhotos(pictures);
+    else if (files.length > 0) onPhotos(files.slice(0, 1));
     else onRefusal("Only picture files can be dropped here. Save the picture first, then drop the file.");
   }
 
-  let latest = null;
   async function takeSample(url) {
-    latest = url;
     try {
       const response = await fetch(url);
       if (!response.ok) throw new Error(`status ${response.status}`);
       const blob = await response.blob();
-      if (latest === url) onPhoto(new File([blob], url.split("/").pop(), { type: "image/jpeg" }));
+      onPhotos([new File([blob], url.split("/").pop(), { type: "image/jpeg" })]);
     } catch {
       onRefusal("The sample could not be loaded. Check the connection, then try again.");
     }

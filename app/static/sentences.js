@@ -2,6 +2,7 @@
 // In: words with their grids, as the service sends them. Out: plain sentences.
 // It must not know the page. Its numbers are kept coarse: the grids are coarse.
 
+import { isFunctionWord } from "./functionWords.js";
 import { isDiffuse, isGrid, peakPlace, spread } from "./grid.js";
 
 export function probability(word) {
@@ -11,9 +12,9 @@ export function probability(word) {
 // Below this share of its attention on the picture, a word was made of the words before it.
 const LOOKED_LITTLE = 0.35;
 
-/** Whether the word's map means little: it hardly looked at the picture, or everywhere. */
+/** Whether the word's map means little: there is nothing to see of it, it hardly looked, or it looked everywhere. */
 export function sawLittle(word) {
-  return hardlyLooked(word) || isDiffuse(word.attention);
+  return isFunctionWord(word.text) || hardlyLooked(word) || isDiffuse(word.attention);
 }
 
 function hardlyLooked(word) {
@@ -22,19 +23,31 @@ function hardlyLooked(word) {
 
 export function describeWord(word) {
   const sure = `Probability\u00a0${percent(probability(word))}.`;
-  if (!isGrid(word.attention)) return `“${word.text}”. ${sure}`;
-  const cells = word.attention.weights.length;
-  const over = Math.max(1, Math.round(spread(word.attention)));
-  if (hardlyLooked(word)) {
-    return `“${word.text}”: hardly looked at the picture, with ${percent(word.looked)} of its attention. ${sure}`;
-  }
-  const place = isDiffuse(word.attention)
-    ? `spread over most of the picture, about ${over} of ${cells} cells.`
-    : `strongest at ${peakPlace(word.attention)}, over about ${over} of ${cells} cells.`;
-  return `“${word.text}”: ${place} ${sure}`;
+  const unknown = word.known === false ? "The captioner has never learned this word, and reads it as unknown. " : "";
+  if (!isGrid(word.attention)) return `“${word.text}”. ${unknown}${sure}`;
+  return `“${word.text}”: ${look(word)} ${unknown}${sure}`;
 }
 
-function percent(share) {
+function look(word) {
+  const cells = word.attention.weights.length;
+  const over = Math.max(1, Math.round(spread(word.attention)));
+  const looked = `${percent(word.looked ?? 1)} of its attention`;
+  if (hardlyLooked(word)) return `hardly looked at the picture, with ${looked}.`;
+  if (isFunctionWord(word.text)) {
+    return `nothing in a picture shows this word; ${looked} fell on it, most at ${peakPlace(word.attention)}.`;
+  }
+  if (isDiffuse(word.attention)) return `spread over most of the picture, about ${over} of ${cells} cells.`;
+  return `strongest at ${peakPlace(word.attention)}, over about ${over} of ${cells} cells.`;
+}
+
+/** What the captioner itself thinks of a sentence; "" where it was not measured. */
+export function describeConfidence({ confidence, sure }) {
+  if (confidence == null) return "";
+  const verdict = sure ? "It counts that as sure." : "It does not count that as sure.";
+  return `The captioner’s own estimate: ${percent(confidence)} that this is as good as a person’s caption. ${verdict}`;
+}
+
+export function percent(share) {
   if (share < 0.01) return "under 1%";
   if (share > 0.99) return "over 99%";
   return `${Math.round(share * 100)}%`;

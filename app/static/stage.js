@@ -1,5 +1,5 @@
 // The photograph on the page: shows it upright, keeps its shape, and tells where on it someone points.
-// In: a File, later the size the service saw. Out: onPoint({x, y}) with 0 to 1 from the upper left, or onPoint(null);
+// In: an address, later the size the service saw. Out: onPoint({x, y}) with 0 to 1 from the upper left, or onPoint(null);
 // onShape() when the picture, or its shape, has become known.
 // It must not know captions or grids; the canvas over the photograph belongs to heatmap.js.
 
@@ -11,7 +11,6 @@ const UNKNOWN_ASPECT = 4 / 3;
 const SAME_SHAPE = 0.02;
 
 export function openStage({ frame, photo, placeholder, marker, onPoint, onShape }) {
-  let url = null;
   let aspect = UNKNOWN_ASPECT;
   let size = null; // as the service saw the picture
   let steps = { rows: COARSE_STEPS, cols: COARSE_STEPS };
@@ -29,9 +28,11 @@ export function openStage({ frame, photo, placeholder, marker, onPoint, onShape 
   });
 
   frame.addEventListener("pointermove", (event) => {
-    if (event.pointerType !== "touch") pointAt(fraction(event));
+    if (event.pointerType !== "touch" && !busy()) pointAt(fraction(event));
   });
-  frame.addEventListener("pointerdown", (event) => pointAt(fraction(event)));
+  frame.addEventListener("pointerdown", (event) => {
+    if (!busy()) pointAt(fraction(event));
+  });
   frame.addEventListener("pointerleave", (event) => {
     // A finger that lifts "leaves"; what it pointed at stays until the next tap.
     if (event.pointerType !== "touch") pointAt(null);
@@ -45,14 +46,18 @@ export function openStage({ frame, photo, placeholder, marker, onPoint, onShape 
     pointAt(point ? { x: cell(from.x, step[0], steps.cols), y: cell(from.y, step[1], steps.rows) } : from);
   });
 
-  function show(file) {
-    if (url) URL.revokeObjectURL(url);
-    url = URL.createObjectURL(file);
+  function show(url) {
+    if (photo.getAttribute("src") === url) return;
     size = null;
     placeholder.hidden = true;
     photo.hidden = false;
     photo.src = url;
     pointAt(null);
+  }
+
+  /** While it is painted on (mask.js), a pointer asks nothing. */
+  function busy() {
+    return frame.classList.contains("painting");
   }
 
   function setSize(seen) {
@@ -117,6 +122,15 @@ export function openStage({ frame, photo, placeholder, marker, onPoint, onShape 
     clearPoint: () => pointAt(null),
     get aspect() {
       return aspect;
+    },
+    /** The cell that is outlined, from 0 to 1, or null. */
+    get cell() {
+      if (!point) return null;
+      const { rows, cols } = steps;
+      return {
+        x: Math.min(cols - 1, Math.floor(point.x * cols)) / cols, y: Math.min(rows - 1, Math.floor(point.y * rows)) / rows,
+        width: 1 / cols, height: 1 / rows,
+      };
     },
     /** The picture for thumbnails, or null when the browser cannot show it. */
     get picture() {

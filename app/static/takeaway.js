@@ -2,7 +2,12 @@
 // In: a finished job and the file it came from. Out: the clipboard, a download.
 // It must not know how a result is shown.
 
+import { CAPTIONS, SCORES } from "./api.js";
+
 const NOTICE_MS = 1600;
+// What the service fills in by itself when it is not said.
+const DEFAULTS = { strategy: "beam", temperature: 1, max_words: 20, prefix: "", attention: "grid" };
+const SEARCHES = new Set(["beam", "diverse"]);
 
 /** Copies text() and says on the button itself how that went. */
 export function copyOnClick(button, text) {
@@ -26,11 +31,45 @@ export function downloadJob(job) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+/** The caption as an attribute to be pasted into HTML. */
+export function altOf(caption) {
+  const sentence = caption.text.charAt(0).toUpperCase() + caption.text.slice(1);
+  return `alt="${sentence.replaceAll("&", "&amp;").replaceAll('"', "&quot;").replaceAll("<", "&lt;")}"`;
+}
+
+/**
+ * The request that gives this job's answer: with the same options, as far as they are not the service's own.
+ * @param {string|null} fileName null: the picture is fetched first, for nobody has it but this page and the service
+ */
 export function curlLines(job, fileName) {
-  const root = `${window.location.origin}/v1/captions`;
-  const lines = [`curl -F image=@${quote(fileName || "photograph.jpg")} ${root}`];
-  if (job?.id) lines.push(`curl ${quote(`${root}/${job.id}?wait=60`)}`);
-  return lines.join("\n");
+  const key = needsKey(job) ? ["-H 'Authorization: Bearer YOUR-KEY'"] : [];
+  const name = fileName ?? "picture.jpg";
+  const { origin } = window.location;
+  const fetched = fileName === null ? [["curl", ...key, `-o ${name}`, origin + job.links.picture].join(" ")] : [];
+  return [...fetched, ["curl", ...key, ...askedFor(job), `-F ${quote(`image=@${name}`)}`, origin + pathOf(job)].join(" ")].join("\n");
+}
+
+function pathOf({ options }) {
+  return options.kind === "score" ? SCORES : CAPTIONS;
+}
+
+function askedFor(job) {
+  const { kind: _, ...options } = job.options;
+  const usual = SEARCHES.has(options.strategy) ? 3 : 1;
+  const defaults = { ...DEFAULTS, num_captions: usual, beam_size: Math.max(usual, options.num_captions ?? 1) };
+  if (!SEARCHES.has(options.strategy)) defaults.beam_size = 1;
+  const asked = Object.entries(options).filter(([name, value]) => value !== null && value !== defaults[name]);
+  // --form-string: with -F a value that begins with @ would be read as a file.
+  return ["-H 'Prefer: wait=60'", ...asked.map(([name, value]) => `--form-string ${quote(`${name}=${value}`)}`)];
+}
+
+export function sheetOf({ job, number }, scale) {
+  return `${job.links.self}/captions/${number}/sheet.png?scale=${scale}`;
+}
+
+/** The events of a job carry a ticket where everything else asks for a key. */
+function needsKey(job) {
+  return job.links?.events?.includes("ticket=") ?? false;
 }
 
 async function copy(text) {

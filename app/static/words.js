@@ -1,5 +1,6 @@
 // The caption as a row of buttons: pointing at a word, focusing or tapping it brings it into view.
-// In: a caption as the service sends it. Out: onWord(index or null) whenever the word in view changes.
+// In: a caption as the service sends it, or its words one by one. Out: onWord(index or null) whenever the word in view
+// changes, onPin(index or null) whenever another one is pinned.
 // It must not know maps nor the photograph: it hands out the number of a word, and marks words when told to.
 
 import { isGrid } from "./grid.js";
@@ -7,7 +8,7 @@ import { describeWord, probability, sawLittle } from "./sentences.js";
 
 const PLAY_MS = 900;
 
-export function openWords({ container, play, onWord }) {
+export function openWords({ container, play, onWord, onPin }) {
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
   let buttons = [];
   // The word in view is the first of these that is set.
@@ -71,6 +72,14 @@ export function openWords({ container, play, onWord }) {
     play.disabled = buttons.length === 0;
   }
 
+  /** One word more, while the caption is being written. */
+  function append(word) {
+    const button = makeButton(word, buttons.length);
+    if (buttons.length > 0) container.append(" ");
+    container.append(button);
+    buttons.push(button);
+  }
+
   function makeButton(word, index) {
     const button = document.createElement("button");
     button.type = "button";
@@ -82,6 +91,7 @@ export function openWords({ container, play, onWord }) {
     button.setAttribute("aria-pressed", "false");
     button.style.setProperty("--sure", probability(word).toFixed(3));
     button.classList.toggle("diffuse", isGrid(word.attention) && sawLittle(word));
+    button.classList.toggle("unknown", word.known === false);
     return button;
   }
 
@@ -126,7 +136,9 @@ export function openWords({ container, play, onWord }) {
   }
 
   function change(part) {
+    const pinned = view.pinned;
     Object.assign(view, part);
+    if (view.pinned !== pinned) onPin(view.pinned);
     const next = view.hovered ?? view.played ?? view.focused ?? view.pinned;
     for (const [i, button] of buttons.entries()) {
       button.classList.toggle("shown", i === next);
@@ -153,6 +165,7 @@ export function openWords({ container, play, onWord }) {
 
   return {
     show,
+    append,
     clear,
     mark,
     pin,
