@@ -57,7 +57,20 @@ def test_app_runs_where_there_is_no_torch() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["serve", "api", "worker", "keys", "jobs", "caption", "train", "evaluate", "family", "levers", "gradients"],
+    [
+        "serve",
+        "api",
+        "worker",
+        "keys",
+        "jobs",
+        "caption",
+        "train",
+        "evaluate",
+        "family",
+        "levers",
+        "gradients",
+        "dataset",
+    ],
 )
 def test_help_loads_no_heavy_library(command: str) -> None:
     program = (
