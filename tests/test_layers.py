@@ -57,20 +57,7 @@ def test_app_runs_where_there_is_no_torch() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [
-        "serve",
-        "api",
-        "worker",
-        "keys",
-        "jobs",
-        "caption",
-        "train",
-        "evaluate",
-        "family",
-        "levers",
-        "gradients",
-        "dataset",
-    ],
+    ["serve", "api", "worker", "keys", "jobs", "caption", "train", "evaluate", "family", "levers", "gradients"],
 )
 def test_help_loads_no_heavy_library(command: str) -> None:
     program = (
