@@ -21,6 +21,8 @@ from command import free_port
 from documents import ROOT, Command, commands, sections
 from running import Running, running
 
+pytestmark = pytest.mark.slow
+
 GUIDE = sections(ROOT / "docs/api.md")
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KEYED = "Keys and limits"
@@ -149,12 +151,12 @@ def _check(script: list[Command], here: Any, environment: dict[str, str], folder
 
 
 def _compare(shown: str, output: str, codes: list[int], seen: str) -> None:
-    lines = [line for line in shown.splitlines() if line != "…"]
+    lines = [line for line in _unwrapped(shown) if line != "…"]
     expected = [int(found[1]) for line in lines if (found := STATUS.fullmatch(line))]
     if expected:
         assert codes[-1:] == expected, seen
     elif shown.startswith('{"type": "urn:wordlight:problem:'):
-        assert codes[-1] == json.loads(_plain(shown))["status"], seen
+        assert codes[-1] == json.loads(_plain(lines[0]))["status"], seen
     else:
         assert all(200 <= code < 300 for code in codes), seen
     said = output.splitlines()
@@ -173,6 +175,11 @@ def _compare(shown: str, output: str, codes: list[int], seen: str) -> None:
         else:
             pattern = ".*".join(map(re.escape, line.split("…")))
             assert re.search(rf"^{pattern}\r?$", output, re.MULTILINE), where
+
+
+def _unwrapped(shown: str) -> list[str]:
+    """The lines of an output, of which those that are indented go on with the one before."""
+    return re.sub(r"\n +", " ", shown).splitlines()
 
 
 def _plain(line: str) -> str:
