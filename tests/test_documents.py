@@ -1,13 +1,18 @@
 """The documents say nothing that is not so, as far as that can be checked: links, lines of code, commands."""
 
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 from documents import DOCUMENTS, ROOT, commands, corrected, headings, line_of, links, sections
 
+from model.training.published import read_list
+from model.training.recipe import Recipe
 from wordlight.cli import _parser
 
+# A member of the family, and the last cell of its row.
+FAMILY_ROW = re.compile(r"^\|.*`([a-z-]+)` \|(?:.* \|)? (0\.\d+) \|$", re.MULTILINE)
 EXTERNAL = ("https://", "http://", "mailto:")
 
 
@@ -65,6 +70,25 @@ def _parsed(arguments: list[str]) -> None:
     except SystemExit as stop:
         if stop.code:
             pytest.fail(f"wordlight {shlex.join(arguments)}: this is no command")
+
+
+def test_the_lecture_has_the_figures_of_the_family() -> None:
+    shown, measured = (
+        dict(FAMILY_ROW.findall((ROOT / name).read_text(encoding="utf-8")))
+        for name in ("docs/lecture.md", "docs/family.md")
+    )
+    assert len(shown) == 9
+    assert shown == measured
+
+
+def test_the_examples_of_training_are_read(tmp_path: Path) -> None:
+    blocks = [block for blocks in sections(ROOT / "docs/training.md").values() for block in blocks]
+    (recipe,) = [block.text for block in blocks if block.language == "toml"]
+    (listed,) = [block.text for block in blocks if block.text.startswith("file,caption\n")]
+    (tmp_path / "mine.toml").write_text(recipe)
+    assert Recipe.load(str(tmp_path / "mine.toml")).captioner.name == "mine"
+    (tmp_path / "captions.csv").write_text(listed)
+    assert [len(one.captions) for one in read_list(tmp_path / "captions.csv")] == [2, 1]
 
 
 def programs() -> list[str]:

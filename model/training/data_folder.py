@@ -55,19 +55,15 @@ def write_data_folder(
     folder.mkdir(parents=True, exist_ok=True)
     _keep_to_the_plan(folder, names, listed, side, pictures_a_file)
     taken: set[str] = set()
+    named = list(zip(names, listed, strict=True))
     for number, start in enumerate(range(0, len(listed), pictures_a_file)):
         path = folder / f"images-{number:05}.tar"
-        part = list(zip(names, listed, strict=True))[start : start + pictures_a_file]
         if not path.is_file():
-            _write_tar(path, part, places, stored, complain)
+            _write_tar(path, named[start : start + pictures_a_file], places, stored, complain)
         with tarfile.open(path) as archive:
             taken.update(archive.getnames())
         tell(min(start + pictures_a_file, len(listed)), len(listed))
-    index = {
-        name: {"split": one.split, "captions": one.captions}
-        for name, one in zip(names, listed, strict=True)
-        if name in taken
-    }
+    index = {name: {"split": one.split, "captions": one.captions} for name, one in named if name in taken}
     pictures = {split: sum(entry["split"] == split for entry in index.values()) for split in SPLITS}
     if not (pictures["train"] and pictures["val"]):
         raise DatasetUnusable(f"no picture of {'val' if pictures['train'] else 'train'} could be read: see above")
