@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # `make test SLOW=1` runs the slow tests too.
 MARKS := $(if $(SLOW),,-m "not slow")
 
-.PHONY: serve test lint clean
+.PHONY: serve test lint links clean
 
 serve: $(VENV)/serve.stamp
 	@$(BIN)/wordlight serve
@@ -20,6 +20,10 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Sets the line numbers of links from the documents into the code right.
+links:
+	@$(BIN)/python tests/documents.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -25,12 +25,15 @@ def as_stored(image: Image.Image, side: int) -> Image.Image:
     A network learns the traces of both with everything else, and is less sure of pictures without them. An image of
     that size is taken to have been through it.
     """
-    if image.size == (side, side):
-        return image
+    return image if image.size == (side, side) else Image.open(io.BytesIO(stored_jpeg(image, side)))
+
+
+def stored_jpeg(image: Image.Image, side: int) -> bytes:
+    """The file of `image` in such a training set."""
     file = io.BytesIO()
     stretched = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
     stretched.save(file, "JPEG", quality=_STORED_QUALITY, subsampling="4:2:0")
-    return Image.open(file)
+    return file.getvalue()
 
 
 def to_pixels(image: Image.Image, size: int) -> torch.Tensor:

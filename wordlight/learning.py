@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wordlight.captioners import add_device_option, add_model_options, decoding_options, device_of, load_captioner
+from wordlight.datasets import add_dataset
 from wordlight.failure import fail
 
 
@@ -18,6 +19,7 @@ class AddCommand(Protocol):
 
 def add_learning(command: AddCommand) -> None:
     """Add the commands."""
+    add_dataset(command)
     train = command("train", _train)
     train.add_argument("recipe", help="name of a recipe in model/training/recipes, or path of a TOML file")
     _add_data(train, "folder of the data set")
