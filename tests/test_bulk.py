@@ -1,7 +1,6 @@
 """`wordlight bulk`: a real Ray on this machine, real pictures, files that are none, and one life after another."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import tiny
 from command import start_command
 from pyarrow import parquet
+from queue_servers import wait_until
 
 from wordlight.bulk.parts import Parts
 from wordlight.bulk.place import NoSuchPlace, Place
@@ -114,9 +114,7 @@ def test_killed_in_the_middle_it_goes_on(folder: Path, slow_captioner: Path, tmp
     output = tmp_path / "captions"
     options = ("--part", "2", "--batch", "2", "--engine", "pytorch", "--workers", "1")
     command = start_command("bulk", str(folder), str(output), "--model", str(slow_captioner), *options)
-    while not list(output.glob("part-*")):
-        assert command.process.poll() is None, command.lines
-        os.sched_yield()
+    wait_until(lambda: bool(list(output.glob("part-*"))) or command.process.poll() is not None)
     command.end(signal.SIGKILL)
     done = bulk(folder, output, slow_captioner, *options)
     assert "0 of them done before" not in done.stdout

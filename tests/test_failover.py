@@ -54,10 +54,10 @@ def send_until(client: httpx.Client, done: threading.Event) -> tuple[list[str], 
     return accepted, answers
 
 
-def accepted_again(client: httpx.Client) -> str:
-    """The id of the next picture that is taken in, which may take a while."""
+def accepted_again(client: httpx.Client, beam_size: int) -> str:
+    """The id of the next picture that is taken in, which may take a while; no other asks for that beam size."""
     while True:
-        answer = client.post("/v1/captions?beam_size=7", content=PICTURES[0], headers=JPEG)
+        answer = client.post(f"/v1/captions?beam_size={beam_size}", content=PICTURES[0], headers=JPEG)
         if answer.status_code == 202:
             return str(answer.json()["id"])
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:wordlight:problem:queue-unreachable")
@@ -85,17 +85,17 @@ def submitted(node: Node) -> int:
 def test_no_job_that_a_replica_had_is_lost_when_the_primary_dies(sentinels: Watched, tiny_captioner: Path) -> None:
     settings = QueueSettings(redis_url=sentinels.url)
     worker = start_worker(settings, tiny_captioner)
-    worker.wait_for_line("on cpu")
+    worker.wait_for_line("on cpu", timeout=120)
     api, url = start_api(REDIS_URL=sentinels.url, WORDLIGHT_REPLICAS="1", WORDLIGHT_MAX_JOBS="100000")
     done = threading.Event()
     with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor() as threads:
-        before = accepted_again(client)
+        before = accepted_again(client, 7)
         sending = threads.submit(send_until, client, done)
         try:
             wait_until(lambda: submitted(sentinels.primary) > 20)
             sentinels.primary.kill()
             wait_until(lambda: sentinels.primary_port() != sentinels.primary.port)
-            after = accepted_again(client)
+            after = accepted_again(client, 8)
         finally:
             done.set()
         accepted, answers = sending.result()
@@ -118,7 +118,7 @@ def test_a_replica_in_a_cluster_takes_over_with_all_that_waits(nodes: Cluster, t
         # From now on there is no replica left to wait for: without that wish, all goes on.
         again, other = start_api(REDIS_URL=nodes.url)
         with httpx.Client(base_url=other, timeout=60) as second:
-            after = accepted_again(second)
+            after = accepted_again(second, 8)
             assert nodes.owner() is not owner
             worker = start_worker(settings, tiny_captioner)
             assert_all_succeed_once(settings, [*waiting, after])
@@ -131,17 +131,17 @@ def test_a_replica_in_a_cluster_takes_over_with_all_that_waits(nodes: Cluster, t
 def test_a_slot_that_moves_to_another_node_is_followed(nodes: Cluster, tiny_captioner: Path) -> None:
     settings = QueueSettings(redis_url=nodes.url)
     worker = start_worker(settings, tiny_captioner)
-    worker.wait_for_line("on cpu")
+    worker.wait_for_line("on cpu", timeout=120)
     api, url = start_api(REDIS_URL=nodes.url)
     with httpx.Client(base_url=url, timeout=60) as client:
-        before = accepted_again(client)
+        before = accepted_again(client, 7)
         wait_until_ended(settings, [before])
         # The replica asks its primary, which lives, to change places: nothing is lost, and old connections stay open.
         owner = nodes.owner()
         replica = nodes.nodes[nodes.nodes.index(owner) + 3]
         replica.client.execute_command("CLUSTER FAILOVER")
         wait_until(lambda: nodes.owner() is replica)
-        after = accepted_again(client)
+        after = accepted_again(client, 8)
         assert_all_succeed_once(settings, [before, after])
         assert follow(client, f"/v1/captions/{after}/events")[-1].name == "succeeded"
     assert_nothing_broke(worker, api)

@@ -67,16 +67,24 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def through(redis_url: str, home: dict[str, str]) -> Iterator[httpx.Client]:
-    """A client of a web process without a worker, through the proxy."""
+def app(redis_url: str) -> Iterator[tuple[Command, int]]:
+    """A web process without a worker, and its port."""
     port = free_port()
-    app = start_app(redis_url, port, WORDLIGHT_MAX_UPLOAD_BYTES="3000000")
-    with proxy(port, **home) as address, httpx.Client(base_url=address, timeout=60) as client:
+    command = start_app(redis_url, port, WORDLIGHT_MAX_UPLOAD_BYTES="3000000")
+    yield command, port
+    command.end()
+
+
+@pytest.fixture
+def through(app: tuple[Command, int], home: dict[str, str]) -> Iterator[httpx.Client]:
+    """A client of that web process, through the proxy."""
+    with proxy(app[1], **home) as address, httpx.Client(base_url=address, timeout=60) as client:
         yield client
-    app.end()
 
 
-def test_events_pass_as_they_come(through: httpx.Client, settings: QueueSettings, redis: Redis) -> None:
+def test_events_pass_as_they_come(
+    through: httpx.Client, app: tuple[Command, int], settings: QueueSettings, redis: Redis
+) -> None:
     events = through.post("/v1/captions", content=PICTURE, headers=JPEG).json()["links"]["events"]
     consumer = Consumer(redis, settings)
     with through.stream("GET", events) as answer:
@@ -86,7 +94,10 @@ def test_events_pass_as_they_come(through: httpx.Client, settings: QueueSettings
         (claim,) = consumer.start(claim_all(consumer, 1))
         assert next(told).name == "processing"
         assert consumer.say([(claim, 0, ['{"word": 1}'])]) == set()
-        assert (next(told).name) == "word"
+        assert next(told).name == "word"
+    # Whoever leaves is not written to for ever.
+    line = json.loads(app[0].wait_for_line("/events"))
+    assert (line["status"], line["finished"]) == (200, False)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Expect": "100-continue"}], ids=["at once", "asked before"])
