@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,7 +218,7 @@ def test_a_service_that_is_not_there_or_lets_nobody_in_is_one_line(photos: Path,
     with running(WORDLIGHT_REQUIRE_KEYS="true") as keyed:
         for server, why in (
             ("somewhere", "no address"),
-            (f"http://127.0.0.1:{free_port()}", "refused"),
+            (f"http://127.0.0.1:{free_port()}", "no answer"),
             (keyed.url, "key"),
         ):
             done = run("caption", photos / "a.png", photos / "c.jpg", "--server", server)
@@ -256,6 +257,7 @@ def test_a_word_has_a_panel_in_the_figure(tiny_captioner: Path, photos: Path, tm
 def on_terminal(*arguments: str | Path, **environment: str) -> str:
     """What a terminal shows of a command."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
     process = subprocess.Popen(
         [sys.executable, "-m", "wordlight", *map(str, arguments)],
         stdin=theirs,

