@@ -149,10 +149,8 @@ async function rewrite(photograph) {
 /** A photograph has come further. */
 function changed(photograph) {
   gallery.update(photograph);
-  if (photograph === shown) {
-    viewer.show(photograph);
-    complain();
-  }
+  if (photograph === shown) viewer.show(photograph);
+  complain();
   link();
 }
 
@@ -167,8 +165,8 @@ function show(photograph) {
 
 /** What has gone wrong with the photograph in view. A limit or a full queue hits many at once: all are tried again. */
 function complain() {
-  const hopeful = photographs.filter((photograph) => photograph.trouble?.again);
-  trouble.show(shown?.trouble ?? null, hopeful.length, () => hopeful.forEach(rewrite));
+  const hopeful = () => photographs.filter((photograph) => photograph.trouble?.again);
+  trouble.show(shown?.trouble ?? null, hopeful().length, () => hopeful().forEach(rewrite));
 }
 
 function remove(photograph) {
