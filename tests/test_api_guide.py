@@ -21,7 +21,8 @@ from command import free_port
 from documents import ROOT, Command, commands, sections
 from running import Running, running
 
-pytestmark = pytest.mark.slow
+# The first one waits for the tiny captioner to be trained and two processes to start.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 GUIDE = sections(ROOT / "docs/api.md")
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

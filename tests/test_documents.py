@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def programs() -> list[str]:
 def test_commands_are_commands(line: str) -> None:
     words = shlex.split(line.replace("$(", " ").replace(")", " "), comments=True)
     start = next(number for number, word in enumerate(words) if word.startswith(".venv/bin/"))
-    program, *arguments = words[start:]
+    program, *arguments = takewhile(lambda word: word not in (">", "|", "&"), words[start:])
     if program.endswith("/wordlight"):
         _parsed(arguments)
         if arguments[0] == "bench":
