@@ -82,6 +82,7 @@ def submitted(node: Node) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_no_job_that_a_replica_had_is_lost_when_the_primary_dies(sentinels: Watched, tiny_captioner: Path) -> None:
     settings = QueueSettings(redis_url=sentinels.url)
     worker = start_worker(settings, tiny_captioner)
@@ -108,6 +109,7 @@ def test_no_job_that_a_replica_had_is_lost_when_the_primary_dies(sentinels: Watc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_replica_in_a_cluster_takes_over_with_all_that_waits(nodes: Cluster, tiny_captioner: Path) -> None:
     settings = QueueSettings(redis_url=nodes.url)
     api, url = start_api(REDIS_URL=nodes.url, WORDLIGHT_REPLICAS="1")
@@ -128,6 +130,7 @@ def test_a_replica_in_a_cluster_takes_over_with_all_that_waits(nodes: Cluster, t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_slot_that_moves_to_another_node_is_followed(nodes: Cluster, tiny_captioner: Path) -> None:
     settings = QueueSettings(redis_url=nodes.url)
     worker = start_worker(settings, tiny_captioner)

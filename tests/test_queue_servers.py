@@ -165,11 +165,13 @@ def use_everything(url: str, captioner: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_whole_service_runs_on_it(redis_url: str, tiny_captioner: Path) -> None:
     use_everything(redis_url, tiny_captioner)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_documented_user_may_do_all_that_is_needed_and_no_more(tiny_captioner: Path, tmp_path: Path) -> None:
     users = tmp_path / "users.acl"
     users.write_text(documented_user() + "\n")
