@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import tiny
 from PIL import Image
-from test_caption_command import run
+from test_caption_command import Run
+from test_caption_command import run as run
 
 from model.training.data_folder import PictureUnusable, Written, write_data_folder
 from model.training.dataset import DatasetUnusable, load_split
@@ -82,7 +83,7 @@ def splits_of(folder: Path) -> dict[str, set[str]]:
     return {split: {sample.name for sample in load_split(folder, split)} for split in ("train", "val", "test")}
 
 
-def test_coco_becomes_a_data_folder_that_trains(tmp_path: Path) -> None:
+def test_coco_becomes_a_data_folder_that_trains(tmp_path: Path, run: Run) -> None:
     write_coco(tmp_path / "coco", 2017)
     packed(tmp_path / "coco/train2017")
     done = run("dataset", "coco", tmp_path / "coco", "-o", tmp_path / "data", "--side", str(SIDE))
@@ -104,7 +105,7 @@ def test_coco_becomes_a_data_folder_that_trains(tmp_path: Path) -> None:
     assert (best / "config.json").is_file()
 
 
-def test_flickr8k_keeps_its_splits_and_its_judgements(tmp_path: Path) -> None:
+def test_flickr8k_keeps_its_splits_and_its_judgements(tmp_path: Path, run: Run) -> None:
     write_flickr8k(tmp_path / "published")
     done = run("dataset", "flickr8k", tmp_path / "published", "-o", tmp_path / "data/flickr8k")
     assert done.returncode == 0, done.stderr
@@ -134,7 +135,7 @@ def test_karpathys_restval_is_for_training(tmp_path: Path, filepath: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_a_list_of_ones_own(tmp_path: Path, kind: str) -> None:
+def test_a_list_of_ones_own(tmp_path: Path, run: Run, kind: str) -> None:
     names = write_pictures(tmp_path / "photos/holidays", "mine")
     rows = [(f"holidays/{name}", caption_of(name)) for name in names for _ in range(2)]
     path = tmp_path / "photos" / f"captions.{kind}"
@@ -226,7 +227,7 @@ def test_an_interrupted_import_goes_on_and_ends_the_same(tmp_path: Path) -> None
     assert not again
 
 
-def test_bad_pictures_are_left_out_and_named(tmp_path: Path) -> None:
+def test_bad_pictures_are_left_out_and_named(tmp_path: Path, run: Run) -> None:
     names = write_pictures(tmp_path / "photos", "mine")
     (tmp_path / "photos" / names[0]).write_bytes(b"hello")
     (tmp_path / "photos" / names[1]).unlink()

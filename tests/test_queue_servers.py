@@ -145,6 +145,9 @@ def use_everything(url: str, captioner: Path) -> None:
         with connect(url) as redis:
             consumer = Consumer(redis, QueueSettings(redis_url=url, takeover_seconds=0.001))
             consumer.sweep()
+            held = [claim.entry for claim in consumer.claim(1)]
+            assert consumer.heartbeat(held) == set(held)
+            consumer.leave(held)
         assert client.post(f"/v1/captions/{ids[2]}/cancel").json()["status"] == "canceled"
         assert "3 jobs" not in wordlight(url, "jobs", "list")
         assert "0 dead letters" in wordlight(url, "jobs", "dead")

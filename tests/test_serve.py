@@ -93,6 +93,7 @@ def test_a_setting_that_cannot_be_is_one_line(name: str, value: str) -> None:
     command = start_command("serve", **{name: value})
     assert command.process.wait(60) == os.EX_CONFIG
     command.wait_for_line(f"wordlight: {name}")
+    command.wait_for_line("(end of output)")
     assert len(command.lines) == 2  # the line, and the end
 
 
