@@ -79,5 +79,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Processes(device, rank, count)
+        # Nobody leaves while others may still have something to say to it.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
