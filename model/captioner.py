@@ -101,17 +101,17 @@ class Captioner(nn.Module):
         self.decoder: Decoder | AdaptiveDecoder
         self.detector: WordDetector | None = None
         decoder = config.decoder
-        adaptive = isinstance(decoder, AdaptiveConfig)
-        if channels is None:
-            tail_stages = decoder.tail_stages if isinstance(decoder, AdaptiveConfig) else tail_stages
-            self.encoder = Encoder(config.encoder, tail_stages, general=adaptive)
-            channels = self.encoder.channels, self.encoder.trunk_channels
-            if isinstance(decoder, AdaptiveConfig):
-                self.detector = WordDetector(channels[0], decoder.words, decoder.learnt, decoder.classes)
         if isinstance(decoder, AdaptiveConfig):
+            if channels is None:
+                self.encoder = Encoder(config.encoder, decoder.tail_stages, general=True)
+                channels = self.encoder.channels, self.encoder.trunk_channels
+                self.detector = WordDetector(channels[0], decoder.words, decoder.learnt, decoder.classes)
             of_grid, of_fine = channels
             self.decoder = AdaptiveDecoder(decoder, of_grid, of_fine, decoder.words, len(vocabulary))
         else:
+            if channels is None:
+                self.encoder = Encoder(config.encoder, tail_stages)
+                channels = (self.encoder.channels,)
             self.decoder = Decoder(decoder, channels[0], len(vocabulary))
 
     @property

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ def imported_packages(path: Path) -> set[str]:
     return names
 
 
+def run_without(modules: Sequence[str], program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program where these cannot be imported."""
+    missing = f"import sys\nfor name in {tuple(modules)}:\n    sys.modules[name] = None\n"
+    return subprocess.run([sys.executable, "-c", missing + program], capture_output=True, text=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize("package", ALLOWED)
 def test_arrows_run_one_way(package: str) -> None:
     modules = sorted((ROOT / package).rglob("*.py"))
@@ -51,41 +58,31 @@ def test_the_client_knows_what_answers_look_like_and_nothing_else_of_ours() -> N
         imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         ours = {name for name in imported if name and name.partition(".")[0] in OURS}
         assert {name for name in ours if not name.startswith("wordlight.client")} <= CONTRACT, module
-    program = (
-        "import sys\n"
-        "for name in ('torch', 'PIL', 'fastapi', 'starlette', 'redis', 'pebble', 'app', 'worker', 'model'):\n"
-        "    sys.modules[name] = None\n"
-        "from wordlight.client import AsyncClient, Client\n"
-        "Client().close()\n"
+    done = run_without(
+        ("torch", "PIL", "fastapi", "starlette", "redis", "pebble", "app", "worker", "model"),
+        "from wordlight.client import AsyncClient, Client\nClient().close()\n",
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_service_can_be_asked_where_there_is_no_torch_and_no_web_framework() -> None:
-    program = (
-        "import sys\n"
-        "for name in ('torch', 'torchvision', 'timm', 'PIL', 'fastapi', 'starlette', 'pebble', 'worker'):\n"
-        "    sys.modules[name] = None\n"
+    done = run_without(
+        ("torch", "torchvision", "timm", "PIL", "fastapi", "starlette", "pebble", "worker"),
         "sys.argv = ['wordlight', 'caption', 'a.jpg', '--server', 'somewhere']\n"
         "from wordlight.cli import main\n"
-        "main()\n"
+        "main()\n",
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert done.stderr.startswith("wordlight: 'somewhere' is no address of a service"), done.stderr
 
 
 def test_app_runs_where_there_is_no_torch() -> None:
-    program = (
-        "import sys\n"
-        "for name in ('torch', 'torchvision', 'timm', 'model', 'worker'):\n"
-        "    sys.modules[name] = None\n"
+    done = run_without(
+        ("torch", "torchvision", "timm", "model", "worker"),
         "from app.main import create_app\n"
         "from app.settings import AppSettings\n"
-        "print(len(create_app(AppSettings()).openapi()['paths']))\n"
+        "print(len(create_app(AppSettings()).openapi()['paths']))\n",
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 5
 

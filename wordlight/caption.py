@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from wordlight.captioners import add_model_options, decoding_options, load_captioner
 from wordlight.failure import fail
+from wordlight.number import number
 from wordlight.terminal import Bar
 
 if TYPE_CHECKING:
@@ -121,14 +122,6 @@ def _caption(arguments: argparse.Namespace) -> int:
     except CannotGoOn as error:
         fail(str(error))
     return 1 if report.failed else 0
-
-
-def number(text: str) -> int:
-    """A number of things, of which there is one at least."""
-    count = int(text)
-    if count < 1:
-        raise ValueError(text)
-    return count
 
 
 def _outputs(arguments: argparse.Namespace) -> "Iterator[Output]":

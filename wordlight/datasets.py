@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wordlight.failure import fail
+from wordlight.number import number
 
 if TYPE_CHECKING:
     from model.training.published import Listed
@@ -31,7 +32,7 @@ def add_dataset(command: "AddCommand") -> None:
             "--side", type=_side, default=224, metavar="N", help="pixels that pictures are kept at (default 224)"
         )
         parser.add_argument(
-            "--pictures-a-file", type=_count, default=1000, metavar="N", help="in each tar file (default 1000)"
+            "--pictures-a-file", type=number, default=1000, metavar="N", help="in each tar file (default 1000)"
         )
         return parser
 
@@ -53,12 +54,6 @@ def add_dataset(command: "AddCommand") -> None:
 def _side(text: str) -> int:
     if not 32 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"{text} is not from 32 to 1024")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)
 
 

@@ -20,9 +20,9 @@ from PIL import Image
 from app.decoder import DecoderBusy, PictureDecoder
 from app.picture import PictureLimits, PictureRefused
 from model.caption import Caption
-from model.captioner import SHIPPED, Captioner
+from model.captioner import SHIPPED
 from model.device import choose_device
-from model.engines.choice import EngineName, make_ready
+from model.engines.choice import EngineName, load_ready
 from model.engines.engine import Precision
 from model.options import DecodingOptions
 from wordlight.bulk.parts import Form, Parts, Row
@@ -71,8 +71,8 @@ class Captioning:
             torch.set_num_threads(orders.threads)
         self._orders = orders
         self._source, self._parts = Place.at(orders.source), Parts(Place.at(orders.output), orders.form)
-        captioner = Captioner.load(orders.model or SHIPPED, choose_device(orders.device))
-        self._captioner = make_ready(captioner, orders.engine, orders.precision)
+        device = choose_device(orders.device)
+        self._captioner = load_ready(orders.model or SHIPPED, device, orders.engine, orders.precision)
         self._options = DecodingOptions(beam_size=orders.beam)
         # The decoder lives in an event loop, and its children as long as the thread that has started them.
         self._loop = asyncio.new_event_loop()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wordlight.captioners import add_model_options, decoding_options
 from wordlight.failure import fail
+from wordlight.number import number
 
 if TYPE_CHECKING:
     from wordlight.learning import AddCommand
@@ -24,19 +25,12 @@ def add_bulk(command: "AddCommand") -> None:
     option("--format", choices=["jsonl", "parquet"], default="jsonl", help="of the output (default jsonl)")
     option("--attention", action="store_true", help="write the words, too, and where each of them looked")
     option("--retry-failed", action="store_true", help="try again what could not be captioned before")
-    option("--part", type=_positive, default=1000, metavar="N", help="pictures a file of the output (default 1000)")
-    option("--batch", type=_positive, default=16, metavar="N", help="pictures captioned at once (default 16)")
-    option("--workers", type=_positive, metavar="N", help="processes with a device each (default: one a GPU, or 1)")
+    option("--part", type=number, default=1000, metavar="N", help="pictures a file of the output (default 1000)")
+    option("--batch", type=number, default=16, metavar="N", help="pictures captioned at once (default 16)")
+    option("--workers", type=number, metavar="N", help="processes with a device each (default: one a GPU, or 1)")
     option("--ray", metavar="ADDRESS", help="a Ray cluster that runs (default: one on this machine, for as long)")
     option("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
     add_model_options(bulk)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def _bulk(arguments: argparse.Namespace) -> int:

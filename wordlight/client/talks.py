@@ -129,8 +129,6 @@ def finished_job(job: Job | str, patience: float, timeout: float | None) -> Talk
     def look(wait: float) -> Talk[Job]:
         return job_of(one(CAPTIONS, job_id, wait=wait), patience)
 
-    if isinstance(job, str):
-        job = yield from look(0)
     return (yield from _finished(job, lambda job: job.status.terminal, look, timeout))
 
 
@@ -141,18 +139,17 @@ def finished_batch(batch: Batch | str, patience: float, timeout: float | None) -
     def look(wait: float) -> Talk[Batch]:
         return batch_of(one(BATCHES, batch_id, wait=wait), patience)
 
-    if isinstance(batch, str):
-        batch = yield from look(0)
     return (yield from _finished(batch, lambda batch: batch.done, look, timeout))
 
 
 def _finished(
-    found: WaitedFor,
+    asked_for: WaitedFor | str,
     over: Callable[[WaitedFor], bool],
     look: Callable[[float], Talk[WaitedFor]],
     timeout: float | None,
 ) -> Talk[WaitedFor]:
-    """Asks with answers that are held back, one after the other, until it is over."""
+    """Asks at once where only the id is known; then with answers that are held back, one by one, until it is over."""
+    found = (yield from look(0)) if isinstance(asked_for, str) else asked_for
     deadline = None if timeout is None else time.monotonic() + timeout
     while not over(found):
         began = time.monotonic()
