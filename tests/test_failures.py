@@ -184,6 +184,8 @@ def test_workers_killed_at_random_lose_nothing(
         wait_until_ended(settings, job_ids, count=4 * (kill + 1))
         assert worker.end(signal.SIGKILL) == -signal.SIGKILL
     heir = start_worker(settings, tiny_captioner)
+    # On a quick machine the four may have left it nothing: it is not to be told to stop before it can hear it.
+    heir.wait_for_line("on cpu")
     wait_until_ended(settings, job_ids)
     assert heir.end() == 0
     assert_each_succeeded_once(settings, job_ids)
