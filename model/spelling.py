@@ -5,6 +5,9 @@ It must not know how the tokens were chosen.
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.caption import Attention, Caption, Word
 from model.hypothesis import Hypothesis
 from model.vocabulary import UNKNOWN, Span, Vocabulary
@@ -23,7 +26,7 @@ class Speller:
         span: Span,
         tokens: Sequence[int],
         logprobs: Sequence[float],
-        weights: Sequence[Sequence[float]],
+        weights: Sequence[Sequence[float]] | NDArray[np.float32],
     ) -> Word:
         """The word at `position`, which is `span` of tokens that have log-probabilities and attention `weights`.
 
@@ -33,16 +36,16 @@ class Speller:
         """
         spelt = tokens[span.start : span.end]
         text = self._given[position] if position < len(self._given) else self.vocabulary.spell(spelt)
-        places = [sum(place) / len(spelt) for place in zip(*weights[span.start : span.end], strict=True)]
-        looked = sum(places)
+        places = np.asarray(weights[span.start : span.end]).mean(axis=0, dtype=np.float64)
+        looked = float(places.sum())
         # Six digits keep the sum of a grid within 1e-3 of 1 and an answer within some kilobytes.
-        attention = Attention(self._rows, self._cols, [round(place / looked, 6) for place in places])
+        attention = Attention(self._rows, self._cols, (places / looked).round(6).tolist())
         logprob = round(sum(logprobs[span.start : span.after]), 6)
         return Word(text, logprob, attention, looked=min(1.0, round(looked, 4)), known=UNKNOWN not in spelt)
 
     def caption(self, hypothesis: Hypothesis) -> Caption:
         """The sentence."""
-        tokens, weights = hypothesis.tokens, hypothesis.attention.tolist()
+        tokens, weights = hypothesis.tokens, hypothesis.attention.cpu().numpy()
         words = [
             self.word(position, span, tokens, hypothesis.logprobs, weights)
             for position, span in enumerate(self.vocabulary.spans(tokens))
