@@ -284,7 +284,7 @@ class QueueMachine(RuleBasedStateMachine):
         words = [json.dumps([run.claim.attempt, n]) for n in range(before, run.decided)]
         with one_answer_lost(lost):
             assert run.worker.consumer.say([(run.claim, before, words)]) == (set() if wanted else {run.claim.entry})
-        assert run.worker.consumer.unwanted([run.claim]) == (set() if wanted else {run.claim.entry})
+        assert run.worker.consumer.interest([run.claim]).unwanted == (set() if wanted else {run.claim.entry})
         if wanted:
             self.told[run.claim.job_id, run.claim.attempt] = run.decided
 
