@@ -234,6 +234,14 @@ class QueueMachine(RuleBasedStateMachine):
             assert seen == sorted((job.id for job in self.accepted.values() if job.owner == owner), reverse=True)
 
     @rule(job_id=jobs, lost=rarely)
+    def follow(self, job_id: str, lost: bool) -> None:
+        over = job_id not in self.accepted or _ended(self._record(job_id))
+        before = self.redis.hexists(keys.record(job_id), "followed")
+        with one_answer_lost(lost):
+            self._await(self.producers[0].follow(job_id))
+        assert self.redis.hexists(keys.record(job_id), "followed") == (before or not over)
+
+    @rule(job_id=jobs, lost=rarely)
     def cancel(self, job_id: str, lost: bool) -> None:
         with one_answer_lost(lost):
             self._await(self.producers[0].cancel(job_id))
