@@ -18,6 +18,7 @@ from starlette.types import Scope as AsgiScope
 
 from app.api_keys import ApiKeys, Scope
 from app.caller import Caller
+from app.locked import is_for_a_person, put_in_words
 from app.loopback import is_loopback
 from app.origins import is_safe, refuse_cross_site, refuse_rebinding
 from app.problems import ProblemError, queue_unreachable
@@ -101,6 +102,8 @@ class AccessMiddleware:
             if refused.problem.status == 401:
                 response.headers.append("WWW-Authenticate", _BASIC)  # two lines: browsers do not split one
                 response.headers.append("WWW-Authenticate", _BEARER)
+                if is_for_a_person(request):
+                    put_in_words(response)
         except RedisError as error:
             response = queue_unreachable(request, error).response()
         else:

@@ -99,6 +99,8 @@ def _real_result() -> Result:
     asleep, options = SleepingCaptioner(0), CaptionOptions()
 
     class _Nobody:
+        followed = ()
+
         def step(self, _decided: object) -> list[int]:
             return []
 

@@ -50,7 +50,7 @@ class SleepingCaptioner:
     def write(
         self, memory: torch.Tensor, options: DecodingOptions, *, seeds: Sequence[int | None], watch: Watch
     ) -> list[list[Caption]]:
-        """As beam search does, it tells no word before the last."""
+        """As beam search does for a job that nobody follows, it tells no word before the last."""
         assert len(seeds) == len(memory)
         for step in range(_WORDS):
             until_the_next = (self._asleep_until - time.monotonic()) / (_WORDS - step)

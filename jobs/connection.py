@@ -1,7 +1,6 @@
 """Connections to Redis or Valkey. In: a URL; out: clients that wait, try again and give up within known times."""
 
 import socket
-import ssl
 from functools import partial
 from typing import Any
 
@@ -72,7 +71,7 @@ def _options(address: Address) -> dict[str, Any]:
         return options | {"path": address.path}
     options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
     if address.tls:
-        options |= tls_options(address.tls) | {"ssl_min_version": ssl.TLSVersion.TLSv1_2}
+        options |= tls_options(address.tls)
     if address.kind is Kind.SERVER:
         ((host, port),) = address.nodes
         return options | {"host": host, "port": port}

@@ -50,6 +50,16 @@ class Claim:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """In jobs at hand, by their entries: which nobody wants any more (canceled, deleted, or taken over), and which
+    somebody follows.
+    """
+
+    unwanted: set[str]
+    followed: set[str]
+
+
 class Consumer:
     """One worker's view of the queue."""
 
@@ -145,16 +155,18 @@ class Consumer:
             )
         return {claim.entry for (claim, *_), wanted in zip(words, pipeline.execute(), strict=True) if not wanted}
 
-    def unwanted(self, claims: Sequence[Claim]) -> set[str]:
-        """The entries of those of `claims` that nobody wants any more: canceled, deleted, or taken over."""
+    def interest(self, claims: Sequence[Claim]) -> Interest:
+        """Who waits for the jobs of `claims`."""
         pipeline = self._redis.pipeline(transaction=False)
         for claim in claims:
-            pipeline.hmget(keys.record(claim.job_id), "status", "attempt")
-        return {
-            claim.entry
-            for claim, (status, attempt) in zip(claims, pipeline.execute(), strict=True)
-            if status != b"processing" or int(attempt) != claim.attempt
-        }
+            pipeline.hmget(keys.record(claim.job_id), "status", "attempt", "followed")
+        interest = Interest(set(), set())
+        for claim, (status, attempt, followed) in zip(claims, pipeline.execute(), strict=True):
+            if status != b"processing" or int(attempt) != claim.attempt:
+                interest.unwanted.add(claim.entry)
+            elif followed:
+                interest.followed.add(claim.entry)
+        return interest
 
     def succeed(self, claim: Claim, result: Result) -> bool:
         """Store the result and end the job; False if another worker has the job now, or it had ended before."""

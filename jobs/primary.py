@@ -4,6 +4,7 @@ All our keys share one hash tag, and so a slot: of a cluster, too, we need a sin
 with one works here: scripts, transactions, pipelines, blocking reads, pub/sub. In: an address; out: host and port.
 """
 
+import ssl
 from typing import Any
 
 from redis import Redis
@@ -31,6 +32,7 @@ def tls_options(tls: Tls | None) -> dict[str, Any]:
         "ssl_certfile": tls.certificate,
         "ssl_keyfile": tls.key,
         "ssl_check_hostname": tls.check_hostname,
+        "ssl_min_version": ssl.TLSVersion.TLSv1_2,
     }
 
 

@@ -23,7 +23,7 @@ from jobs.scripts import read_script, script_args, script_keys
 from jobs.secret import shared_secret
 from jobs.settings import QueueSettings
 
-_SCRIPTS = ("submit", "expire", "cancel", "delete")
+_SCRIPTS = ("submit", "expire", "follow", "cancel", "delete")
 # Redis's clock decides whether a job has expired. It is not asked as long as ours is so far from the deadline that the
 # two would have to differ by more than this.
 _CLOCKS_DIFFER_SECONDS = 60.0
@@ -171,6 +171,10 @@ class Producer:
     async def delete(self, job_id: str) -> None:
         """Remove the job, its picture and its result; cancel it first if it is not over."""
         await self._run("delete", job_id)
+
+    async def follow(self, job_id: str) -> None:
+        """Let workers know that somebody follows the job, to whom words matter before its end."""
+        await self._run("follow", job_id)
 
     async def events(self, job_id: str, after: str) -> list[Event]:
         """What happened to the job since the event `after` ("0" for all of it), the oldest first."""

@@ -6,10 +6,11 @@ log-probabilities and attention. It must not know what the tokens mean, beyond t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
+from model.beams import Beams, Step
+from model.beginnings import Beginnings
 from model.decoder import Memory, Stepping
 from model.forcing import Forced, force_prefix
 from model.hypothesis import Hypothesis, read_off
@@ -21,52 +22,6 @@ from model.watch import Watching
 _FINISHED = 1 / 4
 # A GPU is not asked after every step whether images are finished, since that makes it wait.
 _STEPS_UNASKED = {"cuda": 4}
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What one step did, for each of K beams of B images."""
-
-    parent: torch.Tensor  # (B, K): the beam that each beam goes on from
-    logprobs: torch.Tensor  # (B, K): of the word that it goes on with
-    weights: torch.Tensor  # (B, K, L): where the beams looked, before any was chosen
-
-    def of(self, images: torch.Tensor) -> "_Step":
-        """What it did for some of the images."""
-        return _Step(self.parent[images], self.logprobs[images], self.weights[images])
-
-
-@dataclass(frozen=True, slots=True)
-class _Beams:
-    """K beams of each of B images, between two steps."""
-
-    images: torch.Tensor  # (B,): their numbers
-    said: torch.Tensor  # (B, K, T)
-    total: torch.Tensor  # (B, K): log-probabilities
-    paid: torch.Tensor  # (B, K): for words that earlier groups have chosen
-    length: torch.Tensor  # (B, K), with <end>, without the prefix
-    steps: list[_Step]
-
-    @property
-    def tokens(self) -> torch.Tensor:
-        """The latest (B, K)."""
-        return self.said[:, :, -1]
-
-    @property
-    def ended(self) -> torch.Tensor:
-        """Which beams (B, K) have ended."""
-        return self.tokens == END if self.steps else torch.zeros_like(self.total, dtype=torch.bool)
-
-    def of(self, rows: torch.Tensor) -> "_Beams":
-        """Those of some of the images."""
-        return _Beams(
-            images=self.images[rows],
-            said=self.said[rows],
-            total=self.total[rows],
-            paid=self.paid[rows],
-            length=self.length[rows],
-            steps=[step.of(rows) for step in self.steps],
-        )
 
 
 @torch.inference_mode()
@@ -99,20 +54,21 @@ def beam_search(
     device, vocabulary_size = memory.annotations.device, decoder.output_bias.shape[0]
     shape = (memory.images, beams)
     forced = force_prefix(decoder, memory, prefix, watching)
+    beginnings = Beginnings(forced)
     state, previous = forced.state_of(beams), forced.previous.expand(shape)
     # At first all beams of a group are alike; letting only one of them live keeps the group from choosing the same
     # word many times.
     total = torch.full(shape, -torch.inf, device=device)
     total[:, :: beams // groups] = 0.0
     nothing = torch.zeros(shape, device=device)
-    at = _Beams(torch.arange(memory.images, device=device), forced.said_by(beams), total, nothing, nothing, [])
+    at = Beams(torch.arange(memory.images, device=device), forced.said_by(beams), total, nothing, nothing, [])
     rules = Rules(repeatable, device, spelling)
     # An ended hypothesis goes on as itself, by <end> at no cost.
     only_end = torch.full((vocabulary_size,), -torch.inf, device=device)
     only_end[END] = 0.0
     found: dict[int, list[Hypothesis]] = {}
 
-    def finish(some: _Beams) -> None:
+    def finish(some: Beams) -> None:
         read = _read(some, forced.of(some.images), length_power, groups)
         found.update(zip(some.images.tolist(), read, strict=True))
 
@@ -130,11 +86,13 @@ def beam_search(
         state = new_state.rows(parent)
         length = at.length.gather(1, parent) + ~at.ended.gather(1, parent)
         total = at.total.gather(1, parent) + chosen_logprobs
-        if watching is not None:
-            watching.step(tokens, chosen_logprobs, weights)
-            tokens = tokens.masked_fill(watching.abandoned_rows, END)
         said = torch.cat([at.said.gather(1, parent.unsqueeze(2).expand_as(at.said)), tokens.unsqueeze(2)], dim=2)
-        at = _Beams(at.images, said, total, paid, length, [*at.steps, _Step(parent, chosen_logprobs, weights)])
+        at = Beams(at.images, said, total, paid, length, [*at.steps, Step(parent, chosen_logprobs, weights)])
+        if watching is not None:
+            # What groups begin with is not asked: which of them comes first is open until the end.
+            certain = beginnings.further(at, watching.followed) if groups == 1 else []
+            watching.step(tokens, chosen_logprobs, weights, certain)
+            at.tokens.masked_fill_(watching.abandoned_rows, END)
         previous = at.tokens
         if (number + 1) % _STEPS_UNASKED.get(device.type, 1):
             continue
@@ -153,13 +111,13 @@ def beam_search(
     return [found[image] for image in range(shape[0])]
 
 
-def _read(beams: _Beams, forced: Forced, length_power: float, groups: int) -> list[list[Hypothesis]]:
+def _read(beams: Beams, forced: Forced, length_power: float, groups: int) -> list[list[Hypothesis]]:
     """The hypotheses of each image, best first."""
     norm = beams.length.clamp(min=1) ** length_power
     ranking = (beams.total / norm).argsort(dim=1, descending=True)
     if groups > 1:
         ranking = _of_each_group_the_best(ranking, (beams.total - beams.paid) / norm, groups)
-    logprobs, attention = _trace_back(beams.steps, ranking)
+    logprobs, attention = beams.trace_back(ranking)
     found = read_off(
         beams.said.gather(1, ranking.unsqueeze(2).expand(-1, -1, beams.said.shape[2])),
         torch.cat([forced.logprobs.unsqueeze(1).expand(-1, ranking.shape[1], -1), logprobs], dim=2),
@@ -201,18 +159,3 @@ def _of_each_group_the_best(ranking: torch.Tensor, penalised: torch.Tensor, grou
     best = best + torch.arange(0, ranking.shape[1], size, device=best.device)
     place = ranking.argsort(dim=1)  # (B, K): where each beam stands in the ranking
     return best.gather(1, place.gather(1, best).argsort(dim=1))
-
-
-def _trace_back(steps: list[_Step], ranking: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities (B, N, T) and attention (B, N, T, L) of the beams `ranking` (B, N).
-
-    Parents are followed from the last step to the first: so attention is that of the beams that survived.
-    """
-    row = ranking  # (B, N): the beam that held each hypothesis after the step at hand
-    logprobs, attention = [], []
-    for step in reversed(steps):
-        logprobs.append(step.logprobs.gather(1, row))
-        row = step.parent.gather(1, row)
-        # Attention belongs to the beam that looked, which is the parent of the word that it led to.
-        attention.append(step.weights.gather(1, row.unsqueeze(2).expand(-1, -1, step.weights.shape[2])))
-    return torch.stack(logprobs[::-1], dim=2), torch.stack(attention[::-1], dim=2)

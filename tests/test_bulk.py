@@ -17,6 +17,7 @@ from queue_servers import wait_until
 
 from wordlight.bulk.parts import Parts
 from wordlight.bulk.place import NoSuchPlace, Place
+from wordlight.library.photographs import photographs
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +147,14 @@ def test_places_that_fsspec_knows_alone() -> None:
     assert [(found.path, found.size) for found in place.pictures()] == [("deep/picture.JPG", 5)]
     assert place.read("deep/picture.JPG", 3) == b"123"
     assert Parts(place, "jsonl").done(failed_too=True) == {"x"}
+
+
+def test_what_a_picture_is_by_its_name_is_the_same_as_for_other_commands(tmp_path: Path) -> None:
+    names = ["a.jpe", "b.JFIF", "c.jpeg", "d.mpo", "e.txt", "f"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [found.path for found in Place.at(str(tmp_path)).pictures()] == names[:4]
+    assert [path.name for path in photographs([tmp_path], recursive=True)] == names[:4]
 
 
 def test_places_that_are_not_there(tmp_path: Path) -> None:

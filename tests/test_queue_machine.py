@@ -234,6 +234,14 @@ class QueueMachine(RuleBasedStateMachine):
             assert seen == sorted((job.id for job in self.accepted.values() if job.owner == owner), reverse=True)
 
     @rule(job_id=jobs, lost=rarely)
+    def follow(self, job_id: str, lost: bool) -> None:
+        over = job_id not in self.accepted or _ended(self._record(job_id))
+        before = self.redis.hexists(keys.record(job_id), "followed")
+        with one_answer_lost(lost):
+            self._await(self.producers[0].follow(job_id))
+        assert self.redis.hexists(keys.record(job_id), "followed") == (before or not over)
+
+    @rule(job_id=jobs, lost=rarely)
     def cancel(self, job_id: str, lost: bool) -> None:
         with one_answer_lost(lost):
             self._await(self.producers[0].cancel(job_id))
@@ -284,7 +292,7 @@ class QueueMachine(RuleBasedStateMachine):
         words = [json.dumps([run.claim.attempt, n]) for n in range(before, run.decided)]
         with one_answer_lost(lost):
             assert run.worker.consumer.say([(run.claim, before, words)]) == (set() if wanted else {run.claim.entry})
-        assert run.worker.consumer.unwanted([run.claim]) == (set() if wanted else {run.claim.entry})
+        assert run.worker.consumer.interest([run.claim]).unwanted == (set() if wanted else {run.claim.entry})
         if wanted:
             self.told[run.claim.job_id, run.claim.attempt] = run.decided
 

@@ -34,6 +34,7 @@ from jobs.settings import QueueSettings
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "queue-server.md"
 PASSWORD = "a-long-password"
+_KINDS = ("tls", "sentinel", "tls-sentinel", "cluster", "tls-cluster")
 # Commands that the tests alone use, to look at what there is and to make things happen.
 _OF_TESTS = ("+ttl", "+scan", "+dump", "+xtrim", "+xgroup|destroy")
 
@@ -54,24 +55,24 @@ class Server:
 
 @pytest.fixture(
     scope="module",
-    params=["user", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("tls", "sentinel", "cluster"))],
+    params=["user", *(pytest.param(kind, marks=pytest.mark.slow) for kind in _KINDS)],
 )
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp(request.param)
     with ExitStack() as stack:
-        if request.param == "cluster":
-            nodes = stack.enter_context(cluster(folder))
+        made = certificates(folder) if "tls" in request.param else None
+        if "cluster" in request.param:
+            nodes = stack.enter_context(cluster(folder, tls=made))
             yield Server(nodes.url, nodes.nodes)
-        elif request.param == "sentinel":
-            watch = stack.enter_context(watched(folder))
+        elif "sentinel" in request.param:
+            watch = stack.enter_context(watched(folder, tls=made))
             yield Server(watch.url, [watch.primary])
         else:
             users = folder / "users.acl"
             users.write_text(f"{documented_user()} {' '.join(_OF_TESTS)}\n")
             node = stack.enter_context(one_server(folder, "--aclfile", str(users)))
             url = f"redis://wordlight:{PASSWORD}@127.0.0.1:{node.port}/0"
-            if request.param == "tls":
-                made = certificates(folder)
+            if made:
                 port = stack.enter_context(behind_tls(node.port, made))
                 url = f"rediss://wordlight:{PASSWORD}@127.0.0.1:{port}/0{made.query}"
             yield Server(url, [node])

@@ -158,13 +158,29 @@ def test_a_claimed_job_that_is_canceled_is_not_begun(settings: QueueSettings, wo
     assert worker.start(claims) == []
 
 
+def test_workers_learn_whom_somebody_follows(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+    waiting, running, nobodys = (
+        submit(settings, submission=Submission(CaptionOptions(max_words=words)))[0] for words in (3, 4, 5)
+    )
+    produce(settings, lambda producer: producer.follow(waiting))
+    claims = worker.start(claim_all(worker, 3))
+    assert worker.interest(claims).followed == {claims[0].entry}
+    produce(settings, lambda producer: producer.follow(running))
+    assert worker.interest(claims).followed == {claims[0].entry, claims[1].entry}
+    for claim in claims:
+        worker.succeed(claim, RESULT)
+    for job_id in (nobodys, "nothing"):  # too late: that must bring nothing back that is about to be forgotten
+        produce(settings, lambda producer, job_id=job_id: producer.follow(job_id))  # type: ignore[misc]
+        assert not redis.hexists(keys.record(job_id), "followed")
+
+
 def test_a_running_job_that_is_canceled_takes_no_result(settings: QueueSettings, worker: Consumer) -> None:
     job_id, other = submit(settings)[0], submit(settings, submission=Submission(CaptionOptions(max_words=3)))[0]
     started = worker.start(claim_all(worker, 2))
-    assert worker.unwanted(started) == set()
+    assert worker.interest(started).unwanted == set()
     assert worker.say([(claim, 0, ["{}"]) for claim in started]) == set()
     produce(settings, lambda producer: producer.cancel(job_id))
-    assert worker.unwanted(started) == {started[0].entry}
+    assert worker.interest(started).unwanted == {started[0].entry}
     assert worker.say([(claim, 1, ["{}"]) for claim in started]) == {started[0].entry}
     assert [worker.succeed(claim, RESULT) for claim in started] == [False, True]
     assert history(settings, job_id) == ["queued", "processing", "word", "canceled"]

@@ -63,8 +63,26 @@ def test_every_word_is_told_once_and_in_order_before_the_end(client: httpx.Clien
         assert all((word["attention"] is None) == (options.get("attention") == "none") for word in words)
 
 
-def test_a_search_has_no_words_to_tell_before_its_end(client: httpx.Client) -> None:
+@pytest.mark.parametrize("strategy", ["beam", "diverse"])
+def test_of_a_search_what_is_certain_is_told_before_the_end(slow_captioner: Path, strategy: str) -> None:
+    with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        job = submit(client, strategy=strategy, max_words=40)
+        with client.stream("GET", job["links"]["events"]) as answer:
+            events = read_events(answer.iter_lines())
+            seen = [next(events)]  # now it is followed
+            service.start_worker(slow_captioner)
+            seen += list(events)
+        assert seen == follow(client, job["links"]["events"])
+        captions = client.get(job["links"]["self"]).json()["captions"]
+        words = said(seen)
+        assert words == captions[0]["words"][: len(words)]
+        assert [event.name for event in seen] == ["queued", "processing", *["word"] * len(words), "succeeded"]
+        assert bool(words) == (strategy == "beam")
+
+
+def test_of_a_search_that_nobody_follows_nothing_is_told_before_the_end(client: httpx.Client) -> None:
     job = submit(client, max_words=7)
+    client.get(job["links"]["self"], params={"wait": 60})
     assert [event.name for event in follow(client, job["links"]["events"])] == ["queued", "processing", "succeeded"]
 
 

@@ -32,10 +32,11 @@ def name(options: DecodingOptions) -> str:
 
 
 class Onlooker:
-    """Notes what it is told, and gives up each image of `patience` after so many steps."""
+    """Notes what it is told, follows some images, and gives up each image of `patience` after so many steps."""
 
-    def __init__(self, patience: dict[int, int] | None = None) -> None:
+    def __init__(self, patience: dict[int, int] | None = None, followed: Collection[int] = ()) -> None:
         self.steps: list[Sequence[Decided]] = []
+        self.followed = followed
         self._patience = patience or {}
 
     def step(self, decided: Sequence[Decided]) -> Collection[int]:
@@ -75,17 +76,27 @@ def test_the_words_told_are_those_of_the_captions(options: DecodingOptions, pref
 
 
 @pytest.mark.parametrize("options", UNTOLD, ids=name)
-def test_a_search_tells_no_words_but_every_step(options: DecodingOptions) -> None:
+def test_a_search_that_nobody_follows_tells_no_words_but_every_step(options: DecodingOptions) -> None:
     onlooker = Onlooker()
     captions = watched(endless_decoder(), options, onlooker)
     assert captions == watched(endless_decoder(), options, None)
     assert onlooker.steps == [[]] * 9
 
 
+def test_what_is_found_in_groups_is_open_until_the_end() -> None:
+    onlooker = Onlooker(followed=range(len(SEEDS)))
+    options = UNTOLD[2]
+    assert watched(endless_decoder(), options, onlooker) == watched(endless_decoder(), options, None)
+    assert onlooker.steps == [[]] * 9
+
+
+@pytest.mark.parametrize("followed", [(), range(4)], ids=["unfollowed", "followed"])
 @pytest.mark.parametrize("options", TOLD + UNTOLD, ids=name)
-def test_who_was_given_up_gets_nothing_and_the_others_do_not_notice(options: DecodingOptions) -> None:
+def test_who_was_given_up_gets_nothing_and_the_others_do_not_notice(
+    options: DecodingOptions, followed: Collection[int]
+) -> None:
     decoder = random_decoder(1, WORDS)
-    onlooker = Onlooker({2: 1, 0: 2})
+    onlooker = Onlooker({2: 1, 0: 2}, followed)
     captions = watched(decoder, options, onlooker)
     undisturbed = watched(decoder, options, None)
     assert [captions[0], captions[2]] == [[], []]

@@ -1,10 +1,11 @@
 """What a worker does between two words: tells which have been decided, and hears which jobs nobody wants any more.
 
-In: words as the model decides them; out: events in Redis, and the images to give up. It must not know how words are
-chosen.
+In: words as the model decides them; out: events in Redis, the images to give up, and those that somebody follows. It
+must not know how words are chosen.
 """
 
 import logging
+import math
 import time
 from collections.abc import Collection, Sequence
 
@@ -26,11 +27,12 @@ class JobWatch:
 
     def __init__(self, consumer: Consumer, claims: Sequence[Claim]) -> None:
         self._consumer, self._claims = consumer, claims
+        self.followed: set[int] = set()
         self._unwanted: set[int] = set()
         # Words that Redis has not taken yet: told before anything that comes after them.
         self._untold: dict[int, list[str]] = {}
         self._told = [0] * len(claims)
-        self._asked = time.monotonic()
+        self._asked = -math.inf  # at the first step: somebody may have come while the picture was looked at
 
     def step(self, decided: Sequence[Decided]) -> Collection[int]:
         """See model.watch.Watch."""
@@ -39,7 +41,7 @@ class JobWatch:
         try:
             if self._untold:
                 self._tell()
-            elif time.monotonic() - self._asked > _ASK_SECONDS:
+            if time.monotonic() - self._asked > _ASK_SECONDS:
                 self._ask()
         except RedisError as error:
             log.warning("words are not told yet: %s", error)
@@ -61,7 +63,9 @@ class JobWatch:
     def _ask(self) -> None:
         self._asked = time.monotonic()
         images = [image for image in range(len(self._claims)) if image not in self._unwanted]
-        self._give_up(images, self._consumer.unwanted([self._claims[image] for image in images]))
+        interest = self._consumer.interest([self._claims[image] for image in images])
+        self.followed.update(image for image in images if self._claims[image].entry in interest.followed)
+        self._give_up(images, interest.unwanted)
 
     def _give_up(self, images: Sequence[int], entries: Collection[str]) -> None:
         for image in images:

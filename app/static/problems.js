@@ -7,7 +7,7 @@ const LONGEST_DETAIL = 400;
 const BY_STATUS = {
   0: ["Wordlight could not be reached.", "Check the connection, then try again. If the file is very large, try a smaller one.", true],
   400: ["That upload did not arrive as a photograph.", "Choose a picture file, such as a JPEG or PNG.", false],
-  401: ["This Wordlight asks for a key.", "Use the API with your key, or ask whoever runs it for access.", false],
+  401: ["This Wordlight asks for a key.", "Reload this page and give your key as the password; any user name will do. No key? Ask whoever runs it.", false],
   403: ["This Wordlight does not take photographs from here.", "Ask whoever runs it for access.", false],
   404: ["The result is no longer there.", "Send the photograph again.", true],
   408: ["The upload took too long.", "Try again, or choose a smaller photograph.", true],

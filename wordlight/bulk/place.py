@@ -12,7 +12,7 @@ from typing import Any, Self
 import fsspec
 from pyarrow import ArrowException, fs
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".mpo"})
+from wordlight.library.photographs import SUFFIXES
 
 
 class NoSuchPlace(Exception):
@@ -50,7 +50,7 @@ class Place:
 
     def pictures(self) -> list[Found]:
         """Files that by their names are pictures, at any depth, in the order of their names. Raises NoSuchPlace."""
-        return [found for found in self.files() if os.path.splitext(found.path)[1].lower() in _SUFFIXES]  # noqa: PTH122
+        return [found for found in self.files() if os.path.splitext(found.path)[1].lower() in SUFFIXES]  # noqa: PTH122
 
     def files(self, *, must_exist: bool = True) -> list[Found]:
         """All files, at any depth, in the order of their names. Raises NoSuchPlace."""

@@ -163,8 +163,8 @@ class Client:
     def events(self, job_id: str, *, after: str = "") -> Iterator[Event]:
         """What happens to a job, as it happens, to its end; where a connection breaks, the next one goes on.
 
-        With strategies that decide word by word, its words are among it. `after` is the `id` of an event: those up to
-        it are left out.
+        Words that are certain before the end are among it: all with `greedy` and `sample`, the first with `beam`.
+        `after` is the `id` of an event: those up to it are left out.
         """
         following = Following(after, self._patience)
         url = f"{self._url}{address(CAPTIONS, job_id)}/events"
