@@ -2,12 +2,12 @@
 
     python benchmarks/service.py [--data DIR] [--model DIR]
 
-Starts `wordlight serve` (embedded Valkey, web process, one worker) and loads the same captioner into this process.
-Pictures are JPEG files, none sent twice; both sides decode them as the web process does, and write what a request
-without options asks for.
+Starts `wordlight serve` (embedded Valkey, web process, a worker or several) and loads the same captioner into this
+process. Pictures are JPEG files, none sent twice; both sides decode them as the web process does, and write what a
+request without options asks for.
 
-- saturation: rounds of both in turn, on the same pictures. The service has three batches in flight; the model in this
-  process does one batch after the other. The ratio is taken within each round.
+- saturation: rounds of both in turn, on the same pictures. The service has three batches a worker in flight; the model
+  in this process does one batch after the other. The ratio is taken within each round.
 - idle: one picture at a time, through both in turn, the order changing. Added is the difference of the medians, and of
   the p99s.
 - load: pictures arrive by chance at a share of the saturation just measured; latency counts from when they were to
@@ -52,8 +52,8 @@ class Comparison:
         self._arguments, self._service = arguments, service
         self._pictures: Iterator[bytes] = photographs(arguments.data)
         self._direct = Direct(arguments.model, arguments.batch_size, arguments.threads)
-        self._in_flight = _BATCHES_IN_FLIGHT * arguments.batch_size
-        self._lead = _BATCHES_BEFORE * arguments.batch_size
+        self._in_flight = _BATCHES_IN_FLIGHT * arguments.batch_size * arguments.workers
+        self._lead = _BATCHES_BEFORE * arguments.batch_size * arguments.workers
 
     async def run(self) -> dict[str, Any]:
         """All figures."""
@@ -166,18 +166,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="JPEG files, loose or in tars (default: made ones)")
     parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="of both sides (default 16)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of both sides; 0: PyTorch chooses")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="of each worker and of the model alone; 0: all cores"
+    )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="at saturation (default 5)")
     parser.add_argument("--pictures", type=int, default=96, metavar="N", help="counted in each round (default 96)")
     parser.add_argument("--singles", type=int, default=200, metavar="N", help="pictures one at a time (default 200)")
     parser.add_argument("--seconds", type=float, default=30, help="at each share of the load (default 30)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="they share the cores (default 1)")
     arguments = parser.parse_args()
+    in_flight = _BATCHES_IN_FLIGHT * arguments.batch_size * arguments.workers
     settings = {
         "WORDLIGHT_MODEL": str(arguments.model.absolute()),
         "WORDLIGHT_BATCH_SIZE": str(arguments.batch_size),
-        "WORDLIGHT_THREADS": str(arguments.threads),
-        "WORDLIGHT_MAX_UPLOADS": str(max(64, 2 * _BATCHES_IN_FLIGHT * arguments.batch_size)),
+        "WORDLIGHT_WORKERS": str(arguments.workers),
+        "WORDLIGHT_MAX_UPLOADS": str(max(64, 2 * in_flight)),
     }
+    if arguments.threads:
+        settings["WORDLIGHT_THREADS"] = str(arguments.threads)
     with whole_service(**settings) as service:
         found = asyncio.run(Comparison(arguments, service).run())
     added = found["idle"]["added_ms"]

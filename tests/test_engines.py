@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,29 @@ def test_a_translation_is_made_once(captioner: Captioner, pixels: torch.Tensor, 
     torch.testing.assert_close(
         again.encode(pixels).annotations, captioner.encode(pixels).annotations, atol=1e-4, rtol=0
     )
+
+
+def affinities() -> set[frozenset[int]]:
+    """The cores that threads of this process may run on."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            found.add(frozenset(os.sched_getaffinity(int(task.name))))
+    return found
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is all there is")
+def test_threads_may_run_on_any_core(captioner: Captioner, pixels: torch.Tensor, store: Store) -> None:
+    before, threads = affinities(), torch.get_num_threads()
+    torch.set_num_threads(1)  # fewer than there are cores
+    try:
+        engine = OpenVINO(captioner, "fp32", store)
+    finally:
+        torch.set_num_threads(threads)
+    with ThreadPoolExecutor(1) as pool:
+        many = pool.submit(lambda: [engine.encode(pixels) for _ in range(20)])
+        while not many.done():
+            assert affinities() == before
 
 
 def test_a_damaged_translation_is_made_anew(captioner: Captioner, pixels: torch.Tensor, store: Store) -> None:

@@ -1,6 +1,6 @@
 """The Kubernetes files, held against the schemas of Kubernetes itself, and in step with images and settings.
 
-Not held here against schemas: KEDA's ScaledObject, which those of Kubernetes do not have. Whoever changes it can hold it
+Not held here against schemas: KEDA's ScaledObject, which those of Kubernetes do not have. Who changes it can hold it
 against those of the npm package @kubernetes-models/keda: `new ScaledObject(…).validate()`; of names that KEDA does not
 know, that says nothing.
 """

@@ -63,6 +63,25 @@ def test_a_worker_that_dies_is_started_again(service: Service) -> None:
     assert answer.json()["status"] == "succeeded"
 
 
+def test_several_workers_share_the_cores_and_end_together(tmp_path: Path, tiny_captioner: Path) -> None:
+    port, home = free_port(), tmp_path / "home"
+    command = start_command(
+        "serve",
+        WORDLIGHT_PORT=str(port),
+        WORDLIGHT_HOME=str(home),
+        WORDLIGHT_MODEL=str(tiny_captioner),
+        WORDLIGHT_WORKERS="2",
+    )
+    command.wait_for_line("ready at")
+    ours, share = processes_that_name(str(home)), max(1, len(os.sched_getaffinity(0)) // 2)
+    assert len(set(ours) & set(processes_that_name(f"WORDLIGHT_THREADS={share}"))) == 2
+    headers = {"Content-Type": "image/jpeg", "Prefer": "wait=60"}
+    answer = httpx.post(f"http://127.0.0.1:{port}/v1/captions", content=PICTURE, headers=headers, timeout=60)
+    assert answer.json()["status"] == "succeeded"
+    assert command.end() == 0
+    assert processes_that_name(str(home)) == []
+
+
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

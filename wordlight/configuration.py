@@ -105,12 +105,19 @@ def _app() -> type[BaseSettings]:
     return AppSettings
 
 
+def _serve() -> type[BaseSettings]:
+    from wordlight.serve import ServeSettings
+
+    return ServeSettings
+
+
 _SECTIONS = (
     ("Every process: the queue", lambda: QueueSettings),
     ("Every process: logs", lambda: LogSettings),
     ("The web process: `wordlight api`, `wordlight serve`", _app),
     ("A worker: `wordlight worker`, `wordlight serve`", _worker),
     ("The embedded queue server: `wordlight serve`, `keys`, `jobs`", lambda: HomeSettings),
+    ("`wordlight serve` itself", _serve),
 )
 
 

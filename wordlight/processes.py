@@ -29,9 +29,16 @@ class KeptProcess:
     """A command that runs, in a session of its own: Ctrl-C in the terminal reaches the parent only."""
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int] = ()
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        pass_fds: Sequence[int] = (),
+        *,
+        end_seconds: float = 10.0,
     ) -> None:
-        self.name = name
+        """`end_seconds` is how long it may take to end when it is asked to."""
+        self.name, self._end_seconds = name, end_seconds
         self._command, self._environment, self._pass_fds = list(command), dict(environment), tuple(pass_fds)
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
@@ -68,15 +75,14 @@ class KeptProcess:
         if now >= self._start_again_at:
             self.start()
 
-    def stop(self, timeout: float) -> None:
-        """Ask the process to end, and make it end after `timeout` seconds."""
+    def end(self) -> None:
+        """Wait until the process, which was asked to end, has ended; after its time, make it end."""
         if self._process is None:
             return
-        self.ask_to_end()
         try:
-            self._process.wait(timeout)
+            self._process.wait(self._end_seconds)
         except subprocess.TimeoutExpired:
-            log.warning("the %s did not stop within %.0f s: killing it", self.name, timeout)
+            log.warning("the %s did not stop within %.0f s: killing it", self.name, self._end_seconds)
             self._process.kill()
             self._process.wait()
 

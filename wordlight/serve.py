@@ -9,7 +9,10 @@ import signal
 import socket
 import sys
 import time
+from itertools import chain
 from types import FrameType
+
+from pydantic import Field
 
 from app.server import LISTEN_FD, listening_socket
 from app.settings import AppSettings
@@ -18,12 +21,15 @@ from wordlight.home import HomeSettings
 from wordlight.processes import HopelessProcess, KeptProcess
 
 _POLL_SECONDS = 0.2
-# The web process first, so that nothing new comes; then the worker, which finishes its batch; the queue last.
-_STOP_SECONDS = {"web process": 10.0, "worker": 60.0, "queue server": 10.0}
+_WORKER_END_SECONDS = 60.0  # it finishes its batch
 
 
 class ServeSettings(AppSettings, HomeSettings):
     """What `serve` itself must know, besides what it passes on in the environment."""
+
+    workers: int = Field(
+        1, ge=1, description="worker processes; where `WORDLIGHT_THREADS` is not set, they share the cores"
+    )
 
 
 class CannotServe(Exception):
@@ -47,7 +53,8 @@ def serve(settings: ServeSettings) -> None:
             except (DataInUse, OSError) as error:
                 raise CannotServe(str(error)) from error
             environment["REDIS_URL"] = embedded.url
-        supervisor = Supervisor(_processes(embedded, environment, listening), settings.host, settings.port)
+        groups = _processes(embedded, environment, listening, settings.workers)
+        supervisor = Supervisor(groups, settings.host, settings.port)
         try:
             supervisor.run()
         except HopelessProcess as error:
@@ -59,23 +66,32 @@ def serve(settings: ServeSettings) -> None:
 
 
 def _processes(
-    embedded: EmbeddedValkey | None, environment: dict[str, str], listening: socket.socket
-) -> list[KeptProcess]:
-    """In the order in which they are started."""
+    embedded: EmbeddedValkey | None, environment: dict[str, str], listening: socket.socket, workers: int
+) -> list[list[KeptProcess]]:
+    """In the order in which they are started; those that are told to end at the same time are together."""
     wordlight = [sys.executable, "-m", "wordlight"]
+    queue = [KeptProcess("queue server", embedded.command, environment, embedded.inherited)] if embedded else []
     descriptor = listening.fileno()
     web = KeptProcess("web process", [*wordlight, "api"], environment | {LISTEN_FD: str(descriptor)}, [descriptor])
-    worker = KeptProcess("worker", [*wordlight, "worker"], environment)
-    if embedded is None:
-        return [worker, web]
-    return [KeptProcess("queue server", embedded.command, environment, embedded.inherited), worker, web]
+    if workers > 1:
+        share = max(1, len(os.sched_getaffinity(0)) // workers)
+        environment = {"WORDLIGHT_THREADS": str(share)} | environment
+    names = [f"worker {number}" for number in range(1, workers + 1)] if workers > 1 else ["worker"]
+    command = [*wordlight, "worker"]
+    return [
+        queue,
+        [KeptProcess(name, command, environment, end_seconds=_WORKER_END_SECONDS) for name in names],
+        [web],
+    ]
 
 
 class Supervisor:
     """Keeps processes running until it is told to stop."""
 
-    def __init__(self, processes: list[KeptProcess], host: str, port: int) -> None:
-        self._processes = processes
+    def __init__(self, groups: list[list[KeptProcess]], host: str, port: int) -> None:
+        """`groups` are as `_processes` gives them."""
+        self._groups = groups
+        self._processes = list(chain.from_iterable(groups))
         # Where to ask, and what to print: an address that can be reached, where `host` means all there are.
         self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         self._port = port
@@ -100,9 +116,12 @@ class Supervisor:
         print("stopping: the batch at hand is finished first", flush=True)
 
     def stop(self) -> None:
-        """Stop the processes, the last to be started first."""
-        for process in self._processes[::-1]:
-            process.stop(_STOP_SECONDS[process.name])
+        """Stop the web process, so that nothing new comes; then the workers; the queue last."""
+        for group in self._groups[::-1]:
+            for process in group:
+                process.ask_to_end()
+            for process in group:
+                process.end()
 
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
         if self._told_to_stop:  # asked again: whoever is still busy should leave things as they are

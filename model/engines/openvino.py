@@ -43,6 +43,8 @@ class OpenVINO:
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, with all threads
+            # Every process would pin its threads to the same cores, the first ones.
+            "ENABLE_CPU_PINNING": False,
         }
         core = openvino.Core()
         model = _translated(core, captioner, store or Store(captioner.version, openvino.__version__))
