@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import ResponseError
 
 from jobs import keys
@@ -170,14 +171,20 @@ class Consumer:
 
     def succeed(self, claim: Claim, result: Result) -> bool:
         """Store the result and end the job; False if another worker has the job now, or it had ended before."""
-        text = result.captions[0].text if result.captions else ""
-        return self._finish(
-            claim, Status.SUCCEEDED, result.model.version, "result", result.model_dump_json(), "text", text
-        )
+        return self.succeed_all([(claim, result)])[0]
+
+    def succeed_all(self, results: Sequence[tuple[Claim, Result]]) -> list[bool]:
+        """As `succeed` does it, for each of them. Should this raise, some may be stored: to ask again does no harm."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for claim, result in results:
+            text = result.captions[0].text if result.captions else ""
+            fields = "result", result.model_dump_json(), "text", text
+            self._finish(claim, Status.SUCCEEDED, result.model.version, *fields, client=pipeline)
+        return [bool(answer) for answer in pipeline.execute()]
 
     def fail(self, claim: Claim, problem: Problem) -> bool:
         """End the job with a problem; False if another worker has the job now, or it had ended before."""
-        return self._finish(claim, Status.FAILED, "", "error", problem.model_dump_json())
+        return bool(self._finish(claim, Status.FAILED, "", "error", problem.model_dump_json()))
 
     def heartbeat(self, entries: Sequence[str], version: str = "") -> set[str]:
         """Tell that this worker lives, which captioner it has, and that it still works on `entries`.
@@ -209,11 +216,14 @@ class Consumer:
         """Say goodbye, handing back `entries`; another worker takes them at its next look."""
         self._run("leave", self.name, *entries)
 
-    def _finish(self, claim: Claim, status: Status, version: str, *fields: str) -> bool:
-        return bool(self._run("finish", claim.job_id, claim.attempt, status.value, version, *fields))
+    def _finish(
+        self, claim: Claim, status: Status, version: str, *fields: str, client: Pipeline | None = None
+    ) -> object:
+        return self._run("finish", claim.job_id, claim.attempt, status.value, version, *fields, client=client)
 
-    def _run(self, script: str, *more: str | bytes | int) -> object:
-        return self._scripts[script](keys=script_keys(), args=script_args(self._settings, *more))
+    def _run(self, script: str, *more: str | bytes | int, client: Pipeline | None = None) -> object:
+        """What the script answers; with a pipeline as `client`, that will."""
+        return self._scripts[script](keys=script_keys(), args=script_args(self._settings, *more), client=client)
 
     def _claims(self, entries: Entries) -> list[Claim]:
         """Entries of the stream with what is needed to work on them."""

@@ -7,7 +7,7 @@ in halves, so that every job gets its own answer. It must not know where jobs co
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -78,10 +78,12 @@ class Captioning:
         if captions is not None:
             self._recorder.observe(BATCH_SIZE, len(batch))
             with self._recorder.timed(Stage.FINISH):
-                for job, alternatives in zip(batch, captions, strict=True):
-                    if alternatives is not None:
-                        result = Result(model=self._model, captions=alternatives)
-                        self._finish(job.claim, partial(self._consumer.succeed, job.claim, result))
+                results = [
+                    (job.claim, Result(model=self._model, captions=alternatives))
+                    for job, alternatives in zip(batch, captions, strict=True)
+                    if alternatives is not None
+                ]
+                self._finish([claim for claim, _ in results], partial(self._consumer.succeed_all, results))
         elif len(batch) > 1:
             middle = len(batch) // 2
             self._caption(batch[:middle])
@@ -90,7 +92,8 @@ class Captioning:
             raise DeviceBroken
         else:
             problem = Problem.of("captioning-failed", "Captioning failed", 500, "the model failed on this picture")
-            self._finish(batch[0].claim, partial(self._consumer.fail, batch[0].claim, problem))
+            claim = batch[0].claim
+            self._finish([claim], lambda: [self._consumer.fail(claim, problem)])
 
     def _try(self, batch: list[Prepared]) -> Captions | None:
         """The captions of each job, or None if the model failed: by then, what it had allocated is free."""
@@ -112,13 +115,13 @@ class Captioning:
             torch.cuda.empty_cache()
         return None
 
-    def _finish(self, claim: Claim, finish: Callable[[], bool]) -> None:
-        with log_fields(job=claim.job_id, request_id=claim.request_id):
-            stored = self._until_stored(finish)
-            if stored:
-                log.info("attempt %d has ended the job", claim.attempt)
-            elif stored is False:
-                log.warning("job %s is over or was taken over: this result came too late", claim.job_id)
+    def _finish(self, claims: Sequence[Claim], finish: Callable[[], Sequence[bool]]) -> None:
+        for claim, stored in zip(claims, self._until_stored(finish) or [], strict=False):
+            with log_fields(job=claim.job_id, request_id=claim.request_id):
+                if stored:
+                    log.info("attempt %d has ended the job", claim.attempt)
+                else:
+                    log.warning("job %s is over or was taken over: this result came too late", claim.job_id)
 
     def _until_stored(self, call: Callable[[], Answer]) -> Answer | None:
         """Ask Redis again until it answers: a computed result is worth waiting for, but not for long when leaving.
