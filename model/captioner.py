@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -67,6 +67,12 @@ class CaptionerConfig(BaseModel):
     ] = DecoderConfig()
     # How likely a caption is to be right, once that was measured (model/evaluation/calibration.py).
     confidence: ConfidenceConfig | None = None
+
+    @model_validator(mode="after")
+    def _attributes_are_words(self) -> Self:
+        if self.tokens != "word" and isinstance(self.decoder, DecoderConfig) and self.decoder.attributes:
+            raise ValueError("attributes are words: a captioner of characters cannot have them")
+        return self
 
 
 class CaptionerNotLoadable(Exception):
