@@ -25,6 +25,7 @@ BASE = "lstm-additive"
 # What might give something, then what the base has already, taken away.
 LEVERS = (
     "attributes",
+    "finer-grid",
     "top-down",
     "distilled",
     "word-vectors",

@@ -81,7 +81,8 @@ def _sees_like(encoder: Encoder, other: Encoder) -> bool:
         {name: tensor.to(STORED) for name, tensor in one.state_dict().items() if tensor.is_floating_point()}
         for one in (encoder, other)
     )
-    return own.keys() == others.keys() and all(torch.equal(tensor, others[name]) for name, tensor in own.items())
+    alike = own.keys() == others.keys() and encoder.output_stride == other.output_stride
+    return alike and all(torch.equal(tensor, others[name]) for name, tensor in own.items())
 
 
 def _restore_imagenet(captioner: Captioner) -> None:
