@@ -20,6 +20,7 @@ from torch import nn
 from model.attention import ATTENTIONS, AttentionName
 from model.attributes import Attributes, AttributesConfig
 from model.cells import CELLS, CellName, Parts
+from model.sentinel import Sentinel
 from model.state import State
 from model.vocabulary import PAD
 
@@ -32,7 +33,8 @@ class DecoderConfig(BaseModel):
     follow each other: "stacked", it looks first, and each layer takes the hidden state of the one below; "top-down", it
     looks between a layer that asks where and a layer that says what (Decoder._top_down). `tied` is whether words are
     scored by their embeddings, or by vectors of their own. `attributes` are words that the picture is found to show,
-    which the decoder attends to beside the grid.
+    which the decoder attends to beside the grid. With a `sentinel`, attention may go to what has been said in the place
+    of the picture.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +44,7 @@ class DecoderConfig(BaseModel):
     arrangement: Literal["stacked", "top-down"] = "stacked"
     attention: AttentionName = "additive"
     gate: bool = True
+    sentinel: bool = False
     embedding_size: int = Field(512, gt=0)
     hidden_size: int = Field(512, gt=0)
     annotation_size: int = Field(512, gt=0)
@@ -54,6 +57,12 @@ class DecoderConfig(BaseModel):
     def _looks_between_two_layers(self) -> Self:
         if self.arrangement == "top-down" and (self.depth != 2 or self.attention == "none"):
             raise ValueError("a top-down decoder has two layers, and attention between them")
+        return self
+
+    @model_validator(mode="after")
+    def _remembers_what_it_said(self) -> Self:
+        if self.sentinel and (self.cell != "lstm" or self.attention == "none"):
+            raise ValueError("a sentinel is read off an LSTM's memory, and attended to beside the picture")
         return self
 
 
@@ -180,6 +189,7 @@ class Decoder(AnyDecoder):
             nn.init.normal_(self.output.weight, std=embedding**-0.5)  # as the embedding, to differ in nothing else
         attributes = config.attributes
         self.attributes = Attributes(attributes, channels, embedding, hidden) if attributes is not None else None
+        self.sentinel = Sentinel(embedding, hidden, annotation) if config.sentinel else None
         self.register_load_state_dict_pre_hook(_rename_single_lstm)  # type: ignore[no-untyped-call]
 
     def memorise(self, grid: torch.Tensor) -> Memory:
@@ -239,7 +249,7 @@ class Decoder(AnyDecoder):
         self, embedded: torch.Tensor, state: State, memory: Memory
     ) -> tuple[torch.Tensor | None, torch.Tensor, State]:
         """Look, then take all layers one step further; each takes the hidden state of the one below."""
-        context, weights = self._look(state.top, memory)
+        context, weights = self._look(embedded, state.layers[-1], memory)
         inputs = embedded if context is None else torch.cat([embedded, context], dim=2)
         layers: list[Parts] = []
         for number, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True)):
@@ -258,20 +268,23 @@ class Decoder(AnyDecoder):
         attend, speak = self.cells
         whole = memory.annotations.mean(dim=1, keepdim=True).expand(-1, embedded.shape[1], -1)  # (B, R, D)
         asking = attend(torch.cat([saying[0], whole, embedded], dim=2), asking)
-        context, weights = self._look(asking[0], memory)
+        context, weights = self._look(embedded, asking, memory)
         assert context is not None
         saying = speak(torch.cat([context, self.dropout(asking[0])], dim=2), saying)
         return context, weights, State.of_layers([asking, saying])
 
-    def _look(self, queries: torch.Tensor, memory: Memory) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """The context vectors (B, R, D), gated, of hidden states (B, R, H), and the attention weights (B, R, L).
+    def _look(self, embedded: torch.Tensor, asking: Parts, memory: Memory) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The context vectors (B, R, D), gated, that a layer's state asks for, and the attention weights (B, R, L).
 
-        Without attention there is no context, and the weights are even: it looked nowhere in particular.
+        Without attention there is no context, and the weights are even: it looked nowhere in particular. With a
+        sentinel they sum to the share that went to the picture.
         """
+        queries = asking[0]  # (B, R, H)
         if self.attention is None:
             places = memory.annotations.shape[1]
             return None, memory.annotations.new_full((*queries.shape[:2], places), 1 / places, dtype=torch.float32)
-        context, weights = self.attention(queries, memory.keys, memory.annotations)
+        sentinel = None if self.sentinel is None else self.sentinel(embedded, asking)
+        context, weights = self.attention(queries, memory.keys, memory.annotations, sentinel)
         if self.gate is not None:
             context = torch.sigmoid(self.gate(queries)) * context
         return context, weights

@@ -26,6 +26,7 @@ BASE = "lstm-additive"
 LEVERS = (
     "attributes",
     "finer-grid",
+    "sentinel",
     "top-down",
     "distilled",
     "word-vectors",
