@@ -1,8 +1,8 @@
 """Words that a picture is found to show, before any sentence is begun, and attention over them.
 
-Semantic attention: You, Jin, Wang, Fang and Luo, "Image Captioning with Semantic Attention" (2016). In: an annotation
-grid of ImageNet's, and queries; out: the embeddings of words, and what a query takes from them. It must not know what
-a step does.
+Semantic attention: You, Jin, Wang, Fang and Luo, "Image Captioning with Semantic Attention" (2016), without the terms
+of their loss that spread it. In: an annotation grid of ImageNet's, and queries; out: the embeddings of words, and what
+a query takes from them. It must not know what a step does.
 """
 
 import torch
