@@ -10,23 +10,54 @@ from torch import nn
 
 
 class Attention(nn.Module):
-    """What all forms of attention offer. Keys are computed once an image.
+    """What all forms of attention share: how to score a query and a key is what they differ in.
 
-    All rows of an image (beams, or the captions of a training image) share its keys and annotations without a copy.
+    Keys are computed once an image. All rows of an image (beams, or the captions of a training image) share its keys
+    and annotations without a copy.
     """
+
+    def __init__(self, query_size: int, annotation_size: int, attention_size: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(query_size, attention_size)
+        self.key = nn.Linear(annotation_size, attention_size, bias=False)
 
     def keys(self, annotations: torch.Tensor) -> torch.Tensor:
         """Annotations (B, L, D) to keys (B, L, A)."""
+        return self.key(annotations)  # type: ignore[no-any-return]
+
+    def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Projected queries (B, R, A) and keys that the rows share (B, L, A), to (B, R, L)."""
         raise NotImplementedError
 
+    def score_own(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        """Projected queries (B, R, A) and the one key that each row has for itself (B, R, A), to (B, R, 1)."""
+        raise NotImplementedError
+
+    def value_of(self, mixed: torch.Tensor) -> torch.Tensor:
+        """The context vectors (B, R, D) that mixed annotations make."""
+        return mixed
+
     def forward(
-        self, queries: torch.Tensor, keys: torch.Tensor, annotations: torch.Tensor
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        annotations: torch.Tensor,
+        sentinel: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Queries (B, R, Q) over keys (B, L, A) and annotations (B, L, D).
 
-        Returns the context vectors (B, R, D) and the attention weights (B, R, L), which sum to 1 over L.
+        Returns the context vectors (B, R, D) and the attention weights (B, R, L), which sum to 1 over L. A `sentinel`
+        (B, R, D) is one more annotation, of each row its own: what it gets is missing from that sum.
         """
-        raise NotImplementedError
+        query = self.query(queries)
+        scores = self.scores(query, keys)
+        if sentinel is None:
+            weights = _softmax(scores)
+            return self.value_of(weights.to(annotations.dtype) @ annotations), weights
+        scores = torch.cat([scores, self.score_own(query, self.key(sentinel))], dim=2)
+        weights, rest = _softmax(scores).tensor_split([keys.shape[1]], dim=2)
+        mixed = weights.to(annotations.dtype) @ annotations + rest.to(annotations.dtype) * sentinel
+        return self.value_of(mixed), weights
 
 
 class AdditiveAttention(Attention):
@@ -36,22 +67,17 @@ class AdditiveAttention(Attention):
     """
 
     def __init__(self, query_size: int, annotation_size: int, attention_size: int) -> None:
-        super().__init__()
-        self.query = nn.Linear(query_size, attention_size)
-        self.key = nn.Linear(annotation_size, attention_size, bias=False)
+        super().__init__(query_size, annotation_size, attention_size)
         self.score = nn.Linear(attention_size, 1, bias=False)
 
-    def keys(self, annotations: torch.Tensor) -> torch.Tensor:
+    def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """See Attention."""
-        return self.key(annotations)  # type: ignore[no-any-return]
+        energy = torch.tanh(query.unsqueeze(2) + keys.unsqueeze(1))  # (B, R, L, A)
+        return self.score(energy).squeeze(3)  # type: ignore[no-any-return]
 
-    def forward(
-        self, queries: torch.Tensor, keys: torch.Tensor, annotations: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def score_own(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         """See Attention."""
-        energy = torch.tanh(self.query(queries).unsqueeze(2) + keys.unsqueeze(1))  # (B, R, L, A)
-        weights = _softmax(self.score(energy).squeeze(3))
-        return weights.to(annotations.dtype) @ annotations, weights
+        return self.score(torch.tanh(query + key))  # type: ignore[no-any-return]
 
 
 class DotAttention(Attention):
@@ -61,23 +87,21 @@ class DotAttention(Attention):
     """
 
     def __init__(self, query_size: int, annotation_size: int, attention_size: int) -> None:
-        super().__init__()
-        self.query = nn.Linear(query_size, attention_size)
-        self.key = nn.Linear(annotation_size, attention_size, bias=False)
+        super().__init__(query_size, annotation_size, attention_size)
         self.value = nn.Linear(annotation_size, annotation_size, bias=False)
 
-    def keys(self, annotations: torch.Tensor) -> torch.Tensor:
+    def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """See Attention."""
-        return self.key(annotations)  # type: ignore[no-any-return]
+        return query @ keys.transpose(1, 2) * keys.shape[2] ** -0.5  # type: ignore[no-any-return]
 
-    def forward(
-        self, queries: torch.Tensor, keys: torch.Tensor, annotations: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def score_own(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         """See Attention."""
-        scores = self.query(queries) @ keys.transpose(1, 2) * keys.shape[2] ** -0.5
-        weights = _softmax(scores)
-        # The value of a weighted sum is the weighted sum of the values: one projection a row, not one a place.
-        return self.value(weights.to(annotations.dtype) @ annotations), weights
+        return (query * key).sum(dim=2, keepdim=True) * key.shape[2] ** -0.5  # type: ignore[no-any-return]
+
+    def value_of(self, mixed: torch.Tensor) -> torch.Tensor:
+        """See Attention. The value of a weighted sum is the weighted sum of the values: one projection a row, not one a
+        place."""
+        return self.value(mixed)  # type: ignore[no-any-return]
 
 
 def _softmax(scores: torch.Tensor) -> torch.Tensor:

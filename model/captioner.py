@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -22,7 +22,7 @@ from model.caption import Caption
 from model.characters import VOCABULARIES, TokenName
 from model.confidence import ConfidenceConfig, confidence
 from model.decoder import Decoder, DecoderConfig, Memory, Stepping
-from model.encoder import Encoder
+from model.encoder import Encoder, OutputStride
 from model.engines.engine import Engine
 from model.options import DecodingOptions
 from model.pixels import as_stored, normalise, to_pixels
@@ -57,6 +57,7 @@ class CaptionerConfig(BaseModel):
     name: str = "wordlight"
     encoder: str = "tf_efficientnet_lite2"
     image_size: int = Field(260, ge=32)
+    output_stride: OutputStride = 32  # of the encoder: with 16 its grid is twice as fine
     # The side of the training images as they lie on disk, where those are small JPEG files; None: anything.
     stored_size: int | None = Field(None, ge=32)
     # What it writes: words, or characters that make words.
@@ -67,6 +68,18 @@ class CaptionerConfig(BaseModel):
     ] = DecoderConfig()
     # How likely a caption is to be right, once that was measured (model/evaluation/calibration.py).
     confidence: ConfidenceConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_fine_grid(self) -> Self:
+        if self.output_stride != 32 and isinstance(self.decoder, AdaptiveConfig):
+            raise ValueError("the adaptive decoder has a fine grid of its own: its output_stride is 32")
+        return self
+
+    @model_validator(mode="after")
+    def _attributes_are_words(self) -> Self:
+        if self.tokens != "word" and isinstance(self.decoder, DecoderConfig) and self.decoder.attributes:
+            raise ValueError("attributes are words: a captioner of characters cannot have them")
+        return self
 
 
 class CaptionerNotLoadable(Exception):
@@ -110,7 +123,7 @@ class Captioner(nn.Module):
             self.decoder = AdaptiveDecoder(decoder, of_grid, of_fine, decoder.words, len(vocabulary))
         else:
             if channels is None:
-                self.encoder = Encoder(config.encoder, tail_stages)
+                self.encoder = Encoder(config.encoder, tail_stages, output_stride=config.output_stride)
                 channels = (self.encoder.channels,)
             self.decoder = Decoder(decoder, channels[0], len(vocabulary))
 

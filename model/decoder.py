@@ -2,9 +2,10 @@
 
 One decoder, configured: Show and Tell (Vinyals et al., 2015) is an LSTM without attention; Show, Attend and Tell (Xu et
 al., 2015, section 3.1) an LSTM with additive attention, gating scalar and deep output; top-down attention (Anderson et
-al., 2018) two LSTMs, one on either side of the attention. The embedding is shared between input and output (Press and
-Wolf, 2017), unless it is not `tied`. One step is a plain function of tensors, so that training, writing and scoring all
-run the same code. It must not know of pixels or of how words are chosen.
+al., 2018) two LSTMs, one on either side of the attention; semantic attention (You et al., 2016) looks at words that
+the picture is found to show. The embedding is shared between input and output (Press and Wolf, 2017), unless it is not
+`tied`. One step is a plain function of tensors, so that training, writing and scoring all run the same code. It must
+not know of pixels or of how words are chosen.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from model.attention import ATTENTIONS, AttentionName
+from model.attributes import Attributes, AttributesConfig
 from model.cells import CELLS, CellName, Parts
+from model.sentinel import Sentinel
 from model.state import State
 from model.vocabulary import PAD
 
@@ -29,7 +32,9 @@ class DecoderConfig(BaseModel):
     context counts for a word; where there is no attention there is none. `arrangement` is how layers and attention
     follow each other: "stacked", it looks first, and each layer takes the hidden state of the one below; "top-down", it
     looks between a layer that asks where and a layer that says what (Decoder._top_down). `tied` is whether words are
-    scored by their embeddings, or by vectors of their own.
+    scored by their embeddings, or by vectors of their own. `attributes` are words that the picture is found to show,
+    which the decoder attends to beside the grid. With a `sentinel`, attention may go to what has been said in the place
+    of the picture.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,17 +44,25 @@ class DecoderConfig(BaseModel):
     arrangement: Literal["stacked", "top-down"] = "stacked"
     attention: AttentionName = "additive"
     gate: bool = True
+    sentinel: bool = False
     embedding_size: int = Field(512, gt=0)
     hidden_size: int = Field(512, gt=0)
     annotation_size: int = Field(512, gt=0)
     attention_size: int = Field(256, gt=0)
     tied: bool = True
+    attributes: AttributesConfig | None = None
     dropout: float = Field(0.5, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _looks_between_two_layers(self) -> Self:
         if self.arrangement == "top-down" and (self.depth != 2 or self.attention == "none"):
             raise ValueError("a top-down decoder has two layers, and attention between them")
+        return self
+
+    @model_validator(mode="after")
+    def _remembers_what_it_said(self) -> Self:
+        if self.sentinel and (self.cell != "lstm" or self.attention == "none"):
+            raise ValueError("a sentinel is read off an LSTM's memory, and attended to beside the picture")
         return self
 
 
@@ -84,6 +97,15 @@ class Memory:
         """What is known of some of the images, in the order of `index`."""
         chosen = torch.as_tensor(index, dtype=torch.long, device=self.annotations.device)
         return self.refilled(tensor[chosen] for tensor in self.tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class AttributedMemory(Memory):
+    """What is known of a batch of images, with the words that they are found to show."""
+
+    per_image: ClassVar[tuple[str, ...]] = (*Memory.per_image, "attributes")
+
+    attributes: torch.Tensor  # (B, K, E)
 
 
 class Stepping(Protocol):
@@ -165,27 +187,34 @@ class Decoder(AnyDecoder):
         self.output = None if config.tied else nn.Linear(embedding, vocabulary_size, bias=False)
         if self.output is not None:
             nn.init.normal_(self.output.weight, std=embedding**-0.5)  # as the embedding, to differ in nothing else
+        attributes = config.attributes
+        self.attributes = Attributes(attributes, channels, embedding, hidden) if attributes is not None else None
+        self.sentinel = Sentinel(embedding, hidden, annotation) if config.sentinel else None
         self.register_load_state_dict_pre_hook(_rename_single_lstm)  # type: ignore[no-untyped-call]
 
     def memorise(self, grid: torch.Tensor) -> Memory:
         """The encoder's grid (B, C, R, R) to annotations and attention keys."""
-        return self._attended(self.annotate(grid.flatten(2).transpose(1, 2)), *grid.shape[2:])
+        attributes = None if self.attributes is None else self.attributes.find(grid, self.embedding.weight)
+        return self._attended(self.annotate(grid.flatten(2).transpose(1, 2)), attributes, *grid.shape[2:])
 
     def remember(self, tensors: Iterable[torch.Tensor]) -> Memory:
         """See AnyDecoder."""
-        annotations, keys = tensors
-        side = isqrt(annotations.shape[1])
-        return Memory(annotations, keys, side, side)
+        annotations, keys, *attributes = tensors
+        known = annotations, keys, isqrt(annotations.shape[1]), isqrt(annotations.shape[1])
+        return AttributedMemory(*known, *attributes) if attributes else Memory(*known)
 
     def blank(self, images: int) -> Memory:
         """What is known of `images` images of which nothing is seen: one place, with an annotation of zeros."""
         annotations = self.output_bias.new_zeros(images, 1, self.initial.in_features)
-        return self._attended(annotations, rows=1, cols=1)
+        attributes = None if self.attributes is None else self.attributes.none(images)
+        return self._attended(annotations, attributes, rows=1, cols=1)
 
-    def _attended(self, annotations: torch.Tensor, rows: int, cols: int) -> Memory:
-        """Annotations (B, L, D), and their keys."""
+    def _attended(self, annotations: torch.Tensor, attributes: torch.Tensor | None, rows: int, cols: int) -> Memory:
+        """Annotations (B, L, D), their keys, and the attributes, if there are any."""
         keys = annotations[:, :, :0] if self.attention is None else self.attention.keys(annotations)
-        return Memory(annotations, keys, rows, cols)
+        if attributes is None:
+            return Memory(annotations, keys, rows, cols)
+        return AttributedMemory(annotations, keys, rows, cols, attributes)
 
     def start(self, memory: Memory, rows: int) -> State:
         """The state before the first word: read off the mean annotation, the same for all `rows` of an image.
@@ -200,8 +229,15 @@ class Decoder(AnyDecoder):
         """See AnyDecoder."""
         embedded = self.dropout(self.embedding(tokens))  # (B, R, E)
         advance = self._top_down if self.arrangement == "top-down" else self._stacked
-        context, weights, state = advance(embedded, state, memory)  # (B, R, D) or None, (B, R, L)
+        heard = embedded
+        if self.attributes is not None:
+            assert isinstance(memory, AttributedMemory)
+            heard = embedded + self.attributes.heard(embedded, memory.attributes)
+        context, weights, state = advance(heard, state, memory)  # (B, R, D) or None, (B, R, L)
         deep = embedded + self.deep_hidden(self.dropout(state.top))
+        if self.attributes is not None:
+            assert isinstance(memory, AttributedMemory)
+            deep = deep + self.attributes.said(self.dropout(state.top), memory.attributes)
         if self.deep_context is not None:
             deep = deep + self.deep_context(context)
         deep = self.dropout(torch.tanh(deep))
@@ -213,7 +249,7 @@ class Decoder(AnyDecoder):
         self, embedded: torch.Tensor, state: State, memory: Memory
     ) -> tuple[torch.Tensor | None, torch.Tensor, State]:
         """Look, then take all layers one step further; each takes the hidden state of the one below."""
-        context, weights = self._look(state.top, memory)
+        context, weights = self._look(embedded, state.layers[-1], memory)
         inputs = embedded if context is None else torch.cat([embedded, context], dim=2)
         layers: list[Parts] = []
         for number, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True)):
@@ -232,20 +268,23 @@ class Decoder(AnyDecoder):
         attend, speak = self.cells
         whole = memory.annotations.mean(dim=1, keepdim=True).expand(-1, embedded.shape[1], -1)  # (B, R, D)
         asking = attend(torch.cat([saying[0], whole, embedded], dim=2), asking)
-        context, weights = self._look(asking[0], memory)
+        context, weights = self._look(embedded, asking, memory)
         assert context is not None
         saying = speak(torch.cat([context, self.dropout(asking[0])], dim=2), saying)
         return context, weights, State.of_layers([asking, saying])
 
-    def _look(self, queries: torch.Tensor, memory: Memory) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """The context vectors (B, R, D), gated, of hidden states (B, R, H), and the attention weights (B, R, L).
+    def _look(self, embedded: torch.Tensor, asking: Parts, memory: Memory) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The context vectors (B, R, D), gated, that a layer's state asks for, and the attention weights (B, R, L).
 
-        Without attention there is no context, and the weights are even: it looked nowhere in particular.
+        Without attention there is no context, and the weights are even: it looked nowhere in particular. With a
+        sentinel they sum to the share that went to the picture.
         """
+        queries = asking[0]  # (B, R, H)
         if self.attention is None:
             places = memory.annotations.shape[1]
             return None, memory.annotations.new_full((*queries.shape[:2], places), 1 / places, dtype=torch.float32)
-        context, weights = self.attention(queries, memory.keys, memory.annotations)
+        sentinel = None if self.sentinel is None else self.sentinel(embedded, asking)
+        context, weights = self.attention(queries, memory.keys, memory.annotations, sentinel)
         if self.gate is not None:
             context = torch.sigmoid(self.gate(queries)) * context
         return context, weights

@@ -105,6 +105,9 @@ def test_a_teacher_must_use_the_same_words_and_see_the_same(
         Trainer(other, tiny_data, tmp_path / "run", CPU)
     with pytest.raises(OriginUnusable, match="another encoder"):  # it was trained with the decoder
         Trainer(recipe(distillation={"teachers": [str(tiny_captioner)]}), tiny_data, tmp_path / "run", CPU)
+    finer = tiny.RECIPE.captioner.model_copy(update={"output_stride": 16})
+    with pytest.raises(OriginUnusable, match="another encoder"):
+        Trainer(recipe(distillation={"teachers": ["one"]}, captioner=finer), tiny_data, tmp_path / "run", CPU)
     with pytest.raises(OriginUnusable, match="no captioner in"):
         Trainer(recipe(distillation={"teachers": ["nobody"]}), tiny_data, tmp_path / "run", CPU)
     with pytest.raises(ValueError, match="frozen encoder"):

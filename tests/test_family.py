@@ -174,6 +174,7 @@ def tiny_family() -> dict[str, Recipe]:
             update={"decoder": decoder.model_copy(update={"cell": "gru", "attention": "none"})}
         ),
         "letters": tiny.RECIPE.captioner.model_copy(update={"tokens": "character"}),
+        "finer": tiny.RECIPE.captioner.model_copy(update={"output_stride": 16}),
     }
     return {
         name: tiny.RECIPE.model_copy(update={"captioner": captioner, "epochs": 1, "tail_stages": 0})
@@ -191,7 +192,7 @@ def runs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_members_that_were_trained_are_not_trained_again(runs: Path, tiny_data: Path) -> None:
     before = {path: path.read_bytes() for path in runs.rglob("*.safetensors")}
-    assert len(before) == 4
+    assert len(before) == 6
     train_family(tiny_family(), tiny_data, runs, CPU)
     assert {path: path.read_bytes() for path in runs.rglob("*.safetensors")} == before
 
@@ -203,6 +204,7 @@ def test_all_are_asked_about_the_same_pictures_and_say_what_each_says_alone(runs
     for name, captioner in captioners.items():
         alone = captioner.caption([sample.image() for sample in samples], options)
         assert list(captions[name].values()) == [best.text for best, *_ in alone]
+        assert {best.words[0].attention.rows for best, *_ in alone} == {6 if name == "finer" else 3}
 
 
 @pytest.mark.slow

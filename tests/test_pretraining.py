@@ -27,7 +27,11 @@ def decoder(**parts: object) -> Decoder:
     return Decoder(DecoderConfig.model_validate({**sizes, **parts}), 6, len(VOCABULARY))
 
 
-@pytest.mark.parametrize("parts", [{}, {"attention": "none"}, {"arrangement": "top-down", "depth": 2}], ids=str)
+@pytest.mark.parametrize(
+    "parts",
+    [{}, {"attention": "none"}, {"arrangement": "top-down", "depth": 2}, {"attributes": {"words": 3, "learnt": 2}}],
+    ids=str,
+)
 def test_a_decoder_can_write_what_it_read_and_has_not_learnt_to_look(parts: dict[str, object]) -> None:
     found = decoder(**parts)
     before = {name: tensor.clone() for name, tensor in found.state_dict().items()}

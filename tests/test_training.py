@@ -16,7 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.captioner import Captioner
-from model.encoder import Encoder
+from model.encoder import Encoder, OutputStride
 from model.pixels import normalise, to_pixels
 from model.training.activations import trunk_activations
 from model.training.checkpoint import read_checkpoint, write_checkpoint
@@ -362,9 +362,9 @@ def activations(encoder: Encoder, data: Path, cache: Path, *, views: int = 3, se
     )
 
 
-def make_encoder(tail_stages: int = 3, seed: int = 0) -> Encoder:
+def make_encoder(tail_stages: int = 3, seed: int = 0, output_stride: OutputStride = 32) -> Encoder:
     torch.manual_seed(seed)
-    return Encoder("test_efficientnet", tail_stages)
+    return Encoder("test_efficientnet", tail_stages, output_stride=output_stride)
 
 
 @torch.inference_mode()
@@ -402,6 +402,8 @@ def test_it_is_computed_once_and_anew_only_for_what_changes_it(tiny_data: Path, 
     assert len(files()) == 5, "fewer views"
     activations(make_encoder(), tiny_data, tmp_path, views=2, seed=2)
     assert len(files()) == 5, "no random views, so the seed does not matter"
+    activations(make_encoder(output_stride=16), tiny_data, tmp_path)
+    assert len(files()) == 6, "a finer grid"
     assert first < files()
 
 

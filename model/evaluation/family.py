@@ -124,17 +124,21 @@ def caption_splits(
 def caption_by_all(
     captioners: dict[str, Captioner], samples: Sequence[Sample], options: DecodingOptions
 ) -> dict[str, dict[str, str]]:
-    """The best caption of each image by each of `captioners`. Their frozen encoders are one, so it looks only once."""
+    """The best caption of each image by each of `captioners`.
+
+    Their frozen encoders are one, so it looks only once for all who have grids as fine.
+    """
     captions: dict[str, dict[str, str]] = {name: {} for name in captioners}
-    eye = next(iter(captioners.values()))
+    eyes = {captioner.config.output_stride: captioner for captioner in captioners.values()}
+    eye = next(iter(eyes.values()))
     for start in tqdm(range(0, len(samples), _BATCH), desc="captioning", unit="batch"):
         batch = samples[start : start + _BATCH]
         pixels = torch.stack([eye.prepare(sample.image()) for sample in batch])
-        grid = eye.encoder(normalise(pixels.to(eye.device)))
+        pixels = normalise(pixels.to(eye.device))
+        grids = {stride: seeing.encoder(pixels) for stride, seeing in eyes.items()}
         for name, captioner in captioners.items():
-            for sample, (best, *_) in zip(
-                batch, captioner.write(captioner.decoder.memorise(grid), options), strict=True
-            ):
+            memory = captioner.decoder.memorise(grids[captioner.config.output_stride])
+            for sample, (best, *_) in zip(batch, captioner.write(memory, options), strict=True):
                 captions[name][sample.name] = best.text
     return captions
 

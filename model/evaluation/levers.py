@@ -24,6 +24,9 @@ from model.training.trainer import CHECKPOINT
 BASE = "lstm-additive"
 # What might give something, then what the base has already, taken away.
 LEVERS = (
+    "attributes",
+    "finer-grid",
+    "sentinel",
     "top-down",
     "distilled",
     "word-vectors",

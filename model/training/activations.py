@@ -59,7 +59,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _digest(encoder: Encoder, samples: list[Sample], image_size: int, views: int, seed: int, bfloat16: bool) -> str:
     """A name for the answer that changes with whatever it depends on."""
-    digest = hashlib.sha256(repr((image_size, views, seed if views > 2 else 0, bfloat16)).encode())
+    settings: tuple[object, ...] = (image_size, views, seed if views > 2 else 0, bfloat16)
+    if encoder.output_stride != 32:  # the usual one is in no name
+        settings += (encoder.output_stride,)
+    digest = hashlib.sha256(repr(settings).encode())
     for stage in encoder.stages[: encoder.tail_from]:
         for tensor in stage.state_dict().values():
             digest.update(tensor.cpu().numpy().tobytes())

@@ -64,7 +64,7 @@ class AdaptiveOrigin:
         known, recipe = frozenset(self.vocabulary.words), self._recipe
         train_detector(
             detector,
-            captioner.encoder,
+            captioner.encoder.general_tail,
             self._samples,
             self.visible,
             known,

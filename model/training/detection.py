@@ -5,7 +5,7 @@ picture, other words in none. In: annotation grids of the training images and th
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from model.encoder import Encoder
 from model.training.dataset import Sample
 from model.training.visible import VisibleWords, said_of
 from model.word_detector import WordDetector
@@ -37,7 +36,7 @@ class DetectionRecipe(BaseModel):
 
 def train_detector(
     detector: WordDetector,
-    encoder: Encoder,
+    see: Callable[[torch.Tensor], torch.Tensor],
     samples: Sequence[Sample],
     visible: VisibleWords,
     known: frozenset[str],
@@ -45,7 +44,10 @@ def train_detector(
     recipe: DetectionRecipe,
     seed: int,
 ) -> None:
-    """Train `detector.learnt` in place; `activations` (views, images, C', R', R') are what the encoder's trunk said."""
+    """Train `detector.learnt` in place; `activations` (views, images, C', R', R') are what the encoder's trunk said.
+
+    `see` makes ImageNet's grids (B, C, R, R) of some of them.
+    """
     device = detector.learnt.weight.device
     detector.learnt.requires_grad_(True)
     truth = torch.from_numpy(_truth(samples, visible, known))
@@ -61,7 +63,7 @@ def train_detector(
             views = chance.integers(len(activations), size=len(images))
             trunk = torch.from_numpy(activations[views, images]).to(device).float()
             with torch.no_grad():
-                grid = encoder.general_tail(trunk)
+                grid = see(trunk)
             loss = _loss(detector.learnt(dropout(grid.flatten(2).transpose(1, 2))), truth[images].to(device))
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * (1 - step / steps)

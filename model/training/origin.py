@@ -13,6 +13,7 @@ from model.captioner import STORED, Captioner, CaptionerNotLoadable
 from model.characters import VOCABULARIES
 from model.encoder import Encoder, load_imagenet_lite2
 from model.training.adaptive_origin import AdaptiveOrigin
+from model.training.attribute_origin import make_attributed
 from model.training.dataset import Sample
 from model.training.recipe import Recipe
 
@@ -41,6 +42,8 @@ def make_captioner(
     if recipe.start_from is None:
         words = (caption for sample in samples for caption in sample.captions)
         vocabulary = VOCABULARIES[recipe.captioner.tokens].from_sentences(words, recipe.min_word_count)
+        if recipe.attributes is not None:
+            return make_attributed(recipe, samples, vocabulary)
         captioner = Captioner(recipe.captioner, vocabulary, recipe.tail_stages)
         if recipe.captioner.encoder == "tf_efficientnet_lite2":
             load_imagenet_lite2(captioner.encoder)
@@ -78,7 +81,8 @@ def _sees_like(encoder: Encoder, other: Encoder) -> bool:
         {name: tensor.to(STORED) for name, tensor in one.state_dict().items() if tensor.is_floating_point()}
         for one in (encoder, other)
     )
-    return own.keys() == others.keys() and all(torch.equal(tensor, others[name]) for name, tensor in own.items())
+    alike = own.keys() == others.keys() and encoder.output_stride == other.output_stride
+    return alike and all(torch.equal(tensor, others[name]) for name, tensor in own.items())
 
 
 def _restore_imagenet(captioner: Captioner) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model.attributes import AttributesConfig
 from model.captioner import CaptionerConfig
 from model.decoder import DecoderConfig
 from model.training.detection import DetectionRecipe
@@ -68,10 +69,10 @@ class Recipe(BaseModel):
     self_critical: SelfCriticalRecipe | None = None
     # The share of inputs that are the decoder's own words, in the last epoch; 0: teacher forcing.
     scheduled_sampling: float = Field(0.0, ge=0, le=1)
-    # Of the decoder with adaptive attention: how its word detector is trained, before all else; text to learn from, as
-    # well as from captions of pictures; the weight of looking where a word is seen; and the share of images of which
-    # it is told only which words are seen.
+    # How a word detector is trained, before all else, where the decoder has one: attributes, or adaptive attention.
     detection: DetectionRecipe = DetectionRecipe()
+    # Of the decoder with adaptive attention: text to learn from, as well as from captions of pictures; the weight of
+    # looking where a word is seen; and the share of images of which it is told only which words are seen.
     text: TextRecipe | None = None
     guidance: float = Field(0.2, ge=0)
     unseen: float = Field(0.3, ge=0, le=1)
@@ -107,7 +108,15 @@ class Recipe(BaseModel):
             raise ValueError("word_vectors are of words: a captioner of characters cannot have them")
         if self.distillation and (self.tail_stages or not recurrent):
             raise ValueError("distillation is for a frozen encoder (tail_stages = 0), and not for the adaptive decoder")
+        if self.attributes and (self.start_from or self.tail_stages):
+            raise ValueError("attributes are for a new decoder, and for a frozen encoder (tail_stages = 0)")
         return self
+
+    @property
+    def attributes(self) -> AttributesConfig | None:
+        """The words found in a picture that the decoder attends to, if it does."""
+        decoder = self.captioner.decoder
+        return decoder.attributes if isinstance(decoder, DecoderConfig) else None
 
     @classmethod
     def load(cls, name: str) -> "Recipe":

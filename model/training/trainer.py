@@ -23,6 +23,7 @@ from model.captioner import Captioner
 from model.decoder import Decoder
 from model.training.activations import trunk_activations
 from model.training.adaptive_likelihood import AdaptiveLikelihood
+from model.training.attribute_origin import teach_attributes
 from model.training.batches import Batches
 from model.training.dataset import Sample, load_split
 from model.training.distillation import Distillation
@@ -152,6 +153,8 @@ class Trainer:
         recipe, vocabulary = self.recipe, self.captioner.vocabulary
         if self.origin:
             self.origin.prepare(self.captioner, self.activations)
+        if recipe.attributes:
+            teach_attributes(self.captioner, self.train_samples, self.activations, recipe)
         decoder = cast(Decoder, self.captioner.decoder)  # for all that follows the recipe asks for this kind
         if recipe.word_vectors:
             captions = [caption for sample in self.train_samples for caption in sample.captions]
