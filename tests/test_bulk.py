@@ -88,14 +88,20 @@ def test_two_workers_caption_a_folder_and_go_on_where_they_ended(
     assert [json.loads(line)["path"] for line in (output / lost).read_text().splitlines()] == again
     done = bulk(folder, output, tiny_captioner, *options)
     assert (done.returncode, done.stdout) == (0, "14 pictures, 14 of them done before\n")
+    done = bulk(folder, output, tiny_captioner, *options, "--json")
+    assert json.loads(done.stdout) == {"pictures": 14, "done_before": 14, "captioned": 0, "failed": 0}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_parquet_from_a_url_with_attention(folder: Path, tiny_captioner: Path, tmp_path: Path) -> None:
     output = tmp_path / "captions"
-    done = bulk(f"file://{folder}/deep", f"file://{output}", tiny_captioner, "--format", "parquet", "--attention")
+    done = bulk(
+        f"file://{folder}/deep", f"file://{output}", tiny_captioner, "--format", "parquet", "--attention", "--json"
+    )
     assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["pictures"], told["failed"]) == (7, 7 - told["captioned"])
     (path,) = output.iterdir()
     rows = parquet.read_table(path).to_pylist()
     assert len(rows) == 7

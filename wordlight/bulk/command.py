@@ -1,9 +1,12 @@
 """The command: which pictures, whereto, with which captioner; and what it tells while it works."""
 
 import argparse
+import json
 import os
 import secrets
+import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wordlight.captioners import add_model_options, decoding_options
@@ -30,6 +33,7 @@ def add_bulk(command: "AddCommand") -> None:
     option("--workers", type=number, metavar="N", help="processes with a device each (default: one a GPU, or 1)")
     option("--ray", metavar="ADDRESS", help="a Ray cluster that runs (default: one on this machine, for as long)")
     option("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
+    option("--json", action="store_true", help="one JSON object in the end; the rest goes to standard error")
     add_model_options(bulk)
 
 
@@ -54,9 +58,9 @@ def _bulk(arguments: argparse.Namespace) -> int:
     except NoSuchPlace as error:
         fail(str(error))
     rest = [picture for picture in found if picture.path not in done]
-    print(f"{len(found)} pictures, {len(found) - len(rest)} of them done before", flush=True)
-    if not rest:
-        return 0
+    before = len(found) - len(rest)
+    tell = partial(print, flush=True, file=sys.stderr if arguments.json else sys.stdout)
+    tell(f"{len(found)} pictures, {before} of them done before")
     orders = Orders(
         source=arguments.input,
         output=arguments.output,
@@ -79,8 +83,11 @@ def _bulk(arguments: argparse.Namespace) -> int:
                 ready = captioned + failed
                 rate = ready / (told - started)
                 left = (len(rest) - ready) / rate / 60
-                print(f"{ready} of {len(rest)}, {rate:.1f} a second, {left:.0f} minutes left", flush=True)
+                tell(f"{ready} of {len(rest)}, {rate:.1f} a second, {left:.0f} minutes left")
     except CannotRun as error:
         fail(str(error))
-    print(f"captioned {captioned} pictures; {failed} could not be, and their lines say why", flush=True)
+    if rest:
+        tell(f"captioned {captioned} pictures; {failed} could not be, and their lines say why")
+    if arguments.json:
+        print(json.dumps({"pictures": len(found), "done_before": before, "captioned": captioned, "failed": failed}))
     return 1 if failed else 0

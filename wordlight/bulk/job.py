@@ -32,6 +32,8 @@ class Job:
 
     def run(self, pictures: Sequence[Found], part: int) -> Iterator[Outcome]:
         """Caption them all, `part` at a time; tells of each part that is written. Raises CannotRun."""
+        if not pictures:
+            return
         try:
             self._connect()
             yield from self._outcomes(pictures, part)
