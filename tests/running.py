@@ -40,7 +40,7 @@ def running(captioner: Path | None = None, **environment: str) -> Iterator[Runni
     """Processes with these settings: a web process and, if there is a captioner, a worker."""
     port = free_port()
     with ExitStack() as stack:
-        redis_url = f"redis://127.0.0.1:{stack.enter_context(ValkeyServer()).port}/0"
+        redis_url = f"redis://127.0.0.1:{stack.enter_context(ValkeyServer(port=free_port())).port}/0"
         api = start_command(
             "api", REDIS_URL=redis_url, WORDLIGHT_PORT=str(port), WORDLIGHT_TAKEOVER_SECONDS="1", **environment
         )

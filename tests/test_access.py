@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import tiny
-from command import Command, start_command
+from command import Command, free_port, start_command
 from fastapi.routing import iter_route_contexts
 from playwright.sync_api import sync_playwright
 from pydantic import ValidationError
@@ -91,7 +91,7 @@ class Keyed:
 
 @pytest.fixture(scope="module")
 def keyed() -> Iterator[Keyed]:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         redis_url = f"redis://127.0.0.1:{server.port}/0"
         command, url = start_api(
             REDIS_URL=redis_url,
@@ -112,7 +112,7 @@ def client(keyed: Keyed) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def keyless() -> Iterator[httpx.Client]:
     """A web process for this machine alone, which asks for no keys."""
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         command, url = start_api(
             REDIS_URL=f"redis://127.0.0.1:{server.port}/0", WORDLIGHT_ALLOWED_HOSTS="captions.example"
         )

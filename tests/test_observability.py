@@ -158,7 +158,7 @@ def test_a_connection_that_speaks_no_http_is_answered_and_logged(redis_url: str)
 
 def test_the_password_of_redis_is_never_logged() -> None:
     secret = "dont-tell-anyone"
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         with connect(f"redis://127.0.0.1:{server.port}/0") as client:
             client.config_set("requirepass", "another")
         for log_format in ("text", "json"):
@@ -425,7 +425,7 @@ def test_without_redis_a_process_still_tells_of_itself() -> None:
 
 
 def test_a_redis_that_hangs_does_not_hang_the_metrics() -> None:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         with connect(url) as client:
             pid = client.info("server")["process_id"]

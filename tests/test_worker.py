@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from command import Command, start_command
+from command import Command, free_port, start_command
 from queueing import get, history, produce
 from redis import Redis
 from test_api import encode
@@ -155,7 +155,7 @@ def test_a_second_sigterm_hands_back_the_batch_at_hand_too(
 
 
 def test_a_worker_leaves_though_redis_is_gone(tiny_captioner: Path) -> None:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         settings = QueueSettings(redis_url=f"redis://127.0.0.1:{server.port}/0")
         worker = start_worker(settings, tiny_captioner)
         job_ids = submit(settings, 1)
