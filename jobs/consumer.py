@@ -120,21 +120,10 @@ class Consumer:
             f"{self._settings.max_attempts} attempts at this picture ended with their worker",
         ).model_dump_json()
         pipeline = self._redis.pipeline(transaction=False)
+        most, keep = self._settings.max_attempts, self._settings.dead_ttl_seconds * 1000
         for claim in claims:
-            self._scripts["start"](
-                keys=script_keys(),
-                args=script_args(
-                    self._settings,
-                    claim.job_id,
-                    self.name,
-                    claim.entry,
-                    claim.attempt,
-                    self._settings.max_attempts,
-                    problem,
-                    self._settings.dead_ttl_seconds * 1000,
-                ),
-                client=pipeline,
-            )
+            asked = claim.job_id, self.name, claim.entry, claim.attempt, most, problem, keep
+            self._run("start", *asked, client=pipeline)
         answers = cast(list[list[Any]], pipeline.execute())
         return [
             replace(claim, attempt=answer[1])
@@ -149,11 +138,7 @@ class Consumer:
         """
         pipeline = self._redis.pipeline(transaction=False)
         for claim, before, events in words:
-            self._scripts["say"](
-                keys=script_keys(),
-                args=script_args(self._settings, claim.job_id, claim.attempt, before, *events),
-                client=pipeline,
-            )
+            self._run("say", claim.job_id, claim.attempt, before, *events, client=pipeline)
         return {claim.entry for (claim, *_), wanted in zip(words, pipeline.execute(), strict=True) if not wanted}
 
     def interest(self, claims: Sequence[Claim]) -> Interest:

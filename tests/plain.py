@@ -9,6 +9,7 @@ import torch
 
 from model.decoder import Decoder, DecoderConfig, Memory
 from model.hypothesis import Hypothesis
+from model.search import beam_search
 from model.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary
 
 SPECIAL = len(SPECIALS)
@@ -127,3 +128,12 @@ def plain_beam_search(
     *_, alive = plain_beams(decoder, memory, beams, max_words, repeatable, prefix)
     alive.sort(key=lambda hypothesis: hypothesis[0] / (len(hypothesis[1]) - len(prefix)) ** LENGTH_POWER, reverse=True)
     return [[token for token in tokens if token != END] for _, tokens in alive]
+
+
+def assert_beams_keep_what_a_plain_search_keeps(decoder: Decoder, beams: int, max_words: int) -> None:
+    """With the log-probabilities and the attention that teacher forcing says."""
+    memory = random_memory(decoder)
+    (found,) = beam_search(decoder, memory, beams=beams, max_words=max_words)
+    assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(decoder, memory, beams, max_words=max_words)
+    for hypothesis in found:
+        assert_scored_right(decoder, memory, hypothesis, max_words=max_words)

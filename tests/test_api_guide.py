@@ -7,7 +7,6 @@ the status, headers, the fields of JSON and their types, and the values of `stat
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from command import free_port
 from documents import ROOT, Command, commands, sections
+from programs import installed
 from running import Running, running
 
 # The first one waits for the tiny captioner to be trained and two processes to start.
@@ -39,12 +39,12 @@ END = "-- end of command --"
 @pytest.fixture(scope="module")
 def _tools() -> None:
     """curl and jq are here. Without them, examples are skipped, but where CI says that they must be there."""
-    missing = [tool for tool in ("curl", "jq") if shutil.which(tool) is None]
-    if missing:
-        message = f"NO {' AND NO '.join(missing)}: the API guide was not tested (Debian: apt-get install curl jq)"
-        if os.environ.get("WORDLIGHT_REQUIRE_CURL"):
-            pytest.fail(message)
-        pytest.skip(message)
+    for tool in ("curl", "jq"):
+        installed(
+            tool,
+            without=f"NO {tool}: the API guide was not tested (Debian: apt-get install curl jq)",
+            required="WORDLIGHT_REQUIRE_CURL",
+        )
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from plain import SPECIAL, assert_scored_right, plain_beam_search, random_decoder, random_memory, random_vocabulary
+from plain import (
+    SPECIAL,
+    assert_beams_keep_what_a_plain_search_keeps,
+    random_decoder,
+    random_memory,
+    random_vocabulary,
+)
 from pydantic import ValidationError
 
 from model.captioner import Captioner, CaptionerConfig
@@ -15,7 +21,6 @@ from model.engines.openvino import OpenVINO
 from model.engines.store import Store
 from model.options import DecodingOptions, Strategy
 from model.pixels import normalise
-from model.search import beam_search
 from model.training.attribute_origin import make_attributed
 from model.training.dataset import Sample
 from model.training.detection import DetectionRecipe
@@ -107,11 +112,7 @@ def test_the_decoder_learns_and_the_detector_does_not() -> None:
 @pytest.mark.parametrize("parts", [{}, {"attention": "none"}, {"arrangement": "top-down", "depth": 2}], ids=str)
 def test_beams_keep_what_a_plain_search_keeps(parts: dict[str, object]) -> None:
     decoder = attributed(1, **parts)
-    memory = random_memory(decoder)
-    (found,) = beam_search(decoder, memory, beams=3, max_words=6)
-    assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(decoder, memory, 3, max_words=6)
-    for hypothesis in found:
-        assert_scored_right(decoder, memory, hypothesis, max_words=6)
+    assert_beams_keep_what_a_plain_search_keeps(decoder, beams=3, max_words=6)
 
 
 @pytest.mark.parametrize("strategy", [Strategy.BEAM, Strategy.SAMPLE])

@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from plain import assert_scored_right, plain_beam_search, random_decoder, random_memory
+from plain import (
+    assert_beams_keep_what_a_plain_search_keeps,
+    random_decoder,
+    random_memory,
+)
 from pydantic import ValidationError
 from torch import nn
 
 from model.captioner import Captioner
 from model.decoder import Decoder, DecoderConfig
-from model.search import beam_search
 from model.vocabulary import START, Vocabulary
 
 TOP_DOWN = {"arrangement": "top-down", "depth": 2}
@@ -49,11 +52,7 @@ def test_top_down_attention_is_that_of_the_paper() -> None:
 @pytest.mark.parametrize("parts", VARIANTS, ids=str)
 def test_beams_keep_what_a_plain_search_keeps(parts: dict[str, object]) -> None:
     decoder = random_decoder(1, words=8, **parts)
-    memory = random_memory(decoder)
-    (found,) = beam_search(decoder, memory, beams=3, max_words=6)
-    assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(decoder, memory, 3, max_words=6)
-    for hypothesis in found:
-        assert_scored_right(decoder, memory, hypothesis, max_words=6)
+    assert_beams_keep_what_a_plain_search_keeps(decoder, beams=3, max_words=6)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -7,7 +7,11 @@ import pytest
 import tiny
 import torch
 from members import WORD_MEMBERS, tiny_member
-from plain import SEEDS, assert_scored_right, plain_beam_search, random_memory
+from plain import (
+    SEEDS,
+    assert_beams_keep_what_a_plain_search_keeps,
+    random_memory,
+)
 
 from model.captioner import Captioner, CaptionerConfig
 from model.characters import VOCABULARIES
@@ -129,11 +133,7 @@ def _likeliest(decoder: Decoder, images: int) -> list[list[int] | None]:
 @pytest.mark.parametrize("name", WORD_MEMBERS)
 def test_beams_keep_what_a_plain_search_keeps_with_its_attention(name: str, seed: int, beams: int) -> None:
     decoder, _ = tiny_member(name, seed)
-    memory = random_memory(decoder)
-    (found,) = beam_search(decoder, memory, beams=beams, max_words=7)
-    assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(decoder, memory, beams, max_words=7)
-    for hypothesis in found:
-        assert_scored_right(decoder, memory, hypothesis, max_words=7)
+    assert_beams_keep_what_a_plain_search_keeps(decoder, beams=beams, max_words=7)
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])

@@ -1,7 +1,6 @@
 """Rules, alerts, dashboard, scaling and runbook: they ask for metrics that there are, and each alert is explained."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import httpx
 import promql_parser
 import pytest
 import yaml
+from programs import installed
 from prometheus_client.parser import text_string_to_metric_families
 from test_admission import start_api
 
@@ -144,13 +144,11 @@ def test_every_alert_has_been_seen_to_fire() -> None:
 @pytest.fixture
 def promtool() -> str:
     """Prometheus's own tool. Without it the tests that need it are skipped, but where CI says that it must be there."""
-    path = shutil.which("promtool")
-    if path is None:
-        message = "NO PROMTOOL: no alert was seen to fire (Debian: apt-get install prometheus)"
-        if os.environ.get("WORDLIGHT_REQUIRE_PROMTOOL"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+    return installed(
+        "promtool",
+        "NO PROMTOOL: no alert was seen to fire (Debian: apt-get install prometheus)",
+        "WORDLIGHT_REQUIRE_PROMTOOL",
+    )
 
 
 def run(folder: Path, *command: str) -> str:

@@ -6,13 +6,17 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from plain import assert_scored_right, plain_beam_search, random_decoder, random_memory, random_vocabulary
+from plain import (
+    assert_beams_keep_what_a_plain_search_keeps,
+    random_decoder,
+    random_memory,
+    random_vocabulary,
+)
 from pydantic import ValidationError
 
 from model.captioner import Captioner
 from model.decoder import DecoderConfig
 from model.options import DecodingOptions, Strategy
-from model.search import beam_search
 from model.training.recipe import Recipe
 from model.writing import write
 
@@ -53,11 +57,7 @@ def test_it_begins_with_the_weights_of_the_one_it_is_compared_to() -> None:
 @all_parts
 def test_beams_keep_what_a_plain_search_keeps(parts: dict[str, Any]) -> None:
     decoder = random_decoder(1, WORDS, sentinel=True, **parts)
-    memory = random_memory(decoder)
-    (found,) = beam_search(decoder, memory, beams=3, max_words=6)
-    assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(decoder, memory, 3, max_words=6)
-    for hypothesis in found:
-        assert_scored_right(decoder, memory, hypothesis, max_words=6)
+    assert_beams_keep_what_a_plain_search_keeps(decoder, beams=3, max_words=6)
 
 
 @pytest.mark.parametrize("strategy", [Strategy.BEAM, Strategy.SAMPLE])
