@@ -58,9 +58,9 @@ async def follow(
     There is one for each status that the job takes, named after it: `{"status", "attempt"}`. When words are decided
     one by one (strategies `greedy` and `sample`) there is an event `word` for each as soon as it is decided, with the
     number of the attempt, the caption and the position: another `processing` means that they come anew. With `beam`
-    there is one for each word of the first caption that is certain before the search ends, if any is; the others come
-    with the result, as all do with `diverse`. What was answered by another job's run (`cached`) has no words of its
-    own to tell.
+    and `consensus` there is one for each word of the first caption that is certain before the search ends, if any is;
+    the others come with the result, as all do with `diverse`. What was answered by another job's run (`cached`) has no
+    words of its own to tell.
     """
     # Neither a cache nor a proxy may keep events back (nginx reads the second). FastAPI's own response for events fails
     # when a client leaves while one is sent (as of 0.165).

@@ -195,6 +195,7 @@ OPTION_VALUES = (
     b"null",
     b"true",
     b"beam",
+    b"consensus",
     b"sample",
     b"a dog",
     b"grid",

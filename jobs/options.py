@@ -27,11 +27,12 @@ class Strategy(StrEnum):
     GREEDY = "greedy"
     SAMPLE = "sample"
     DIVERSE = "diverse"
+    CONSENSUS = "consensus"
 
     @property
     def searches(self) -> bool:
         """Whether several sentences are kept in mind at once; the others decide word by word."""
-        return self in (Strategy.BEAM, Strategy.DIVERSE)
+        return self in (Strategy.BEAM, Strategy.DIVERSE, Strategy.CONSENSUS)
 
 
 class AttentionForm(StrEnum):
@@ -57,22 +58,23 @@ class CaptionOptions(_Options):
     strategy: Strategy = Field(
         Strategy.BEAM,
         description="`beam`: the most probable sentences; `diverse`: beam search in groups that avoid each other's "
-        "words; `greedy`: the most probable word each time; `sample`: words drawn by their probability",
+        "words; `consensus`: of many probable sentences those that agree most with all of them; `greedy`: the most "
+        "probable word each time; `sample`: words drawn by their probability",
     )
     num_captions: int = Field(
         default=None,
         validate_default=True,
         ge=1,
         le=MOST_CAPTIONS,
-        description="how many captions to return: 3 for `beam` and `diverse`, else 1",
+        description="how many captions to return: 3 for `beam`, `diverse` and `consensus`, else 1",
     )
     beam_size: int = Field(
         default=None,
         validate_default=True,
         ge=1,
         le=MOST_CAPTIONS,
-        description="sentences kept in mind, in `beam` and `diverse` only: at least `num_captions`, and for `diverse` "
-        "a multiple of it; 3 or `num_captions` by default",
+        description="sentences kept in mind, in `beam`, `diverse` and `consensus` only: at least `num_captions`, and "
+        "for `diverse` a multiple of it; 3 or `num_captions` by default, for `consensus` 20",
     )
     temperature: float = Field(1.0, ge=0.05, le=10, description="`sample`: below 1 prefers probable words")
     top_k: int | None = Field(None, ge=1, le=100_000, description="`sample`: only among the k most probable words")
@@ -115,7 +117,12 @@ class CaptionOptions(_Options):
         if value is not None:
             return value
         strategy, captions = info.data.get("strategy", Strategy.BEAM), info.data.get("num_captions", 1)
-        return {Strategy.BEAM: max(3, captions), Strategy.DIVERSE: captions}.get(strategy, 1)
+        by_default = {
+            Strategy.BEAM: max(3, captions),
+            Strategy.DIVERSE: captions,
+            Strategy.CONSENSUS: MOST_CAPTIONS,
+        }
+        return by_default.get(strategy, 1)
 
     @field_validator("beam_size")
     @classmethod

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from model.caption import Caption
 from model.characters import Characters
+from model.consensus import by_consensus
 from model.decoder import Memory, Stepping
 from model.hypothesis import Hypothesis
 from model.options import DecodingOptions, Strategy
@@ -73,7 +74,7 @@ def _decode(
             spelling=spelling,
             watching=watching,
         )
-    return beam_search(
+    found = beam_search(
         decoder,
         memory,
         beams=1 if options.strategy == Strategy.GREEDY else options.beam_size,
@@ -85,3 +86,8 @@ def _decode(
         spelling=spelling,
         watching=watching,
     )
+    if options.strategy != Strategy.CONSENSUS:
+        return found
+    # What is added to a word's score whatever the picture, as logarithms: how often it is said.
+    rarity = -decoder.output_bias.detach().float().log_softmax(dim=0).cpu().double().numpy()
+    return [by_consensus(hypotheses, rarity) for hypotheses in found]

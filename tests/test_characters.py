@@ -26,6 +26,7 @@ STRATEGIES = [
     DecodingOptions(strategy=Strategy.GREEDY, max_words=5),
     DecodingOptions(strategy=Strategy.SAMPLE, num_captions=4, temperature=1.2, max_words=5),
     DecodingOptions(strategy=Strategy.DIVERSE, beam_size=4, num_captions=2, max_words=5),
+    DecodingOptions(strategy=Strategy.CONSENSUS, beam_size=6, num_captions=2, max_words=5),
 ]
 every_strategy = pytest.mark.parametrize("options", STRATEGIES, ids=lambda options: options.strategy)
 PREFIXES = ["", "A Bad-egg", "the é", "incomprehensibilities"]

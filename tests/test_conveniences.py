@@ -74,6 +74,7 @@ def texts(job: Any) -> list[str]:
         ({"strategy": "beam", "beam_size": 7, "num_captions": 1}, 1),
         ({"strategy": "greedy"}, 1),
         ({"strategy": "diverse", "num_captions": 2, "beam_size": 4}, 2),
+        ({"strategy": "consensus", "beam_size": 20}, 3),
         ({"strategy": "sample", "num_captions": 4, "temperature": 1.5, "top_k": 20, "top_p": 0.9}, 4),
     ],
 )
@@ -99,7 +100,7 @@ def test_a_seed_says_the_same_again_of_the_same_picture_and_one_is_drawn_and_tol
     assert finished(client, **asked)["options"]["seed"] != drawn["options"]["seed"]
 
 
-@pytest.mark.parametrize("strategy", ["beam", "greedy", "sample", "diverse"])
+@pytest.mark.parametrize("strategy", ["beam", "greedy", "sample", "diverse", "consensus"])
 def test_a_prefix_begins_every_caption_and_is_not_counted(client: httpx.Client, strategy: str) -> None:
     job = finished(client, strategy=strategy, prefix="Zebras over a", max_words=2)
     for caption in job["captions"]:
@@ -134,6 +135,7 @@ def test_attention_can_be_left_out(client: httpx.Client) -> None:
         ("beam_size", {"beam_size": 2, "num_captions": 3}),
         ("beam_size", {"strategy": "greedy", "beam_size": 2}),
         ("beam_size", {"strategy": "diverse", "num_captions": 2, "beam_size": 3}),
+        ("beam_size", {"strategy": "consensus", "num_captions": 4, "beam_size": 3}),
         ("temperature", {"strategy": "sample", "temperature": 0}),
         ("temperature", {"strategy": "sample", "temperature": "nan"}),
         ("temperature", {"strategy": "sample", "temperature": "inf"}),

@@ -68,7 +68,7 @@ def test_perfect_captions_get_full_marks_and_worse_ones_fewer() -> None:
 @pytest.mark.usefixtures("java")
 def test_a_captioner_that_knows_the_split_scores_high_on_it(tiny_captioner: Path, tiny_data: Path) -> None:
     scores = Evaluation(Captioner.load(tiny_captioner), tiny_data, DecodingOptions(beam_size=2)).quality("test")
-    assert list(scores)[: 4 + len(NAMES)] == ["split", "images", "references", "beam", *NAMES]
+    assert list(scores)[: 5 + len(NAMES)] == ["split", "images", "references", "strategy", "beam", *NAMES]
     assert (scores["split"], scores["images"], scores["references"], scores["beam"]) == ("test", 12, 3, 2)
     for name in NAMES[:6]:
         assert 0.3 < scores[name] <= 1, name

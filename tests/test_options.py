@@ -10,7 +10,7 @@ from model.options import MOST_BEAMS, DecodingOptions, Strategy
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"strategy": "luck"}, "strategy must be one of beam, greedy, sample, diverse"),
+        ({"strategy": "luck"}, "strategy must be one of beam, greedy, sample, diverse, consensus"),
         ({"beam_size": 0}, "beam_size"),
         ({"beam_size": MOST_BEAMS + 1}, "beam_size"),
         ({"num_captions": 0}, "num_captions"),
@@ -20,6 +20,7 @@ from model.options import MOST_BEAMS, DecodingOptions, Strategy
         ({"strategy": Strategy.SAMPLE, "num_captions": MOST_BEAMS + 1}, "num_captions"),
         ({"strategy": Strategy.DIVERSE, "beam_size": 4, "num_captions": 3}, "num_captions must divide beam_size"),
         ({"strategy": Strategy.DIVERSE, "beam_size": 3, "num_captions": 6}, "num_captions"),
+        ({"strategy": Strategy.CONSENSUS, "beam_size": 3, "num_captions": 4}, "num_captions"),
         ({"temperature": 0.0}, "temperature"),
         ({"temperature": math.inf}, "temperature"),
         ({"temperature": math.nan}, "temperature"),

@@ -63,7 +63,7 @@ def test_every_word_is_told_once_and_in_order_before_the_end(client: httpx.Clien
         assert all((word["attention"] is None) == (options.get("attention") == "none") for word in words)
 
 
-@pytest.mark.parametrize("strategy", ["beam", "diverse"])
+@pytest.mark.parametrize("strategy", ["beam", "consensus", "diverse"])
 def test_of_a_search_what_is_certain_is_told_before_the_end(slow_captioner: Path, strategy: str) -> None:
     with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
         job = submit(client, strategy=strategy, max_words=40)
@@ -77,7 +77,7 @@ def test_of_a_search_what_is_certain_is_told_before_the_end(slow_captioner: Path
         words = said(seen)
         assert words == captions[0]["words"][: len(words)]
         assert [event.name for event in seen] == ["queued", "processing", *["word"] * len(words), "succeeded"]
-        assert bool(words) == (strategy == "beam")
+        assert bool(words) == (strategy != "diverse")
 
 
 def test_of_a_search_that_nobody_follows_nothing_is_told_before_the_end(client: httpx.Client) -> None:

@@ -24,6 +24,7 @@ UNTOLD = [
     DecodingOptions(strategy=Strategy.BEAM, beam_size=3, num_captions=2, max_words=9),
     DecodingOptions(strategy=Strategy.BEAM, beam_size=1, max_words=9),
     DecodingOptions(strategy=Strategy.DIVERSE, beam_size=4, num_captions=2, max_words=9),
+    DecodingOptions(strategy=Strategy.CONSENSUS, beam_size=6, num_captions=2, max_words=9),
 ]
 
 

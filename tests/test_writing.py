@@ -19,6 +19,7 @@ STRATEGIES = [
     DecodingOptions(strategy=Strategy.GREEDY, max_words=8),
     DecodingOptions(strategy=Strategy.SAMPLE, num_captions=3, temperature=1.2, top_k=9, top_p=0.95, max_words=8),
     DecodingOptions(strategy=Strategy.DIVERSE, beam_size=6, num_captions=3, diversity=1.5, max_words=8),
+    DecodingOptions(strategy=Strategy.CONSENSUS, beam_size=6, num_captions=3, max_words=8),
 ]
 every_strategy = pytest.mark.parametrize("options", STRATEGIES, ids=lambda options: options.strategy)
 PREFIXES = ["", "w3", "W1, airship w1"]

@@ -12,7 +12,7 @@ from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wordlight.captioners import add_model_options, decoding_options, load_captioner
+from wordlight.captioners import add_decoding_options, add_model_options, decoding_options, load_captioner
 from wordlight.failure import fail
 from wordlight.number import number
 from wordlight.terminal import Bar
@@ -47,7 +47,7 @@ def add_caption(command: "AddCommand") -> None:
     caption.epilog = _EXAMPLES
     caption.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photograph or, with -r, a folder")
     caption.add_argument("-r", "--recursive", action="store_true", help="caption the pictures in folders, to any depth")
-    caption.add_argument("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
+    add_decoding_options(caption)
 
     written = caption.add_argument_group("what is written")
     written.add_argument(
@@ -147,11 +147,13 @@ def _writers(arguments: argparse.Namespace, found: Sequence[Path], copies: Path 
 
 def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGenerator[Outcome]":
     """What captions the photographs."""
-    from jobs.options import AttentionForm, CaptionOptions
+    from jobs.options import AttentionForm, CaptionOptions, Strategy
 
     decoding = decoding_options(arguments)
     attention = AttentionForm.NONE if arguments.no_attention else AttentionForm.GRID
-    options = CaptionOptions(num_captions=1, beam_size=arguments.beam, attention=attention)
+    options = CaptionOptions(
+        strategy=Strategy(decoding.strategy.value), num_captions=1, beam_size=decoding.beam_size, attention=attention
+    )
     if arguments.server:
         from wordlight.library.there import captions_there
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wordlight.captioners import add_model_options, decoding_options, load_captioner
+from wordlight.captioners import add_decoding_options, add_model_options, decoding_options, load_captioner
 from wordlight.failure import fail
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add_explain(command: "AddCommand") -> None:
         help="what is brightest: the strongest place of each word (default), or of the whole caption",
     )
     explain.add_argument("--json", action="store_true", help="the caption as JSON, with attention")
-    explain.add_argument("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
+    add_decoding_options(explain)
     add_model_options(explain)
 
 

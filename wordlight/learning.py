@@ -6,7 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from wordlight.captioners import add_device_option, add_model_options, decoding_options, device_of, load_captioner
+from wordlight.captioners import (
+    add_decoding_options,
+    add_device_option,
+    add_model_options,
+    decoding_options,
+    device_of,
+    load_captioner,
+)
 from wordlight.datasets import add_dataset
 from wordlight.failure import fail
 
@@ -39,18 +46,18 @@ def add_learning(command: AddCommand) -> None:
         help="what it names that is not there (coco-dev), calibrated confidence (val), agreement with people",
     )
     evaluate.add_argument("--figures", type=Path, metavar="DIR", help="with --honesty: draw reliability.svg into DIR")
-    evaluate.add_argument("--beam", type=int, default=3, metavar="N", help="beam size (default 3)")
+    add_decoding_options(evaluate)
     add_model_options(evaluate)
 
     family = command("family", _family)
     _add_data(family, "folder of the data set")
     family.add_argument("--split", default="test", help="split to score on (default test)")
-    family.add_argument("--beam", type=int, default=3, metavar="N", help="beam size (default 3)")
+    add_decoding_options(family)
     _add_runs(family)
 
     levers = command("levers", _levers)
     _add_data(levers, "folder that has flickr8k/, coco-dev/ and text/ in it")
-    levers.add_argument("--beam", type=int, default=3, metavar="N", help="beam size (default 3)")
+    add_decoding_options(levers)
     levers.add_argument("--trained", action="store_true", help="train nothing: a table of what has been trained")
     _add_runs(levers)
 

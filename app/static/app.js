@@ -22,6 +22,7 @@ const AT_ONCE = 4;
 // What each way of writing asks for; of the service's own, nothing.
 const WAYS = {
   beam: {},
+  consensus: { strategy: "consensus" },
   greedy: { strategy: "greedy" },
   sample: { strategy: "sample", num_captions: 3 },
   diverse: { strategy: "diverse", num_captions: 4, beam_size: 4 },

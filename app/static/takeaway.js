@@ -7,7 +7,8 @@ import { CAPTIONS, SCORES } from "./api.js";
 const NOTICE_MS = 1600;
 // What the service fills in by itself when it is not said.
 const DEFAULTS = { strategy: "beam", temperature: 1, max_words: 20, prefix: "", attention: "grid" };
-const SEARCHES = new Set(["beam", "diverse"]);
+const SEARCHES = new Set(["beam", "diverse", "consensus"]);
+const CONSENSUS_BEAMS = 20;
 
 /** Copies text() and says on the button itself how that went. */
 export function copyOnClick(button, text) {
@@ -58,6 +59,7 @@ function askedFor(job) {
   const usual = SEARCHES.has(options.strategy) ? 3 : 1;
   const defaults = { ...DEFAULTS, num_captions: usual, beam_size: Math.max(usual, options.num_captions ?? 1) };
   if (!SEARCHES.has(options.strategy)) defaults.beam_size = 1;
+  if (options.strategy === "consensus") defaults.beam_size = CONSENSUS_BEAMS;
   const asked = Object.entries(options).filter(([name, value]) => value !== null && value !== defaults[name]);
   // --form-string: with -F a value that begins with @ would be read as a file.
   return ["-H 'Prefer: wait=60'", ...asked.map(([name, value]) => `--form-string ${quote(`${name}=${value}`)}`)];

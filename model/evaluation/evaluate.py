@@ -62,6 +62,7 @@ class Evaluation:
             "split": split,
             "images": len(samples),
             "references": max(len(sample.captions) for sample in samples),
+            "strategy": self._options.strategy,
             "beam": self._options.beam_size,
             **coco_scores(texts, references),
             **diversity(texts.values()),

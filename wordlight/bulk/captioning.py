@@ -49,7 +49,7 @@ class Orders:
     device: str
     engine: EngineName
     precision: Precision
-    beam: int
+    decoding: DecodingOptions
     batch: int
     threads: int = 0
 
@@ -73,7 +73,6 @@ class Captioning:
         self._source, self._parts = Place.at(orders.source), Parts(Place.at(orders.output), orders.form)
         device = choose_device(orders.device)
         self._captioner = load_ready(orders.model or SHIPPED, device, orders.engine, orders.precision)
-        self._options = DecodingOptions(beam_size=orders.beam)
         # The decoder lives in an event loop, and its children as long as the thread that has started them.
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="decoding", daemon=True).start()
@@ -111,7 +110,7 @@ class Captioning:
     def _caption(self, pixels: torch.Tensor) -> list[list[Caption]]:
         """As the captioner does it, in halves where the device has no memory for all."""
         try:
-            return self._captioner.caption_pixels(pixels, self._options)
+            return self._captioner.caption_pixels(pixels, self._orders.decoding)
         except torch.OutOfMemoryError:
             if len(pixels) == 1:
                 raise

@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wordlight.captioners import add_model_options, decoding_options
+from wordlight.captioners import add_decoding_options, add_model_options, decoding_options
 from wordlight.failure import fail
 from wordlight.number import number
 
@@ -32,7 +32,7 @@ def add_bulk(command: "AddCommand") -> None:
     option("--batch", type=number, default=16, metavar="N", help="pictures captioned at once (default 16)")
     option("--workers", type=number, metavar="N", help="processes with a device each (default: one a GPU, or 1)")
     option("--ray", metavar="ADDRESS", help="a Ray cluster that runs (default: one on this machine, for as long)")
-    option("--beam", type=int, default=3, metavar="N", help="beam size; 1 is greedy search (default 3)")
+    add_decoding_options(bulk)
     option("--json", action="store_true", help="one JSON object in the end; the rest goes to standard error")
     add_model_options(bulk)
 
@@ -50,7 +50,7 @@ def _bulk(arguments: argparse.Namespace) -> int:
     from wordlight.bulk.parts import Parts
     from wordlight.bulk.place import NoSuchPlace, Place
 
-    decoding_options(arguments)  # what cannot be is said before anything starts
+    decoding = decoding_options(arguments)  # what cannot be is said before anything starts
     try:
         source, parts = Place.at(arguments.input), Parts(Place.at(arguments.output), arguments.format)
         found = source.pictures()
@@ -70,7 +70,7 @@ def _bulk(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         engine=arguments.engine,
         precision=arguments.precision,
-        beam=arguments.beam,
+        decoding=decoding,
         batch=arguments.batch,
     )
     started = told = time.monotonic()
