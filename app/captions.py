@@ -3,7 +3,7 @@
 In: requests; out: jobs, as app/resources.py shows them. It must not know how pictures are decoded or queued.
 """
 
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -79,8 +79,8 @@ async def submit(
     in the query; or JSON with options and an `image_url`.
     """
     async with one_picture(request, services, caller, CaptionOptions, idempotency_key) as (submission, picture):
-        job = await submitted(services, submission, picture)
-    return await answer(response, services, caller, job, preferred_wait(prefer))
+        job_id = await submitted(services, submission, picture)
+    return await answer(response, services, caller, job_id, preferred_wait(prefer))
 
 
 @router.get("", responses=problems(_422="a parameter that cannot be"))
@@ -104,7 +104,9 @@ async def read(
     wait: Annotated[int, Query(ge=0, description="seconds to wait for the job to end; capped at 60")] = 0,
 ) -> JobResource:
     """The job as it is, or as it is when it ends or the wait does."""
-    return await resource(services, await _waited_for(services, caller, job_id, wait))
+    return await resource(
+        services, await _waited_for(services, job_id, wait, lambda: existing(services, caller, job_id))
+    )
 
 
 @router.post("/{job_id}/cancel", responses=MISSING)
@@ -126,15 +128,26 @@ async def deliveries(services: Shared, job: ExistingJob) -> list[Attempt]:
     return await services.deliveries.history(job.id)
 
 
-async def answer(response: Response, services: Services, caller: Caller, job: Job, wait: int | None) -> JobResource:
-    """The answer to a submission: the job when it ends, or as it is when the wait does."""
-    response.headers["Location"] = f"{CAPTIONS}/{job.id}"
+async def answer(response: Response, services: Services, caller: Caller, job_id: str, wait: int | None) -> JobResource:
+    """The answer to a submission: the job when it ends, or as it is when the wait does. Raises the 410."""
+    response.headers["Location"] = f"{CAPTIONS}/{job_id}"
     if wait is not None:
-        seconds = min(wait, services.settings.max_wait_seconds)
-        response.headers["Preference-Applied"] = f"wait={seconds}"
-        # The job is taken in: from here on the answer is a success, whatever becomes of the waiting.
-        with suppress(RedisError, ProblemError):
-            job = await _waited_for(services, caller, job.id, seconds)
+        wait = min(wait, services.settings.max_wait_seconds)
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    job: Job | None = None
+
+    async def look() -> Job:
+        nonlocal job
+        job = await existing(services, caller, job_id)
+        return job
+
+    try:
+        await _waited_for(services, job_id, wait or 0, look)
+    except (RedisError, ProblemError):
+        # The job is taken in: once it was seen, the answer is a success, whatever becomes of the waiting.
+        if job is None:
+            raise
+    assert job is not None
     if job.status.terminal:
         response.status_code = 200
     return await resource(services, job)
@@ -154,7 +167,5 @@ async def resource(services: Services, job: Job) -> JobResource:
     return JobResource.of(job, sealed)
 
 
-async def _waited_for(services: Services, caller: Caller, job_id: str, seconds: int) -> Job:
-    return await wait_until(
-        services, [job_id], seconds, lambda: existing(services, caller, job_id), lambda job: job.status.terminal
-    )
+async def _waited_for(services: Services, job_id: str, seconds: int, look: Callable[[], Awaitable[Job]]) -> Job:
+    return await wait_until(services, [job_id], seconds, look, lambda job: job.status.terminal)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 
-from jobs.producer import Producer
+from jobs.producer import Notice, Producer
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class Notices:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        # By job, and whether it is its end alone that matters.
+        self._watchers: defaultdict[tuple[str, bool], set[asyncio.Event]] = defaultdict(set)
         self._loop = asyncio.get_running_loop()
         self.closed = False
 
@@ -35,10 +36,10 @@ class Notices:
         deaf = False
         while True:
             try:
-                async for job_id in self._producer.notices():
+                async for notice in self._producer.notices():
                     deaf = False
-                    for event in self._watchers.get(job_id or "", ()):
-                        event.set()
+                    if notice is not None:
+                        self._wake(notice)
             except RedisError as error:
                 if not deaf:  # once an outage is enough
                     log.warning("notices are not heard: %s", error)
@@ -46,6 +47,11 @@ class Notices:
             except Exception:
                 log.exception("notices are not heard")  # waiting gets slower; this task must not end
             await asyncio.sleep(_RECONNECT_SECONDS)
+
+    def _wake(self, notice: Notice) -> None:
+        for end_only in (False, True) if notice.over else (False,):
+            for event in self._watchers.get((notice.job_id, end_only), ()):
+                event.set()
 
     def close_soon(self) -> None:
         """Send everybody home: the process is about to end. May be called by a signal handler."""
@@ -58,18 +64,19 @@ class Notices:
                 event.set()
 
     @contextmanager
-    def watch(self, *job_ids: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something happens to one of the jobs."""
+    def watch(self, *job_ids: str, end_only: bool = False) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something happens to one of the jobs or, with `end_only`, when one ends."""
         event = asyncio.Event()
-        for job_id in job_ids:
-            self._watchers[job_id].add(event)
+        watched = [(job_id, end_only) for job_id in job_ids]
+        for one in watched:
+            self._watchers[one].add(event)
         try:
             yield event
         finally:
-            for job_id in job_ids:
-                self._watchers[job_id].discard(event)
-                if not self._watchers[job_id]:
-                    del self._watchers[job_id]
+            for one in watched:
+                self._watchers[one].discard(event)
+                if not self._watchers[one]:
+                    del self._watchers[one]
 
 
 async def look_again(event: asyncio.Event, seconds: float) -> None:

@@ -40,7 +40,9 @@ async def score(
     Waits for the score unless `Prefer` says otherwise. The job is like any other, and kept as long.
     """
     async with one_picture(request, services, caller, ScoreOptions, idempotency_key) as (submission, picture):
-        job = await submitted(services, submission, picture)
-    wait = preferred_wait(prefer)
+        job_id = await submitted(services, submission, picture)
     response.status_code = 202
-    return await answer(response, services, caller, job, services.settings.max_wait_seconds if wait is None else wait)
+    wait = preferred_wait(prefer)
+    if wait is None:
+        wait = services.settings.max_wait_seconds
+    return await answer(response, services, caller, job_id, wait)

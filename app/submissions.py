@@ -21,7 +21,6 @@ from app.picture import PictureRefused
 from app.problems import ProblemError, invalid, unavailable
 from app.services import Services
 from app.uploads import Upload
-from jobs.job import Job
 from jobs.options import CaptionOptions, ScoreOptions
 from jobs.problem import Problem
 from jobs.producer import File, KeyReused, Picture, QueueFull, Submission
@@ -88,14 +87,12 @@ async def decoded(services: Services, file: BinaryIO) -> Picture | Problem:
     return Picture(image.data, image.width, image.height)
 
 
-async def submitted(services: Services, submission: Submission, picture: Picture) -> Job:
-    """The job that the queue has taken in. Raises ProblemError."""
+async def submitted(services: Services, submission: Submission, picture: Picture) -> str:
+    """The id of the job that the queue has taken in. Raises ProblemError."""
     try:
         return await services.producer.submit(submission, picture)
     except (QueueFull, KeyReused) as error:
         raise not_taken(error) from None
-    except LookupError as error:
-        raise ProblemError("gone", "Gone", 410, str(error)) from None
 
 
 async def submitted_batch(services: Services, submission: Submission, files: Sequence[File]) -> str:

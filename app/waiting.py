@@ -1,6 +1,6 @@
-"""Waiting for jobs within one request, as long as the client wants and the service allows.
+"""Waiting for the end of jobs within one request, as long as the client wants and the service allows.
 
-In: jobs' ids; out: whatever a look at them gives, as soon as it is final. It must not know what is waited for.
+In: jobs' ids; out: whatever a look at them gives, as soon as it is final. It must not know what is looked at.
 """
 
 import asyncio
@@ -34,14 +34,14 @@ async def wait_until(
 ) -> Found:
     """What `look` finds when that is `final`, or after `seconds` (capped), whichever is first.
 
-    Looks again whenever something happens to one of the jobs.
+    Looks again whenever one of the jobs ends.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + min(seconds, services.settings.max_wait_seconds)
-    with services.notices.watch(*job_ids) as something_happened:
+    with services.notices.watch(*job_ids, end_only=True) as something_ended:
         while True:
             found = await look()
             remaining = deadline - loop.time()
             if final(found) or remaining <= 0 or services.notices.closed:
                 return found
-            await look_again(something_happened, remaining)
+            await look_again(something_ended, remaining)

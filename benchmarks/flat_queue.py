@@ -122,12 +122,12 @@ class Run:
         asked = Submission(CaptionOptions(), owner=owner, idempotency=key)
         try:
             if dice.random() < 0.3:
-                job = await producer.submit(asked, self._picture())
+                job_id = await producer.submit(asked, self._picture())
                 self._accepted += 1
                 if dice.random() < 0.2:
-                    await producer.cancel(job.id)
+                    await producer.cancel(job_id)
                 elif dice.random() < 0.2:
-                    await producer.delete(job.id)
+                    await producer.delete(job_id)
             else:
                 await producer.submit_batch(asked, list(self._files()))
                 self._accepted += _FILES

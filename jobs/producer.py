@@ -82,6 +82,14 @@ class Event:
     data: str
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something happened to a job; `over` if that was its end."""
+
+    job_id: str
+    over: bool
+
+
 class Producer:
     """Submits jobs and reads them back."""
 
@@ -90,17 +98,12 @@ class Producer:
         self._settings = settings
         self._scripts = {name: redis.register_script(read_script(name)) for name in _SCRIPTS}
 
-    async def submit(self, submission: Submission, picture: Picture) -> Job:
-        """Take in a picture; returns the queued job, or the one that the same request made before.
+    async def submit(self, submission: Submission, picture: Picture) -> str:
+        """Take in a picture; returns the id of the job, or of the one that the same request made before.
 
-        Raises QueueFull and KeyReused; LookupError when it was deleted at once. When this returns, the job is in Redis,
-        and a worker will see it.
+        Raises QueueFull and KeyReused. When this returns, the job is in Redis, and a worker will see it.
         """
-        job_id = await self._take_in(submission, [File(picture)], batch="")
-        job = await self.get(job_id, submission.owner)
-        if job is None:
-            raise LookupError(f"job {job_id} was deleted as soon as it was there")
-        return job
+        return await self._take_in(submission, [File(picture)], batch="")
 
     async def submit_batch(self, submission: Submission, files: Sequence[File]) -> str:
         """Take in all of `files`, one or more, or none of them, each as a job of its own; returns the id of the batch.
@@ -182,8 +185,8 @@ class Producer:
         rows = cast(list[tuple[bytes, Record]], answer)
         return [Event(entry.decode(), fields[b"event"].decode(), fields[b"data"].decode()) for entry, fields in rows]
 
-    async def notices(self) -> AsyncIterator[str | None]:
-        """Ids of jobs as something happens to them, for ever; None first, and whenever nothing came for a while.
+    async def notices(self) -> AsyncIterator[Notice | None]:
+        """What happens to jobs, as it does, for ever; None first, and whenever nothing came for a while.
 
         Notices are hints: those of a broken connection are lost. Durable truth is in `get` and `events`.
         """
@@ -191,7 +194,8 @@ class Producer:
             await pubsub.subscribe(keys.NOTICES)
             while True:
                 message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                yield message["data"].decode() if message else None
+                text = message["data"].decode() if message else ""
+                yield Notice(text.removesuffix("+"), over=not text.endswith("+")) if text else None
 
     async def workers(self) -> int:
         """How many workers have been heard of lately."""

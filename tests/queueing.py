@@ -34,7 +34,7 @@ def submit(settings: QueueSettings, count: int = 1, submission: Submission = ANY
     """Submit the same picture so many times; returns the jobs' ids."""
 
     async def act(producer: Producer) -> list[str]:
-        return [(await producer.submit(submission, PICTURE)).id for _ in range(count)]
+        return [await producer.submit(submission, PICTURE) for _ in range(count)]
 
     return produce(settings, act)
 

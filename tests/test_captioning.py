@@ -67,7 +67,7 @@ def worker(redis: Redis, settings: QueueSettings, tiny_captioner: Path) -> Worke
 def submit(settings: QueueSettings, wishes: list[CaptionOptions | ScoreOptions]) -> list[str]:
     async def act(producer: Producer) -> list[str]:
         return [
-            (await producer.submit(Submission(wish), Picture(bytes([number]), 96, 96))).id
+            await producer.submit(Submission(wish), Picture(bytes([number]), 96, 96))
             for number, wish in enumerate(wishes)
         ]
 

@@ -91,7 +91,7 @@ def test_a_picture_that_kills_its_worker_harms_nobody_else(
     async def act(producer: Producer) -> list[str]:
         white = encode(Image.new("RGB", (96, 96), "white"))
         pictures = [*PICTURES[:5], white, *PICTURES[5:]]
-        return [(await producer.submit(ANY, Picture(data, 96, 96))).id for data in pictures]
+        return [await producer.submit(ANY, Picture(data, 96, 96)) for data in pictures]
 
     job_ids = produce(settings, act)
     poison = job_ids.pop(5)

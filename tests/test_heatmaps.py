@@ -56,7 +56,7 @@ def finished(settings: QueueSettings, redis: Redis, picture: bytes) -> str:
 
 def submitted(settings: QueueSettings, picture: bytes) -> str:
     async def act(producer: Producer) -> str:
-        return (await producer.submit(Submission(CaptionOptions()), Picture(picture, 64, 48))).id
+        return await producer.submit(Submission(CaptionOptions()), Picture(picture, 64, 48))
 
     return produce(settings, act)
 

@@ -43,7 +43,7 @@ def end_jobs(settings: QueueSettings, url: str, count: int = 1, owner: str = "",
 
     async def submit(producer: Producer) -> list[str]:
         pictures = [Picture(f"image {number}".encode(), 40, 30) for number in range(count)]
-        return [(await producer.submit(submission, picture)).id for picture in pictures]
+        return [await producer.submit(submission, picture) for picture in pictures]
 
     job_ids = produce(settings, submit)
     with connect(settings.redis_url) as redis:

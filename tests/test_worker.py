@@ -45,7 +45,7 @@ def submit(settings: QueueSettings, count: int) -> list[str]:
         asked = Submission(CaptionOptions(beam_size=20, max_words=100))
         # What follows the end of a JPEG is not looked at.
         pictures = [Picture(PICTURE + bytes(number), 96, 96) for number in range(count)]
-        return [(await producer.submit(asked, picture)).id for picture in pictures]
+        return [await producer.submit(asked, picture) for picture in pictures]
 
     return produce(settings, act)
 

@@ -21,5 +21,5 @@ redis.call('ZREM', WEBHOOKS, id)
 redis.call('ZREM', EXPIRING, id .. ':' .. owner)
 redis.call('ZREM', named('owner', owner), id)
 -- Whoever follows it learns that there is nothing to follow.
-redis.call('PUBLISH', NOTICES, id)
+wake(id)
 return 1

@@ -23,14 +23,19 @@ local function count(what)
   redis.call('HINCRBY', COUNTS, what, 1)
 end
 
--- Write down what happened to the job, and wake whoever waits for it.
+-- Wake whoever follows the job and, unless it goes on, whoever waits for its end.
+local function wake(id, goes_on)
+  redis.call('PUBLISH', NOTICES, goes_on and id .. '+' or id)
+end
+
+-- Write down what happened to the job.
 local function announce(id, event, data)
   redis.call('XADD', named('events', id), '*', 'event', event, 'data', data)
-  redis.call('PUBLISH', NOTICES, id)
 end
 
 local function announce_status(id, status, attempt)
   announce(id, status, '{"status":"' .. status .. '","attempt":' .. attempt .. '}')
+  wake(id, status == 'queued' or status == 'processing')
 end
 
 -- The entry needs no more work.

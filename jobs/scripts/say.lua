@@ -16,5 +16,5 @@ for i = 7, #ARGV do
   end
 end
 redis.call('HSET', named('job', id), 'told', told)
-redis.call('PUBLISH', NOTICES, id)
+wake(id, true)
 return 1
