@@ -53,6 +53,8 @@ def set_up_logs(settings: LogSettings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     # It warns of every oddity in strangers' forms, which are answered.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    # It tells of every request of the command line's.
+    logging.getLogger("httpx2").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
 
 
 @contextmanager

@@ -204,6 +204,7 @@ def test_a_service_captions_as_we_do(
         assert done.returncode == 1
         assert "b.jpg: The file is not a picture" in done.stderr
         assert ("3 were there already" in done.stderr) is known
+        assert "HTTP Request" not in done.stderr
     ours, theirs = ([json.loads(line) for line in file.read_text().splitlines()] for file in (here, there))
     for one, other in zip(ours, theirs, strict=True):
         assert one["path"] == other["path"]

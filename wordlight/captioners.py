@@ -45,7 +45,7 @@ def add_decoding_options(parser: Options) -> None:
     parser.add_argument(
         "--consensus",
         action="store_true",
-        help="of the beams, the sentence that agrees most with all of them: better captions, at a third of the speed",
+        help="of the beams, the sentence that agrees most with all of them: better captions, at half the speed",
     )
 
 
