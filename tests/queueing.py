@@ -39,9 +39,9 @@ def submit(settings: QueueSettings, count: int = 1, submission: Submission = ANY
     return produce(settings, act)
 
 
-def get(settings: QueueSettings, job_id: str) -> Job:
-    """The job, which must be there."""
-    job = produce(settings, lambda producer: producer.get(job_id))
+def get(settings: QueueSettings, job_id: str, owner: str = "") -> Job:
+    """The owner's job, which must be there."""
+    job = produce(settings, lambda producer: producer.get(job_id, owner))
     assert job
     return job
 

@@ -36,7 +36,7 @@ from jobs import ids, keys
 from jobs.connection import connect, connect_async
 from jobs.consumer import Claim, Consumer
 from jobs.inspector import Inspector, NoSuchJob
-from jobs.job import Caption, Job, ModelInfo, Result, Status
+from jobs.job import Caption, ModelInfo, Result, Status
 from jobs.options import CaptionOptions
 from jobs.problem import Problem
 from jobs.producer import File, KeyReused, Picture, Producer, QueueFull, Submission
@@ -177,15 +177,17 @@ class QueueMachine(RuleBasedStateMachine):
             made = self._request(asked, [picture], ask, lost)
             if made is None:
                 continue
-            assert made.id not in self.accepted
-            self._accept(Accepted(made.id, owner, picture, max_words, webhook))
-            if made.status.terminal:
-                assert made.status is Status.SUCCEEDED
-                assert made.cached
-                assert made.model
-                assert made.model.version.encode() == self.redis.get(keys.MODEL)
-            assert self._await(self.producers[1 - web].was_issued(made.id, owner))
-            new.append(made.id)
+            assert made not in self.accepted
+            self._accept(Accepted(made, owner, picture, max_words, webhook))
+            job = self._await(self.producers[web].get(made, owner))
+            assert job
+            if job.status.terminal:
+                assert job.status is Status.SUCCEEDED
+                assert job.cached
+                assert job.model
+                assert job.model.version.encode() == self.redis.get(keys.MODEL)
+            assert self._await(self.producers[1 - web].was_issued(made, owner))
+            new.append(made)
         return multiple(*new)
 
     @rule(
@@ -404,8 +406,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     # The model.
 
-    def _request(self, asked: Submission, good: list[bytes], ask: Callable[[], Awaitable[T]], lost: bool) -> T | None:
-        """What a request made, if it made anything; all that must hold when it did not."""
+    def _request(
+        self, asked: Submission, good: list[bytes], ask: Callable[[], Awaitable[str]], lost: bool
+    ) -> str | None:
+        """The id of what a request made, if it made anything; all that must hold when it did not."""
         before, active = self._keys_and_counts(), self.redis.zcard(keys.ACTIVE)
         fingerprint, earlier = self.requests.get((asked.owner, asked.idempotency), ("", ""))
         if earlier not in self.accepted and earlier not in self.batches:
@@ -420,15 +424,12 @@ class QueueMachine(RuleBasedStateMachine):
             assert not earlier
             assert active + len(good) > MAX_JOBS
         else:
-            made_id = made.id if isinstance(made, Job) else str(made)
             if not earlier:
                 if asked.idempotency:
-                    self.requests[asked.owner, asked.idempotency] = asked.fingerprint, made_id
+                    self.requests[asked.owner, asked.idempotency] = asked.fingerprint, made
                 return made
             assert fingerprint == asked.fingerprint
-            assert made_id == earlier
-            if isinstance(made, Job) and made.status is Status.EXPIRED:
-                return None  # to look at it was enough to let it expire
+            assert made == earlier
         assert self._keys_and_counts() == before
         return None
 

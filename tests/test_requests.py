@@ -68,8 +68,8 @@ def test_something_else_is_not(
 ) -> None:
     submit(settings)
     finish_one(worker)
-    job = get(settings, produce(settings, lambda producer: producer.submit(submission, picture)))
-    assert job.status is Status.QUEUED
+    job_id = produce(settings, lambda producer: producer.submit(submission, picture))
+    assert get(settings, job_id, submission.owner).status is Status.QUEUED
     assert redis.xlen(keys.STREAM) == 1
 
 
@@ -274,10 +274,10 @@ def test_an_owner_sees_only_what_is_its_own(settings: QueueSettings) -> None:
     theirs = produce(settings, lambda producer: producer.submit(replace(ANY, owner="them"), PICTURE))
     (ours,) = submit(settings)
     assert produce(settings, lambda producer: producer.get(theirs)) is None
-    assert produce(settings, lambda producer: producer.get(theirs.id, "them"))
+    assert produce(settings, lambda producer: producer.get(theirs, "them"))
     assert [job.id for job in produce(settings, lambda producer: producer.latest("", 10))] == [ours]
-    assert not produce(settings, lambda producer: producer.was_issued(theirs.id))
-    assert produce(settings, lambda producer: producer.was_issued(theirs.id, "them"))
+    assert not produce(settings, lambda producer: producer.was_issued(theirs))
+    assert produce(settings, lambda producer: producer.was_issued(theirs, "them"))
 
 
 def test_a_list_goes_on_where_it_ended(settings: QueueSettings) -> None:
