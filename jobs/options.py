@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator
 
 MOST_CAPTIONS = 20
+CONSENSUS_BEAMS = 20  # by default: the best of 3, 5, 10 and 20 on `val`
 _HAS_A_WORD = re.compile(r"[^\W_]")
 # The same as JSON Schema writes it, for the documentation.
 _WORD = r"[\p{L}\p{N}]"
@@ -120,7 +121,7 @@ class CaptionOptions(_Options):
         by_default = {
             Strategy.BEAM: max(3, captions),
             Strategy.DIVERSE: captions,
-            Strategy.CONSENSUS: MOST_CAPTIONS,
+            Strategy.CONSENSUS: CONSENSUS_BEAMS,
         }
         return by_default.get(strategy, 1)
 

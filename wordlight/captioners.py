@@ -69,12 +69,13 @@ def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -
 
 def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
     """What --beam and --consensus say."""
-    from model.options import MOST_BEAMS, DecodingOptions, Strategy
+    from jobs.options import CONSENSUS_BEAMS
+    from model.options import DecodingOptions, Strategy
 
     strategy = Strategy.CONSENSUS if arguments.consensus else Strategy.BEAM
     beams = arguments.beam
     if beams is None:
-        beams = MOST_BEAMS if arguments.consensus else DecodingOptions().beam_size
+        beams = CONSENSUS_BEAMS if arguments.consensus else DecodingOptions().beam_size
     try:
         return DecodingOptions(strategy=strategy, beam_size=beams)
     except ValueError as error:

@@ -163,7 +163,8 @@ class Client:
     def events(self, job_id: str, *, after: str = "") -> Iterator[Event]:
         """What happens to a job, as it happens, to its end; where a connection breaks, the next one goes on.
 
-        Words that are certain before the end are among it: all with `greedy` and `sample`, the first with `beam`.
+        Words that are certain before the end are among it: all with `greedy` and `sample`, the first with `beam` and
+        `consensus`.
         `after` is the `id` of an event: those up to it are left out.
         """
         following = Following(after, self._patience)
