@@ -67,11 +67,11 @@ def test_the_logprobs_are_those_that_sampling_sees() -> None:
     assert not logits.grad[..., [PAD, START, UNKNOWN]].any()
 
 
-@pytest.mark.parametrize("baseline", ["others", "greedy"])
-def test_the_gradient_is_that_of_the_expected_reward(baseline: str, captioner: Captioner) -> None:
+@pytest.mark.parametrize(("baseline", "temperature"), [("others", 1.0), ("others", 0.5), ("greedy", 1.0)])
+def test_the_gradient_is_that_of_the_expected_reward(baseline: str, temperature: float, captioner: Captioner) -> None:
     # Of at most two words there are so few captions that the expectation can be written out.
     grid = torch.randn(2, captioner.encoder.channels, 2, 2)
-    recipe = SelfCriticalRecipe(samples=2000, baseline=baseline, weight=1.0)  # type: ignore[arg-type]
+    recipe = SelfCriticalRecipe(samples=2000, baseline=baseline, weight=1.0, temperature=temperature)  # type: ignore[arg-type]
     objective = SelfCritical(recipe, Worth(), Nothing(), max_words=2)  # type: ignore[arg-type]
     weights = (captioner.decoder.output_bias, captioner.decoder.deep_hidden.weight)
     figures = objective.shares(captioner, grid, make_batch(2), epoch=0)
@@ -84,7 +84,8 @@ def test_the_gradient_is_that_of_the_expected_reward(baseline: str, captioner: C
     for words in [(A,), (B,), *product((A, B), repeat=2)]:
         targets = torch.tensor([*words, END][:3]).expand(2, 1, -1)
         inputs = torch.tensor([START, *words]).expand(2, 1, -1)
-        logprobs = sampled_logprobs(captioner.decoder(memory, inputs)[0], targets)[:, 0]  # (2, T)
+        logits = captioner.decoder(memory, inputs)[0] / temperature
+        logprobs = sampled_logprobs(logits, targets)[:, 0]  # (2, T)
         ends = [(logprobs.sum(dim=1), True)]
         if len(words) == 2:  # or it is cut
             ends.append((logprobs[:, :2].sum(dim=1) + torch.log1p(-logprobs[:, 2].exp()), False))

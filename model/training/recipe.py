@@ -27,6 +27,8 @@ class SelfCriticalRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     samples: int = Field(5, ge=2)  # captions drawn for each image
+    # They are drawn at. Below 1 they are nearer to what beam search compares, and whole captions differ by less luck.
+    temperature: float = Field(1.0, gt=0)
     # What a sample's reward is measured against: the mean of the image's other samples, which costs nothing (Luo, "A
     # Better Variant of Self-Critical Sequence Training", 2020), or the greedy caption's reward (Rennie et al., 2017).
     baseline: Literal["others", "greedy"] = "others"

@@ -46,7 +46,7 @@ class SelfCritical:
         logits, _ = decoder(memory, inputs)
         advantages = rewards - self._baseline(decoder, memory, part, rewards)
         decoder.train()
-        logprobs = sampled_logprobs(logits, targets).sum(dim=2)  # (B, R)
+        logprobs = sampled_logprobs(logits / recipe.temperature, targets).sum(dim=2)  # (B, R)
         # As if a word, to be of the likelihood's size; but by the length of people's captions, since to divide by the
         # sampled one's own would make long captions cheaper.
         samples, length = whole.images * recipe.samples, whole.words / whole.captions
@@ -61,7 +61,7 @@ class SelfCritical:
         """Token ids by image and sample; those that have not ended are one word longer than `max_words`."""
         uniform = uniform_numbers(part.seeds.tolist(), self._recipe.samples, self._max_words + 1)
         with _no_autocast_cache(memory):
-            found = sample(decoder, memory, uniform=uniform)
+            found = sample(decoder, memory, uniform=uniform, temperature=self._recipe.temperature)
         return [[hypothesis.tokens for hypothesis in hypotheses] for hypotheses in found]
 
     def _baseline(self, decoder: AnyDecoder, memory: Memory, part: Batch, rewards: torch.Tensor) -> torch.Tensor:
