@@ -97,8 +97,8 @@ def usual(captioner: Captioner, memory: Memory, options: DecodingOptions, *, tog
         repeatable=options.repeatable,
         together=together,
     )
-    speller = Speller(captioner.vocabulary, memory.rows, memory.cols)
-    return [speller.caption(hypothesis) for hypothesis in found]
+    speller = Speller(captioner.vocabulary, memory)
+    return [speller.caption(image, hypothesis) for image, hypothesis in enumerate(found)]
 
 
 def different(captioner: Captioner, memory: Memory, options: DecodingOptions) -> tuple[int, int]:

@@ -62,6 +62,20 @@ class AdaptiveMemory(Memory):
     words: torch.Tensor  # (B, l, N): which words each place shows
     evidence: torch.Tensor  # (B, N): for a word being shown anywhere
     coarse: torch.Tensor | None  # (L, l): from places of the fine grid to those of the coarse one; None: L = l
+    seen_as: torch.Tensor  # (V,): which of the N words each token is a form of, N for none
+
+    def credit(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:
+        """See Memory. Here a place is looked at and, if the detector knows the word, shows more or less of it.
+
+        What is seen makes a word more probable by the sum, over places, of attention times how much of the word each
+        shows (AdaptiveDecoder.seen); this is the share of each place in that sum.
+        """
+        word = int(self.seen_as[token])
+        if word == self.words.shape[2]:
+            return weights
+        shown = self.words[image, :, word]
+        given = weights * ((shown if self.coarse is None else self.coarse @ shown) + _FAINT)
+        return given * (weights.sum() / given.sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +152,7 @@ class AdaptiveDecoder(AnyDecoder):
         annotations, keys, words, evidence = tensors
         fine, coarse = isqrt(annotations.shape[1]), isqrt(words.shape[1])
         spread = _spread(coarse, fine, annotations.device)
-        return AdaptiveMemory(annotations, keys, fine, fine, words, evidence, spread)
+        return AdaptiveMemory(annotations, keys, fine, fine, words, evidence, spread, self.seen_as)
 
     def imagine(self, words: torch.Tensor) -> AdaptiveMemory:
         """A picture that nobody took: places (B, l, N) that show the given words, and nothing else."""
@@ -151,7 +165,9 @@ class AdaptiveDecoder(AnyDecoder):
         self, annotations: torch.Tensor, words: torch.Tensor, coarse: torch.Tensor | None, rows: int, cols: int
     ) -> AdaptiveMemory:
         evidence = torch.log((anywhere(words) + _FAINT) / (self.usual_anywhere + _FAINT))
-        return AdaptiveMemory(annotations, self.key(annotations), rows, cols, words.float(), evidence, coarse)
+        return AdaptiveMemory(
+            annotations, self.key(annotations), rows, cols, words.float(), evidence, coarse, self.seen_as
+        )
 
     def start(self, memory: Memory, rows: int) -> State:
         """The state before the first word: read off the mean annotation, the same for all `rows` of an image."""

@@ -98,6 +98,13 @@ class Memory:
         chosen = torch.as_tensor(index, dtype=torch.long, device=self.annotations.device)
         return self.refilled(tensor[chosen] for tensor in self.tensors)
 
+    def credit(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """How much each place did for a `token` that was said of an image: (L,), of as large a sum as `weights`.
+
+        `weights` (L,) is the attention of the step that said it; to be looked at is all that a place can do here.
+        """
+        return weights
+
 
 @dataclass(frozen=True, slots=True)
 class AttributedMemory(Memory):

@@ -34,6 +34,6 @@ def score(decoder: Stepping, vocabulary: Vocabulary, memory: Memory, sentences: 
     totals = forced.logprobs.masked_fill(forced.tokens == PAD, 0.0).sum(dim=1)
     one_row = [part.unsqueeze(1) for part in (forced.tokens, forced.logprobs, forced.attention, totals)]
     return [
-        Speller(vocabulary, memory.rows, memory.cols, split_words(sentence)).caption(hypothesis)
-        for sentence, (hypothesis,) in zip(sentences, read_off(*one_row), strict=True)
+        Speller(vocabulary, memory, split_words(sentence)).caption(image, hypothesis)
+        for image, (sentence, (hypothesis,)) in enumerate(zip(sentences, read_off(*one_row), strict=True))
     ]

@@ -61,7 +61,7 @@ class Watching:
         self._watch, self._captions = watch, captions
         self._images = list(range(images))  # what each row of images is
         self._open = {
-            (image, caption): _OpenWord(speller) for image in range(images) for caption in range(captions or 1)
+            (image, caption): _OpenWord(speller, image) for image in range(images) for caption in range(captions or 1)
         }
         self.abandoned: set[int] = set()
         self.abandoned_rows = torch.zeros((images, 1), dtype=torch.bool, device=device)  # the same, for the device
@@ -121,8 +121,8 @@ class Watching:
 class _OpenWord:
     """The word at hand of one sentence: one token or, where tokens are characters, several."""
 
-    def __init__(self, speller: Speller) -> None:
-        self._speller, self._position = speller, 0
+    def __init__(self, speller: Speller, image: int) -> None:
+        self._speller, self._image, self._position = speller, image, 0
         self._steps: list[tuple[int, float, list[float]]] = []
 
     def add(self, token: int, logprob: float, attention: list[float]) -> tuple[int, Word] | None:
@@ -134,7 +134,7 @@ class _OpenWord:
             return None
         tokens, logprobs, weights = zip(*self._steps, strict=True)
         (span,) = vocabulary.spans(tokens)
-        decided = self._position, self._speller.word(self._position, span, tokens, logprobs, weights)
+        decided = self._position, self._speller.word(self._image, self._position, span, tokens, logprobs, weights)
         self._position += 1
         self._steps.clear()
         return decided

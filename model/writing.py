@@ -35,7 +35,7 @@ def write(
         raise ValueError(f"there must be a seed for each image: {len(seeds)} for {memory.images}")
     if not memory.images:
         return []
-    speller = Speller(vocabulary, memory.rows, memory.cols, split_words(options.prefix))
+    speller = Speller(vocabulary, memory, split_words(options.prefix))
     watching = None
     if watch is not None:
         # A search is asked what is certain.
@@ -44,7 +44,9 @@ def write(
     found = _decode(decoder, vocabulary, memory, options, seeds, watching)
     abandoned = watching.abandoned if watching is not None else ()
     return [
-        [] if image in abandoned else [speller.caption(hypothesis) for hypothesis in hypotheses[: options.num_captions]]
+        []
+        if image in abandoned
+        else [speller.caption(image, hypothesis) for hypothesis in hypotheses[: options.num_captions]]
         for image, hypotheses in enumerate(found)
     ]
 

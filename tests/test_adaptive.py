@@ -94,6 +94,20 @@ def test_what_is_seen_where_it_looks_becomes_more_probable(decoder: AdaptiveDeco
     assert gained[VOCABULARY.encode("runs")[0]].abs() < 1e-5
 
 
+def test_places_have_the_credit_for_a_word_that_they_gave_it(decoder: AdaptiveDecoder) -> None:
+    memory = decoder.memorise(sight(2))
+    weights = 0.7 * torch.rand(25).softmax(dim=0)
+    # What the decoder makes of looking at one place alone, but for what is usual: trust in nothing else.
+    alone = decoder.seen(torch.eye(25).expand(2, -1, -1), torch.tensor([1.0, -torch.inf]).expand(2, 25, -1), memory)
+    dog, dogs, runs = VOCABULARY.encode("dog dogs runs")
+    given = weights * (alone[1, :, 0] / torch.nn.functional.softplus(torch.tensor(1.0))).exp()
+    credit = memory.credit(1, dog, weights)
+    torch.testing.assert_close(credit, 0.7 * given / given.sum())
+    assert torch.equal(memory.credit(1, dogs, weights), credit)
+    assert not torch.allclose(credit, weights, rtol=0.1)
+    assert memory.credit(1, runs, weights) is weights  # nothing that can be seen
+
+
 def _begin(decoder: AdaptiveDecoder, seen: Sight) -> tuple[object, AdaptiveMemory]:
     memory = decoder.memorise(seen)
     return decoder.start(memory, 1), memory
@@ -199,7 +213,10 @@ def test_text_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 def test_guidance_is_least_where_the_word_is_seen() -> None:
     words = torch.zeros(1, 4, WORDS)
     words[0, 1, 0] = 0.8  # a dog, in the second place
-    memory = AdaptiveMemory(torch.zeros(1, 4, 2), torch.zeros(1, 4, 2), 2, 2, words, torch.zeros(1, WORDS), None)
+    seen_as = torch.tensor(SEEN_AS)
+    memory = AdaptiveMemory(
+        torch.zeros(1, 4, 2), torch.zeros(1, 4, 2), 2, 2, words, torch.zeros(1, WORDS), None, seen_as
+    )
     targets = torch.tensor([[VOCABULARY.encode("a dog")]])
 
     def loss(sentinel: tuple[float, float], place: int) -> float:
@@ -207,7 +224,7 @@ def test_guidance_is_least_where_the_word_is_seen() -> None:
         weights[0, 1, place] = 0.9
         glances = Glance(*[torch.zeros(1, 2, 1)] * 3, weights, torch.tensor([sentinel]))
         function = function_tokens(VOCABULARY)
-        return float(guidance_loss(glances, memory, targets, torch.tensor(SEEN_AS), function))
+        return float(guidance_loss(glances, memory, targets, seen_as, function))
 
     assert loss((0.9, 0.1), 1) < loss((0.9, 0.1), 2)  # look at the dog
     assert loss((0.9, 0.1), 1) < loss((0.1, 0.1), 1)  # and not at "a"

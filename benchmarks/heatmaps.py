@@ -1,0 +1,118 @@
+"""Which map of a word falls on what the word names: attention, what the detector sees, or both.
+
+    python benchmarks/heatmaps.py --data DIR        # coco-dev; five minutes on two cores
+
+In: a data folder with coco-dev/; out: a table, and a JSON last line. Each map is put to the pointing game and weighed
+by its mass in the boxes (model/evaluation/grounding.py), for words of the captioner's own sentences and of people's.
+"Both" is what the answer has (AdaptiveMemory.credit).
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from model.adaptive import AdaptiveMemory
+from model.caption import Attention, Caption
+from model.captioner import SHIPPED, Captioner
+from model.evaluation.boxes import grid_of
+from model.evaluation.captions import prepare
+from model.evaluation.coco_dev import Photograph, load_coco_dev
+from model.evaluation.grounding import grounding
+from model.options import DecodingOptions
+from model.vocabulary import UNKNOWN, Vocabulary
+
+_BATCH = 25
+_BINOMIAL = torch.tensor([1.0, 2.0, 1.0]) / 4  # in rows and in columns, to smooth a map
+
+
+def with_grids(caption: Caption, grids: Sequence[Attention]) -> Caption:
+    """The caption, its words with other attention."""
+    return replace(
+        caption, words=[replace(word, attention=grid) for word, grid in zip(caption.words, grids, strict=True)]
+    )
+
+
+def smoothed(caption: Caption) -> Caption:
+    """Each cell the mean of itself and its eight neighbours, near ones more."""
+    kernel, grids = torch.outer(_BINOMIAL, _BINOMIAL)[None, None], []
+    for word in caption.words:
+        cells = torch.from_numpy(np.ascontiguousarray(grid_of(word.attention))).float()[None, None]
+        found = functional.conv2d(functional.pad(cells, (1, 1, 1, 1), mode="replicate"), kernel)
+        grids.append(replace(word.attention, weights=found.flatten().tolist()))
+    return with_grids(caption, grids)
+
+
+def seen(vocabulary: Vocabulary, memory: AdaptiveMemory, image: int, caption: Caption) -> Caption:
+    """With what the detector sees of each word: the same everywhere, of one that it does not know."""
+    everywhere, grids = torch.ones(memory.rows * memory.cols), []
+    for word in caption.words:
+        token = vocabulary.token(word.text)
+        cells = memory.credit(image, UNKNOWN if token is None else token, everywhere)
+        grids.append(replace(word.attention, weights=cells.tolist()))
+    return with_grids(caption, grids)
+
+
+@torch.inference_mode()
+def mapped(captioner: Captioner, photographs: list[Photograph]) -> Iterator[tuple[str, Photograph, dict[str, Caption]]]:
+    """Whose a caption is ("own" or "people"), its photograph, and the caption with each map, by its name."""
+
+    def maps(memory: AdaptiveMemory, image: int, caption: Caption, plain: Caption) -> dict[str, Caption]:
+        return {
+            "attention": plain,
+            "what is seen": seen(captioner.vocabulary, memory, image, caption),
+            "both": caption,
+            "attention, smoothed": smoothed(plain),
+            "both, smoothed": smoothed(caption),
+        }
+
+    for start in tqdm(range(0, len(photographs), _BATCH), unit="batch"):
+        batch = photographs[start : start + _BATCH]
+        memory = captioner.encode(prepare(captioner, batch))
+        assert isinstance(memory, AdaptiveMemory), "only a captioner with adaptive attention sees words"
+        blind = replace(memory, seen_as=torch.full_like(memory.seen_as, memory.words.shape[2]))
+        written = (captioner.write(one, DecodingOptions()) for one in (memory, blind))
+        for image, ((caption, *_), (plain, *_)) in enumerate(zip(*written, strict=True)):
+            yield "own", batch[image], maps(memory, image, caption, plain)
+        for number in range(max(len(photograph.captions) for photograph in batch)):
+            images = [image for image, photograph in enumerate(batch) if number < len(photograph.captions)]
+            sentences = [batch[image].captions[number] for image in images]
+            told = (captioner.score(one.select(images), sentences) for one in (memory, blind))
+            for image, caption, plain in zip(images, *told, strict=True):
+                yield "people", batch[image], maps(memory, image, caption, plain)
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="has coco-dev/ in it")
+    parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
+    arguments = parser.parse_args()
+    photographs = [photograph for photograph in load_coco_dev(arguments.data) if photograph.boxes is not None]
+    found: dict[str, dict[str, list[tuple[Photograph, Caption]]]] = defaultdict(lambda: defaultdict(list))
+    for whose, photograph, maps in mapped(Captioner.load(arguments.model), photographs):
+        for name, caption in maps.items():
+            found[name][whose].append((photograph, caption))
+    scores = {
+        name: {whose: {key: round(score, 3) for key, score in grounding(some).items()} for whose, some in by.items()}
+        for name, by in found.items()
+    }
+    print(f"{'':<22}{'own: pointing':>16}{'mass/area':>12}{'people: pointing':>19}{'mass/area':>12}")
+    for name, by in scores.items():
+        own, people = by["own"], by["people"]
+        print(
+            f"{name:<22}{own['pointing']:>16.3f}{own['mass_over_area']:>12.2f}"
+            f"{people['pointing']:>19.3f}{people['mass_over_area']:>12.2f}"
+        )
+    print(json.dumps(scores))
+
+
+if __name__ == "__main__":
+    main()
