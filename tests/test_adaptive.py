@@ -224,7 +224,7 @@ def test_guidance_is_least_where_the_word_is_seen() -> None:
         weights[0, 1, place] = 0.9
         glances = Glance(*[torch.zeros(1, 2, 1)] * 3, weights, torch.tensor([sentinel]))
         function = function_tokens(VOCABULARY)
-        return float(guidance_loss(glances, memory, targets, seen_as, function))
+        return float(guidance_loss(glances, memory, targets, function))
 
     assert loss((0.9, 0.1), 1) < loss((0.9, 0.1), 2)  # look at the dog
     assert loss((0.9, 0.1), 1) < loss((0.1, 0.1), 1)  # and not at "a"

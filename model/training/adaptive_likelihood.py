@@ -59,5 +59,5 @@ class AdaptiveLikelihood:
             label_smoothing=self._recipe.label_smoothing,
             reduction="sum",
         )
-        guidance = guidance_loss(glances, memory, targets, decoder.seen_as, self._function.to(targets.device))
+        guidance = guidance_loss(glances, memory, targets, self._function.to(targets.device))
         return cross_entropy, guidance

@@ -20,20 +20,16 @@ def function_tokens(vocabulary: Vocabulary) -> torch.Tensor:
 
 
 def guidance_loss(
-    glances: Glance,
-    memory: AdaptiveMemory,
-    targets: torch.Tensor,
-    seen_as: torch.Tensor,
-    function: torch.Tensor,
+    glances: Glance, memory: AdaptiveMemory, targets: torch.Tensor, function: torch.Tensor
 ) -> torch.Tensor:
     """The sum over all `targets` (B, R, T) of how surprising a place would be, drawn from where the word is seen.
 
-    `glances` are those of B x (R * T) rows; `seen_as` (V,) numbers the word that a token is a form of, N for none.
+    `glances` are those of B x (R * T) rows.
     """
     attention = glances.weights.clamp_min(1e-8).log().view(*targets.shape, -1)  # (B, R, T, L)
     words = memory.words.shape[2]
-    image, row, step = (seen_as[targets] < words).nonzero(as_tuple=True)
-    shown = memory.words[image, :, seen_as[targets[image, row, step]]]  # (n, l)
+    image, row, step = (memory.seen_as[targets] < words).nonzero(as_tuple=True)
+    shown = memory.words[image, :, memory.seen_as[targets[image, row, step]]]  # (n, l)
     clear = shown.amax(dim=1) > _SEEN
     image, row, step, shown = image[clear], row[clear], step[clear], shown[clear] ** 2
     places = shown if memory.coarse is None else shown @ memory.coarse.t()  # (n, L)
