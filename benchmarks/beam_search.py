@@ -23,7 +23,7 @@ from usual_search import usual_search
 
 from model.caption import Caption
 from model.captioner import Captioner
-from model.decoder import Memory
+from model.memory import Memory
 from model.options import DecodingOptions
 from model.spelling import Speller
 

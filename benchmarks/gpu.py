@@ -27,7 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from model.caption import Caption
 from model.captioner import SHIPPED, Captioner
-from model.decoder import Memory
+from model.memory import Memory
 from model.options import DecodingOptions, Strategy
 
 _PRECISIONS = ("fp32", "bf16", "fp16")

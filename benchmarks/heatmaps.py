@@ -4,7 +4,7 @@
 
 In: a data folder with coco-dev/; out: a table, and a JSON last line. Each map is put to the pointing game and weighed
 by its mass in the boxes (model/evaluation/grounding.py), for words of the captioner's own sentences and of people's.
-"Both" is what the answer has (AdaptiveMemory.credit).
+"Both, smoothed" is what the answer has (AdaptiveMemory.credit).
 """
 
 import argparse
@@ -14,15 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch.nn import functional
 from tqdm import tqdm
 
-from model.adaptive import AdaptiveMemory
+from model.adaptive_memory import AdaptiveMemory, neighbourhood
 from model.caption import Attention, Caption
 from model.captioner import SHIPPED, Captioner
-from model.evaluation.boxes import grid_of
 from model.evaluation.captions import prepare
 from model.evaluation.coco_dev import Photograph, load_coco_dev
 from model.evaluation.grounding import grounding
@@ -30,7 +27,6 @@ from model.options import DecodingOptions
 from model.vocabulary import UNKNOWN, Vocabulary
 
 _BATCH = 25
-_BINOMIAL = torch.tensor([1.0, 2.0, 1.0]) / 4  # in rows and in columns, to smooth a map
 
 
 def with_grids(caption: Caption, grids: Sequence[Attention]) -> Caption:
@@ -41,21 +37,29 @@ def with_grids(caption: Caption, grids: Sequence[Attention]) -> Caption:
 
 
 def smoothed(caption: Caption) -> Caption:
-    """Each cell the mean of itself and its eight neighbours, near ones more."""
-    kernel, grids = torch.outer(_BINOMIAL, _BINOMIAL)[None, None], []
+    """Each cell a mean of itself and its eight neighbours, near ones more."""
+    grids = []
     for word in caption.words:
-        cells = torch.from_numpy(np.ascontiguousarray(grid_of(word.attention))).float()[None, None]
-        found = functional.conv2d(functional.pad(cells, (1, 1, 1, 1), mode="replicate"), kernel)
-        grids.append(replace(word.attention, weights=found.flatten().tolist()))
+        cells, places = torch.tensor(word.attention.weights).view(word.attention.rows, -1), torch.device("cpu")
+        cells = neighbourhood(cells.shape[0], places) @ cells @ neighbourhood(cells.shape[1], places)
+        grids.append(replace(word.attention, weights=cells.flatten().tolist()))
     return with_grids(caption, grids)
 
 
-def seen(vocabulary: Vocabulary, memory: AdaptiveMemory, image: int, caption: Caption) -> Caption:
-    """With what the detector sees of each word: the same everywhere, of one that it does not know."""
+def seen(
+    vocabulary: Vocabulary, memory: AdaptiveMemory, image: int, caption: Caption, looked: Caption | None = None
+) -> Caption:
+    """With what the detector sees of each word, the same everywhere of one that it does not know.
+
+    With `looked`, times the attention that this one has.
+    """
     everywhere, grids = torch.ones(memory.rows * memory.cols), []
-    for word in caption.words:
+    for number, word in enumerate(caption.words):
         token = vocabulary.token(word.text)
-        cells = memory.credit(image, UNKNOWN if token is None else token, everywhere)
+        cells = memory.shown(image, UNKNOWN if token is None else token)
+        cells = everywhere if cells is None else cells
+        if looked is not None:
+            cells = cells * torch.tensor(looked.words[number].attention.weights)
         grids.append(replace(word.attention, weights=cells.tolist()))
     return with_grids(caption, grids)
 
@@ -68,9 +72,9 @@ def mapped(captioner: Captioner, photographs: list[Photograph]) -> Iterator[tupl
         return {
             "attention": plain,
             "what is seen": seen(captioner.vocabulary, memory, image, caption),
-            "both": caption,
+            "both": seen(captioner.vocabulary, memory, image, caption, plain),
             "attention, smoothed": smoothed(plain),
-            "both, smoothed": smoothed(caption),
+            "both, smoothed": caption,
         }
 
     for start in tqdm(range(0, len(photographs), _BATCH), unit="batch"):

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from model.adaptive import AdaptiveDecoder
-from model.decoder import AnyDecoder, Decoder, Memory
+from model.decoder import AnyDecoder, Decoder
 from model.hypothesis import Hypothesis
+from model.memory import Memory
 from model.state import State
 from model.vocabulary import END, PAD, START, UNKNOWN
 

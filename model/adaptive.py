@@ -9,22 +9,21 @@ where it looked. It must not know of pixels or of how words are chosen.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from math import isqrt
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn import functional
 
+from model.adaptive_memory import FAINT, AdaptiveMemory, spread
 from model.cells import LSTMCell
-from model.decoder import AnyDecoder, Memory
+from model.decoder import AnyDecoder
+from model.memory import Memory
 from model.state import State
 from model.vocabulary import PAD
 from model.word_detector import anywhere
-
-_FAINT = 0.01  # keeps the logarithm of a score away from that of zero
 
 
 class AdaptiveConfig(BaseModel):
@@ -51,31 +50,6 @@ class Sight:
     fine: torch.Tensor  # (B, C', F, F): the trunk's activations
     grid: torch.Tensor  # (B, C, R, R): the tail's, with F = 2 R - 1
     words: torch.Tensor  # (B, R * R, N): which words each place of the grid shows
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptiveMemory(Memory):
-    """What is known of a batch of images. Annotations and keys are of the fine grid, words of the coarse one."""
-
-    per_image: ClassVar[tuple[str, ...]] = (*Memory.per_image, "words", "evidence")
-
-    words: torch.Tensor  # (B, l, N): which words each place shows
-    evidence: torch.Tensor  # (B, N): for a word being shown anywhere
-    coarse: torch.Tensor | None  # (L, l): from places of the fine grid to those of the coarse one; None: L = l
-    seen_as: torch.Tensor  # (V,): which of the N words each token is a form of, N for none
-
-    def credit(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:
-        """See Memory. Here a place is looked at and, if the detector knows the word, shows more or less of it.
-
-        What is seen makes a word more probable by the sum, over places, of attention times how much of the word each
-        shows (AdaptiveDecoder.seen); this is the share of each place in that sum.
-        """
-        word = int(self.seen_as[token])
-        if word == self.words.shape[2]:
-            return weights
-        shown = self.words[image, :, word]
-        given = weights * ((shown if self.coarse is None else self.coarse @ shown) + _FAINT)
-        return given * (weights.sum() / given.sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +117,16 @@ class AdaptiveDecoder(AnyDecoder):
             shown = shown[:, None, None]
             coarse, fine = torch.where(shown, coarse, 0.0), torch.where(shown, fine, self.unseen.to(fine.dtype))
         coarse = coarse + self.of_words(sight.words.to(coarse.dtype))
-        spread = _spread(sight.grid.shape[2], sight.fine.shape[2], sight.grid.device)  # (L, l)
-        annotations = self._annotate(spread.to(coarse.dtype) @ coarse + fine)
-        return self._memory(annotations, sight.words, spread, sight.fine.shape[2], sight.fine.shape[3])
+        enlarge = spread(sight.grid.shape[2], sight.fine.shape[2], sight.grid.device)  # (L, l)
+        annotations = self._annotate(enlarge.to(coarse.dtype) @ coarse + fine)
+        return self._memory(annotations, sight.words, enlarge, sight.fine.shape[2], sight.fine.shape[3])
 
     def remember(self, tensors: Iterable[torch.Tensor]) -> AdaptiveMemory:
         """See AnyDecoder."""
         annotations, keys, words, evidence = tensors
         fine, coarse = isqrt(annotations.shape[1]), isqrt(words.shape[1])
-        spread = _spread(coarse, fine, annotations.device)
-        return AdaptiveMemory(annotations, keys, fine, fine, words, evidence, spread, self.seen_as)
+        enlarge = spread(coarse, fine, annotations.device)
+        return AdaptiveMemory(annotations, keys, fine, fine, words, evidence, enlarge, self.seen_as)
 
     def imagine(self, words: torch.Tensor) -> AdaptiveMemory:
         """A picture that nobody took: places (B, l, N) that show the given words, and nothing else."""
@@ -164,7 +138,7 @@ class AdaptiveDecoder(AnyDecoder):
     def _memory(
         self, annotations: torch.Tensor, words: torch.Tensor, coarse: torch.Tensor | None, rows: int, cols: int
     ) -> AdaptiveMemory:
-        evidence = torch.log((anywhere(words) + _FAINT) / (self.usual_anywhere + _FAINT))
+        evidence = torch.log((anywhere(words) + FAINT) / (self.usual_anywhere + FAINT))
         return AdaptiveMemory(
             annotations, self.key(annotations), rows, cols, words.float(), evidence, coarse, self.seen_as
         )
@@ -223,7 +197,7 @@ class AdaptiveDecoder(AnyDecoder):
         """
         looked = weights / weights.sum(dim=2, keepdim=True).clamp_min(1e-6)
         looked = looked if memory.coarse is None else looked @ memory.coarse  # (B, R, l)
-        here = torch.log((looked @ memory.words + _FAINT) / (self.usual_here + _FAINT))
+        here = torch.log((looked @ memory.words + FAINT) / (self.usual_here + FAINT))
         trust = functional.softplus(trust)
         return (trust[:, :, :1] * here + trust[:, :, 1:] * memory.evidence.unsqueeze(1)) * self.word_trust
 
@@ -250,15 +224,3 @@ class AdaptiveDecoder(AnyDecoder):
 def _places(grid: torch.Tensor) -> torch.Tensor:
     """A grid (B, C, R, R) as a list of places (B, R * R, C), row by row."""
     return grid.flatten(2).transpose(1, 2)
-
-
-@lru_cache(maxsize=8)
-def _spread(coarse: int, fine: int, device: torch.device) -> torch.Tensor:
-    """The matrix (fine * fine, coarse * coarse) that enlarges a grid, bilinearly.
-
-    Each place of a convolution with stride 2 lies on a place of its input, so the corners of both grids do, too.
-    """
-    with torch.inference_mode(False):  # the next who wants it may be training
-        one_each = torch.eye(coarse * coarse, device=device).view(-1, 1, coarse, coarse)
-        larger = functional.interpolate(one_each, size=(fine, fine), mode="bilinear", align_corners=True)
-        return larger.flatten(1).t().contiguous()

@@ -21,9 +21,10 @@ from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
 from model.caption import Caption
 from model.characters import VOCABULARIES, TokenName
 from model.confidence import ConfidenceConfig, confidence
-from model.decoder import Decoder, DecoderConfig, Memory, Stepping
+from model.decoder import Decoder, DecoderConfig, Stepping
 from model.encoder import Encoder, OutputStride
 from model.engines.engine import Engine
+from model.memory import Memory
 from model.options import DecodingOptions
 from model.pixels import as_stored, normalise, to_pixels
 from model.scoring import score

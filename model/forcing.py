@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from model.decoder import Memory, Stepping
+from model.decoder import Stepping
+from model.memory import Memory
 from model.state import State
 from model.vocabulary import START
 from model.watch import Watching

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from model.decoder import Memory, Stepping
+from model.decoder import Stepping
+from model.memory import Memory
 from model.state import State
 
 log = logging.getLogger(__name__)

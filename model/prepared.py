@@ -7,8 +7,9 @@ for the whole vocabulary, and products with the same factor are one. It must not
 import torch
 from torch.nn import functional
 
-from model.adaptive import AdaptiveDecoder, AdaptiveMemory
-from model.decoder import Memory
+from model.adaptive import AdaptiveDecoder
+from model.adaptive_memory import AdaptiveMemory
+from model.memory import Memory
 from model.product import Product
 from model.state import State
 

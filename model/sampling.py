@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import torch
 
-from model.decoder import Memory, Stepping
+from model.decoder import Stepping
 from model.forcing import force_prefix
 from model.hypothesis import Hypothesis, read_off
+from model.memory import Memory
 from model.rules import Rules, SpellingRules
 from model.vocabulary import END
 from model.watch import Watching

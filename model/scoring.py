@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 
 from model.caption import Caption
-from model.decoder import Memory, Stepping
+from model.decoder import Stepping
 from model.forcing import force
 from model.hypothesis import read_off
+from model.memory import Memory
 from model.spelling import Speller
 from model.vocabulary import END, PAD, Vocabulary, split_words
 

@@ -11,9 +11,10 @@ import torch
 
 from model.beams import Beams, Step
 from model.beginnings import Beginnings
-from model.decoder import Memory, Stepping
+from model.decoder import Stepping
 from model.forcing import Forced, force_prefix
 from model.hypothesis import Hypothesis, read_off
+from model.memory import Memory
 from model.rules import Rules, SpellingRules
 from model.vocabulary import END
 from model.watch import Watching

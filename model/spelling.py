@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.caption import Attention, Caption, Word
-from model.decoder import Memory
 from model.hypothesis import Hypothesis
+from model.memory import Memory
 from model.vocabulary import UNKNOWN, Span, Vocabulary
 
 

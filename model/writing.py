@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from model.caption import Caption
 from model.characters import Characters
 from model.consensus import by_consensus
-from model.decoder import Memory, Stepping
+from model.decoder import Stepping
 from model.hypothesis import Hypothesis
+from model.memory import Memory
 from model.options import DecodingOptions, Strategy
 from model.rules import SpellingRules
 from model.sampling import sample, uniform_numbers

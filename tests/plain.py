@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from model.decoder import Decoder, DecoderConfig, Memory
+from model.decoder import Decoder, DecoderConfig
 from model.hypothesis import Hypothesis
+from model.memory import Memory
 from model.search import beam_search
 from model.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary
 

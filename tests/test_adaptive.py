@@ -9,7 +9,8 @@ import tiny
 import torch
 from PIL import Image
 
-from model.adaptive import AdaptiveConfig, AdaptiveDecoder, AdaptiveMemory, Glance, Sight
+from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Glance, Sight
+from model.adaptive_memory import AdaptiveMemory
 from model.captioner import Captioner, CaptionerConfig
 from model.options import DecodingOptions, Strategy
 from model.training.dataset import DatasetUnusable
@@ -101,6 +102,10 @@ def test_places_have_the_credit_for_a_word_that_they_gave_it(decoder: AdaptiveDe
     alone = decoder.seen(torch.eye(25).expand(2, -1, -1), torch.tensor([1.0, -torch.inf]).expand(2, 25, -1), memory)
     dog, dogs, runs = VOCABULARY.encode("dog dogs runs")
     given = weights * (alone[1, :, 0] / torch.nn.functional.softplus(torch.tensor(1.0))).exp()
+    # With its neighbours, of whom a place at the edge has fewer.
+    around = torch.nn.functional.pad(given.view(1, 1, 5, 5), (1, 1, 1, 1), mode="replicate")
+    kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]).view(1, 1, 3, 3) / 16
+    given = torch.nn.functional.conv2d(around, kernel).flatten()
     credit = memory.credit(1, dog, weights)
     torch.testing.assert_close(credit, 0.7 * given / given.sum())
     assert torch.equal(memory.credit(1, dogs, weights), credit)

@@ -16,9 +16,10 @@ from plain import (
 from pydantic import ValidationError
 
 from model.captioner import Captioner, CaptionerConfig
-from model.decoder import AttributedMemory, Decoder, DecoderConfig
+from model.decoder import Decoder, DecoderConfig
 from model.engines.openvino import OpenVINO
 from model.engines.store import Store
+from model.memory import AttributedMemory
 from model.options import DecodingOptions, Strategy
 from model.pixels import normalise
 from model.training.attribute_origin import make_attributed

@@ -16,7 +16,7 @@ from jobs.options import CaptionOptions, ScoreOptions, Strategy
 from jobs.producer import Picture, Producer, Submission
 from jobs.settings import QueueSettings
 from model.captioner import Captioner
-from model.decoder import Memory
+from model.memory import Memory
 from worker.captioning import Captioning, DeviceBroken
 from worker.held import Held
 from worker.ready import Prepared, ReadyJobs

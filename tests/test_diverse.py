@@ -12,7 +12,8 @@ from plain import (
     random_memory,
 )
 
-from model.decoder import Decoder, Memory
+from model.decoder import Decoder
+from model.memory import Memory
 from model.search import beam_search
 from model.vocabulary import END
 

@@ -9,8 +9,9 @@ import torch
 from members import tiny_member
 from torch import nn
 
-from model.decoder import Decoder, Memory
+from model.decoder import Decoder
 from model.evaluation.gradients import Curve, draw, gradient_norms
+from model.memory import Memory
 from model.state import State
 from model.vocabulary import START
 

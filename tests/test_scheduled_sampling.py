@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from model.decoder import Decoder, DecoderConfig, Memory
+from model.decoder import Decoder, DecoderConfig
+from model.memory import Memory
 from model.training.scheduled_sampling import sampling_probability, unroll
 from model.vocabulary import START
 

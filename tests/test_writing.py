@@ -5,7 +5,8 @@ import torch
 from plain import SEEDS, plain_beam_search, random_decoder, random_memory, random_vocabulary, score
 
 from model.caption import Caption
-from model.decoder import Decoder, Memory
+from model.decoder import Decoder
+from model.memory import Memory
 from model.options import DecodingOptions, Strategy
 from model.rules import Rules
 from model.search import beam_search

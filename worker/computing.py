@@ -13,7 +13,7 @@ from jobs.job import Caption
 from jobs.options import CaptionOptions, ScoreOptions
 from model.caption import Caption as Written
 from model.captioner import Captioner
-from model.decoder import Memory
+from model.memory import Memory
 from model.options import DecodingOptions, Strategy
 from worker.ready import Prepared
 from worker.spoken import caption_for

@@ -4,7 +4,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from model.decoder import Memory
+from model.memory import Memory
 
 # Of products. What is summed up, and probabilities, are float32 always.
 Precision = Literal["fp32", "bf16"]

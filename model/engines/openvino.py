@@ -14,9 +14,9 @@ import openvino
 import torch
 from torch import nn
 
-from model.decoder import Memory
 from model.engines.engine import Precision
 from model.engines.store import Store
+from model.memory import Memory
 
 if TYPE_CHECKING:
     from model.captioner import Captioner

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import torch
 
-from model.decoder import Memory
 from model.engines.engine import DTYPES, Precision
+from model.memory import Memory
 
 
 class PyTorch:

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from model.captioner import Captioner
-from model.decoder import AnyDecoder, Decoder, Memory
+from model.decoder import AnyDecoder, Decoder
+from model.memory import Memory
 from model.pixels import normalise
 from model.training.batches import pad_captions
 from model.training.dataset import Sample, load_split

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from model.adaptive import AdaptiveDecoder, AdaptiveMemory, Sight
+from model.adaptive import AdaptiveDecoder, Sight
+from model.adaptive_memory import AdaptiveMemory
 from model.captioner import Captioner, Seen
 from model.training.batches import Batch
 from model.training.guidance import function_tokens, guidance_loss

@@ -6,7 +6,8 @@ itself sees. Function words, which no place shows, are to look at what has been 
 
 import torch
 
-from model.adaptive import AdaptiveMemory, Glance
+from model.adaptive import Glance
+from model.adaptive_memory import AdaptiveMemory
 from model.function_words import FUNCTION_WORDS
 from model.vocabulary import END, PAD, Vocabulary
 

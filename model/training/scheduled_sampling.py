@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from model.decoder import AnyDecoder, Memory
+from model.decoder import AnyDecoder
+from model.memory import Memory
 from model.sampling import draw, uniform_numbers
 
 

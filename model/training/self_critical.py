@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 
 from model.captioner import Captioner, Seen
-from model.decoder import AnyDecoder, Memory
+from model.decoder import AnyDecoder
+from model.memory import Memory
 from model.rules import Rules
 from model.sampling import sample, uniform_numbers
 from model.search import beam_search
