@@ -11,7 +11,7 @@ from typing import Any
 class Attention:
     """Where one word looked: a grid over the whole upright picture, stretched to the network's square input.
 
-    Of a word that a word detector knows, where it looked and saw it (model/adaptive.py, AdaptiveMemory.credit).
+    Of a word that a word detector knows, where it looked and saw it (model/adaptive_memory.py, AdaptiveMemory.credit).
     `weights` holds rows x cols non-negative numbers in row-major order that sum to 1; cell (r, c) covers the picture
     from r/rows to (r+1)/rows of its height and from c/cols to (c+1)/cols of its width.
     """
