@@ -32,6 +32,7 @@ LEVERS = (
     "word-vectors",
     "pretrained",
     "scheduled-sampling",
+    "self-critical",
     "untied",
     "no-smoothing",
     "no-dropout",
