@@ -77,17 +77,17 @@ class Ensemble:
 @torch.inference_mode()
 def measure(captioners: Sequence[Captioner], samples: Sequence[Sample]) -> Iterator[float]:
     """The CIDEr of each of `captioners`, and of them all together; every picture is looked at once."""
-    first, options = captioners[0], DecodingOptions()
-    teams = [*([captioner] for captioner in captioners), list(captioners)]
+    first, everyone = captioners[0], range(len(captioners))
+    teams = [*([member] for member in everyone), list(everyone)]
     written: list[dict[str, str]] = [{} for _ in teams]
     for start in tqdm(range(0, len(samples), _BATCH), unit="batch"):
         batch = samples[start : start + _BATCH]
         trunk = first.encoder.trunk(normalise(prepare(first, batch)))
-        known = {id(captioner): captioner.memorise(captioner.see(trunk)) for captioner in captioners}
+        known = [captioner.memorise(captioner.see(trunk)) for captioner in captioners]
         for team, captions in zip(teams, written, strict=True):
-            ensemble = Ensemble([captioner.decoder for captioner in team])
-            memory = Memories.of([known[id(captioner)] for captioner in team])
-            found = write(ensemble, first.vocabulary, memory, options, seeds=None, watch=None)
+            ensemble = Ensemble([captioners[member].decoder for member in team])
+            memory = Memories.of([known[member] for member in team])
+            found = write(ensemble, first.vocabulary, memory, DecodingOptions(), seeds=None, watch=None)
             captions |= {sample.name: best.text for sample, (best, *_) in zip(batch, found, strict=True)}
     references = {sample.name: sample.captions for sample in samples}
     for captions in written:
