@@ -49,7 +49,8 @@ def test_each_lever_changes_one_thing() -> None:
     changed = {name: differences(base, recipes[name].model_dump()) for name in LEVERS}
     # Two layers are what top-down attention needs.
     assert changed.pop("top-down") == {"captioner.decoder.arrangement", "captioner.decoder.depth"}
-    # It is another run, and not only another loss: one that goes on from the base, more slowly.
+    # Both go on from the base, more slowly.
+    assert changed.pop("longer") == {"start_from", "learning_rate"}
     assert changed.pop("self-critical") == {"start_from", "learning_rate", "self_critical"}
     assert all(len(places) == 1 for places in changed.values()), changed
     assert len(set.union(*changed.values())) == len(changed), "no two change the same"

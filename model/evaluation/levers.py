@@ -32,6 +32,7 @@ LEVERS = (
     "word-vectors",
     "pretrained",
     "scheduled-sampling",
+    "longer",
     "self-critical",
     "untied",
     "no-smoothing",
