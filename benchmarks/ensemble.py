@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from figures import print_table
 from tqdm import tqdm
 
 from model.captioner import Captioner
@@ -108,8 +109,7 @@ def main() -> None:
     for split, samples in (("val", load_split(arguments.data, "val")), ("coco-dev", load_coco_dev(arguments.data))):
         for name, cider in zip(names, measure(captioners, samples), strict=True):
             scores[name][split] = round(cider, 4)
-    for name, by_split in scores.items():
-        print(f"{name:<45}" + "".join(f"{split:>10} {cider:.3f}" for split, cider in by_split.items()))
+    print_table([{"": name, **by_split} for name, by_split in scores.items()])
     print(json.dumps(scores))
 
 

@@ -8,16 +8,16 @@ by its mass in the boxes (model/evaluation/grounding.py), for words of the capti
 """
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from pointing import report
 from tqdm import tqdm
 
-from model.adaptive_memory import AdaptiveMemory, neighbourhood
+from model.adaptive_memory import AdaptiveMemory, with_neighbours
 from model.caption import Attention, Caption
 from model.captioner import SHIPPED, Captioner
 from model.evaluation.captions import prepare
@@ -37,12 +37,11 @@ def with_grids(caption: Caption, grids: Sequence[Attention]) -> Caption:
 
 
 def smoothed(caption: Caption) -> Caption:
-    """Each cell a mean of itself and its eight neighbours, near ones more."""
+    """Each cell with its neighbours."""
     grids = []
     for word in caption.words:
-        cells, places = torch.tensor(word.attention.weights).view(word.attention.rows, -1), torch.device("cpu")
-        cells = neighbourhood(cells.shape[0], places) @ cells @ neighbourhood(cells.shape[1], places)
-        grids.append(replace(word.attention, weights=cells.flatten().tolist()))
+        cells = torch.tensor(word.attention.weights).view(word.attention.rows, -1)
+        grids.append(replace(word.attention, weights=with_neighbours(cells).flatten().tolist()))
     return with_grids(caption, grids)
 
 
@@ -108,14 +107,7 @@ def main() -> None:
         name: {whose: {key: round(score, 3) for key, score in grounding(some).items()} for whose, some in by.items()}
         for name, by in found.items()
     }
-    print(f"{'':<22}{'own: pointing':>16}{'mass/area':>12}{'people: pointing':>19}{'mass/area':>12}")
-    for name, by in scores.items():
-        own, people = by["own"], by["people"]
-        print(
-            f"{name:<22}{own['pointing']:>16.3f}{own['mass_over_area']:>12.2f}"
-            f"{people['pointing']:>19.3f}{people['mass_over_area']:>12.2f}"
-        )
-    print(json.dumps(scores))
+    report(scores)
 
 
 if __name__ == "__main__":

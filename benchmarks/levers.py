@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from figures import print_table
 from PIL import Image
 from tqdm import tqdm
 
@@ -113,8 +114,7 @@ def main() -> None:
         pictures = [(one.name, one.image) for one in some]
         for name, cider in measure(captioner, pictures, {one.name: one.captions for one in some}):
             scores.setdefault(name, {})[split] = round(cider, 4)
-    for name, by_split in scores.items():
-        print(f"{name:<45}" + "".join(f"{split:>10} {cider:.3f}" for split, cider in by_split.items()))
+    print_table([{"": name, **by_split} for name, by_split in scores.items()])
     print(json.dumps(scores))
 
 

@@ -9,25 +9,27 @@ attention; out: a table, and a JSON last line. The pointing game and the mass in
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from figures import print_table
+
 from model.captioner import Captioner
-from model.evaluation.captions import score_captions, write_captions
-from model.evaluation.coco_dev import Photograph, load_coco_dev
-from model.evaluation.grounding import grounding
+from model.evaluation.evaluate import Evaluation
 from model.options import DecodingOptions
 
 
-def measure(captioner: Captioner, photographs: list[Photograph], title: str) -> dict[str, dict[str, float]]:
-    """What `grounding` says of its own captions and of people's."""
-    own = write_captions(captioner, photographs, DecodingOptions(), title)
-    told = score_captions(captioner, photographs, [photograph.captions for photograph in photographs], title)
-    return {
-        "own": grounding(list(zip(photographs, own, strict=True))),
-        "people": grounding(
-            [(photo, caption) for photo, captions in zip(photographs, told, strict=True) for caption in captions]
-        ),
-    }
+def report(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """Print what `grounding` says of its own words and of people's, by name: the table and the JSON line."""
+    rows = []
+    for name, by in scores.items():
+        row = {"": name}
+        for whose in ("own", "people"):
+            row[f"{whose}: pointing"] = f"{by[whose]['pointing']:.3f}"
+            row[f"{whose}: mass/area"] = f"{by[whose]['mass_over_area']:.2f}"
+        rows.append(row)
+    print_table(rows)
+    print(json.dumps(scores))
 
 
 def main() -> None:
@@ -36,16 +38,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="has coco-dev/ in it")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="holds a captioner")
     arguments = parser.parse_args()
-    photographs = [photograph for photograph in load_coco_dev(arguments.data) if photograph.boxes is not None]
-    scores = {str(folder): measure(Captioner.load(folder), photographs, str(folder)) for folder in arguments.folders}
-    print(f"{'':<45}{'own: pointing':>16}{'mass/area':>12}{'people: pointing':>19}{'mass/area':>12}")
-    for name, by in scores.items():
-        own, people = by["own"], by["people"]
-        print(
-            f"{name:<45}{own['pointing']:>16.3f}{own['mass_over_area']:>12.2f}"
-            f"{people['pointing']:>19.3f}{people['mass_over_area']:>12.2f}"
-        )
-    print(json.dumps(scores))
+    report(
+        {
+            str(folder): Evaluation(Captioner.load(folder), arguments.data, DecodingOptions()).grounding()
+            for folder in arguments.folders
+        }
+    )
 
 
 if __name__ == "__main__":

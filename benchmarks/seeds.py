@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from figures import print_table
 
 from model.captioner import Captioner
 from model.evaluation.captions import write_captions
@@ -42,9 +43,7 @@ def main() -> None:
     mean = {name: float(np.mean([score[name] for score in scores])) for name in _SHOWN}
     deviation = {name: float(np.std([score[name] for score in scores], ddof=1)) for name in _SHOWN if scores[1:]}
     rows = [*zip(map(str, arguments.folders), scores, strict=True), ("mean", mean), ("standard deviation", deviation)]
-    print(f"{'':<45}" + "".join(f"{name:>10}" for name in _SHOWN))
-    for name, row in rows:
-        print(f"{name:<45}" + "".join(f"{row[score]:>10.3f}" for score in _SHOWN if score in row))
+    print_table([{"": name, **{score: round(row[score], 3) for score in _SHOWN}} for name, row in rows if row])
     print(f"CIDEr of the mean, over images: {low:.3f} to {high:.3f}")
     result = {"split": arguments.split, "mean": mean, "deviation": deviation, "cider_low": low, "cider_high": high}
     print(json.dumps({**result, "captioners": dict(zip(map(str, arguments.folders), scores, strict=True))}))

@@ -38,8 +38,7 @@ class AdaptiveMemory(Memory):
             return weights
         given = weights * shown
         if self.coarse is not None:
-            across = neighbourhood(self.cols, given.device)
-            given = (neighbourhood(self.rows, given.device) @ given.view(self.rows, self.cols) @ across).flatten()
+            given = with_neighbours(given.view(self.rows, self.cols)).flatten()
         return given * (weights.sum() / given.sum())
 
     def shown(self, image: int, token: int) -> torch.Tensor | None:
@@ -63,8 +62,14 @@ def spread(coarse: int, fine: int, device: torch.device) -> torch.Tensor:
         return larger.flatten(1).t().contiguous()
 
 
+def with_neighbours(grid: torch.Tensor) -> torch.Tensor:
+    """Each place of a grid (rows, cols) a mean of itself and its eight neighbours, near ones more; their sum stays."""
+    rows, cols = grid.shape
+    return _neighbourhood(rows, grid.device) @ grid @ _neighbourhood(cols, grid.device)
+
+
 @lru_cache(maxsize=8)
-def neighbourhood(places: int, device: torch.device) -> torch.Tensor:
+def _neighbourhood(places: int, device: torch.device) -> torch.Tensor:
     """The matrix (places, places) that makes of each of a row of places half of itself and a quarter of each neighbour.
 
     It is symmetric: at both ends a place is its own missing neighbour, so that nothing is lost.

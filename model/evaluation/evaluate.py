@@ -70,20 +70,22 @@ class Evaluation:
 
     def attention(self) -> dict[str, Any]:
         """Whether attention falls on what words name, and whether it matters that it does."""
-        boxed = [(photograph, caption) for photograph, caption in self._coco_dev if photograph.boxes is not None]
+        photographs, captions = [photograph for photograph, _ in self._boxed], [caption for _, caption in self._boxed]
+        return {"grounding": self.grounding(), "deletion": deletion(self._captioner, photographs, captions)}
+
+    def grounding(self) -> dict[str, dict[str, float]]:
+        """Whether attention falls on what words name, in its own captions and in people's."""
+        boxed = self._boxed
         photographs = [photograph for photograph, _ in boxed]
         told = score_captions(
             self._captioner, photographs, [photograph.captions for photograph in photographs], "people's captions"
         )
         peoples = [(photo, caption) for photo, of_photo in zip(photographs, told, strict=True) for caption in of_photo]
         return {
-            "grounding": {
-                "own": grounding(boxed),
-                "people": grounding(peoples),
-                "own_largest": grounding(boxed, largest=True),
-                "people_largest": grounding(peoples, largest=True),
-            },
-            "deletion": deletion(self._captioner, photographs, [caption for _, caption in boxed]),
+            "own": grounding(boxed),
+            "people": grounding(peoples),
+            "own_largest": grounding(boxed, largest=True),
+            "people_largest": grounding(peoples, largest=True),
         }
 
     def honesty(self) -> dict[str, Any]:
@@ -135,6 +137,10 @@ class Evaluation:
     def _coco_dev(self) -> list[tuple[Photograph, Caption]]:
         samples, captions = self._captioned(coco_dev.NAME)
         return [(s, c) for s, c in zip(samples, captions, strict=True) if isinstance(s, Photograph)]
+
+    @property
+    def _boxed(self) -> list[tuple[Photograph, Caption]]:
+        return [(photograph, caption) for photograph, caption in self._coco_dev if photograph.boxes is not None]
 
     def _captioned(self, split: str) -> tuple[Sequence[Sample], list[Caption]]:
         samples = self._load(split)
