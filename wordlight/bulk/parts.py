@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pyarrow import parquet
 
-from wordlight.bulk.place import Place
+from wordlight.bulk.storage import Place
 
 Form = Literal["jsonl", "parquet"]
 Row = dict[str, Any]

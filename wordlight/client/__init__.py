@@ -7,8 +7,7 @@ the answers look like (jobs/): no queue, no web framework, no model.
 from jobs.job import Attention, Batch, Caption, ImageSize, Job, JobSummary, ModelInfo, Said, Status, Word
 from jobs.options import AttentionForm, CaptionOptions, ScoreOptions, Strategy
 from jobs.problem import Problem
-from wordlight.client.client import Client
-from wordlight.client.client_async import AsyncClient
+from wordlight.client.asynchronous import AsyncClient
 from wordlight.client.errors import (
     ClientError,
     JobFailed,
@@ -21,7 +20,8 @@ from wordlight.client.errors import (
     Unreachable,
 )
 from wordlight.client.events import Event
-from wordlight.client.requests import Image
+from wordlight.client.synchronous import Client
+from wordlight.client.wire import Image
 
 __all__ = [
     "AsyncClient",

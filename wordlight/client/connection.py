@@ -9,8 +9,8 @@ from typing import Any, Final
 import httpx2
 
 from wordlight.client.errors import ProblemAnswer, error_of
-from wordlight.client.requests import Request
-from wordlight.client.talks import Answer
+from wordlight.client.retries import Answer
+from wordlight.client.wire import Request
 
 PATIENCE: Final = 60.0
 _SECONDS: Final = 30.0  # without a byte

@@ -10,7 +10,7 @@ import httpx2
 
 from jobs.job import Said, Status
 from wordlight.client.errors import ClientError
-from wordlight.client.talks import Pause, Retries
+from wordlight.client.retries import Pause, Retries
 
 _TERMINAL: Final = frozenset(status.value for status in Status if status.terminal)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from wordlight.library.forms import FORMS, Form, NotOurs
+from wordlight.library.caption_files import FORMS, Form, NotOurs
+from wordlight.library.outcome import CannotGoOn, Captioned
 from wordlight.library.photographs import identity
-from wordlight.library.record import CannotGoOn, Captioned
 
 
 class OutputRefused(CannotGoOn):

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
+from wordlight.library.outcome import Captioned, Failed, Outcome
 from wordlight.library.output import Output
-from wordlight.library.record import Captioned, Failed, Outcome
 from wordlight.terminal import Bar, Colour, paint
 
 

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from queue_servers import wait_until
 
 from wordlight.bulk.parts import Parts
-from wordlight.bulk.place import NoSuchPlace, Place
+from wordlight.bulk.storage import NoSuchPlace, Place
 from wordlight.library.photographs import photographs
 
 

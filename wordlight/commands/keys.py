@@ -12,7 +12,7 @@ from datetime import datetime
 
 from app.api_keys import DEFAULT_SCOPES, ApiKey, ApiKeys, KeyRefused, Scope
 from jobs.connection import connect_async
-from wordlight.home import HomeSettings, queue_url
+from wordlight.queue_server import HomeSettings, queue_url
 
 
 def run(arguments: argparse.Namespace, settings: HomeSettings) -> None:

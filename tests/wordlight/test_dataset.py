@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import tiny
 from PIL import Image
-from test_caption_command import Run
-from test_caption_command import run as run
+from test_caption import Run
+from test_caption import run as run
 
 from model.training.data_folder import PictureUnusable, Written, write_data_folder
 from model.training.dataset import DatasetUnusable, load_split

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from wordlight.failure import fail
 
 if TYPE_CHECKING:
-    from wordlight.learning import AddCommand
+    from wordlight.commands.evaluate import AddCommand
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 _BENCHMARKS = _ROOT / "benchmarks"
 _RUNS = 'if __name__ == "__main__":'
 

@@ -12,10 +12,10 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from jobs.job import Attention, Caption, ImageSize, ModelInfo, Word
-from wordlight.library.forms import FORMS, Csv
+from wordlight.library.caption_files import FORMS, Csv
+from wordlight.library.outcome import Captioned
 from wordlight.library.output import Output, OutputRefused, form_of
 from wordlight.library.photographs import photographs
-from wordlight.library.record import Captioned
 
 NAMES = [
     "plain.jpg",

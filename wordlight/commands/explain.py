@@ -9,15 +9,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wordlight.captioners import add_decoding_options, add_model_options, decoding_options, load_captioner
+from wordlight.commands.options import add_decoding_options, add_model_options, decoding_options, load_captioner
 from wordlight.failure import fail
 
 if TYPE_CHECKING:
     from app.picture import WorkingImage
     from jobs.job import Caption
     from model.captioner import Captioner
-    from wordlight.learning import AddCommand
-    from wordlight.library.record import Failed
+    from wordlight.commands.evaluate import AddCommand
+    from wordlight.library.outcome import Failed
 
 _MORE = """\
 The first panel is the photograph; then each word has one, with its share of attention in the strongest place. Words in
@@ -53,8 +53,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     """draw where each word of a caption looked"""
     from app.contact_sheet import contact_sheet
     from model.function_words import FUNCTION_WORDS
-    from wordlight.library.record import Failed
-    from wordlight.library.writers import replace_file
+    from wordlight.library.metadata import replace_file
+    from wordlight.library.outcome import Failed
 
     output = arguments.output or Path(f"{arguments.photo.stem}-explained.png")
     if output.suffix.lower() != ".png":
@@ -74,7 +74,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 async def _decoded(path: Path) -> "WorkingImage | Failed":
-    from wordlight.library.here import decoded, decoder
+    from wordlight.library.local import decoded, decoder
 
     async with decoder() as processes:
         return await decoded(path, processes)

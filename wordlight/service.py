@@ -17,8 +17,8 @@ from pydantic import Field
 from app.server import LISTEN_FD, listening_socket
 from app.settings import AppSettings
 from wordlight.embedded import DataInUse, EmbeddedValkey
-from wordlight.home import HomeSettings
 from wordlight.processes import HopelessProcess, KeptProcess
+from wordlight.queue_server import HomeSettings
 
 _POLL_SECONDS = 0.2
 _WORKER_END_SECONDS = 60.0  # it finishes its batch

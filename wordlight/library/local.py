@@ -17,8 +17,8 @@ from app.decoder import PictureDecoder
 from app.picture import PictureLimits, PictureRefused, WorkingImage
 from jobs.job import ImageSize, ModelInfo
 from jobs.options import CaptionOptions
+from wordlight.library.outcome import Captioned, Failed, Outcome
 from wordlight.library.photographs import unfit
-from wordlight.library.record import Captioned, Failed, Outcome
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ from wordlight.number import number
 
 if TYPE_CHECKING:
     from model.training.published import Listed
-    from wordlight.learning import AddCommand
+    from wordlight.commands.evaluate import AddCommand
 
 
 def add_dataset(command: "AddCommand") -> None:

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wordlight.library.iptc import caption_in, with_caption
+from wordlight.library.outcome import Captioned
 from wordlight.library.photographs import identity
-from wordlight.library.record import Captioned
 from wordlight.library.report import NotWritten
 from wordlight.library.xmp import description_in, with_description
 

@@ -1,7 +1,7 @@
-"""The client for programs with an event loop. Its methods are those of client.py."""
+"""The client for programs without an event loop. Its methods are those of client_async.py."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
@@ -12,7 +12,20 @@ from jobs.options import CaptionOptions, ScoreOptions
 from wordlight.client.connection import PATIENCE, answer_of, authorised, base, refusal, sending, streaming
 from wordlight.client.errors import ProblemAnswer
 from wordlight.client.events import Event, Following
-from wordlight.client.requests import (
+from wordlight.client.retries import (
+    Answer,
+    Pause,
+    Talk,
+    batch_of,
+    captioned,
+    content_of,
+    finished_batch,
+    finished_job,
+    job_of,
+    no_answer,
+    page_of,
+)
+from wordlight.client.wire import (
     BATCHES,
     CAPTIONS,
     Image,
@@ -26,25 +39,12 @@ from wordlight.client.requests import (
     remove,
     submission,
 )
-from wordlight.client.talks import (
-    Answer,
-    Pause,
-    Talk,
-    batch_of,
-    captioned,
-    content_of,
-    finished_batch,
-    finished_job,
-    job_of,
-    no_answer,
-    page_of,
-)
 
 Result = TypeVar("Result")
 
 
-class AsyncClient:
-    """A service. Close it, or use it in an `async with`."""
+class Client:
+    """A service. Several threads may use one; close it, or use it in a `with`."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class AsyncClient:
         *,
         api_key: str | None = None,
         patience: float = PATIENCE,
-        http: httpx2.AsyncClient | None = None,
+        http: httpx2.Client | None = None,
     ) -> None:
         """Raises ValueError for what is no address. `api_key` is read from WORDLIGHT_API_KEY if it is not given.
 
@@ -61,23 +61,23 @@ class AsyncClient:
         is not closed with the client.
         """
         self._ours = http is None
-        self._http = http or httpx2.AsyncClient()
+        self._http = http or httpx2.Client()
         self._url, self._headers, self._patience = base(url), authorised(api_key), patience
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.aclose()
+        self.close()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close all connections."""
         if self._ours:
-            await self._http.aclose()
+            self._http.close()
 
-    async def caption(
+    def caption(
         self,
         image: Image,
         options: CaptionOptions | None = None,
@@ -87,16 +87,16 @@ class AsyncClient:
     ) -> Job:
         """The job of a picture, with its captions. Raises JobFailed, and TookTooLong after `timeout` seconds."""
         request = submission(image, options, None, idempotency_key, held(timeout))
-        return await self._run(captioned(request, self._patience, timeout))
+        return self._run(captioned(request, self._patience, timeout))
 
-    async def score(
+    def score(
         self, image: Image, caption: str, *, timeout: float | None = None, idempotency_key: str | None = None
     ) -> Job:
         """The job whose only caption is `caption`: how probable it is for a picture, and where its words look."""
         request = submission(image, ScoreOptions(caption=caption), None, idempotency_key, held(timeout))
-        return await self._run(captioned(request, self._patience, timeout))
+        return self._run(captioned(request, self._patience, timeout))
 
-    async def submit(
+    def submit(
         self,
         image: Image,
         options: CaptionOptions | ScoreOptions | None = None,
@@ -106,44 +106,41 @@ class AsyncClient:
     ) -> Job:
         """The job of a picture, as soon as it is taken in: to be waited for later, or told to a webhook."""
         request = submission(image, options, webhook_url, idempotency_key, 0)
-        return await self._run(job_of(request, self._patience))
+        return self._run(job_of(request, self._patience))
 
-    async def job(self, job_id: str) -> Job:
+    def job(self, job_id: str) -> Job:
         """The job as it is now."""
-        return await self._run(job_of(one(CAPTIONS, job_id), self._patience))
+        return self._run(job_of(one(CAPTIONS, job_id), self._patience))
 
-    async def wait(self, job: Job | str, *, timeout: float | None = None) -> Job:
+    def wait(self, job: Job | str, *, timeout: float | None = None) -> Job:
         """The job, or that of this id, when it is over, however it ended. Raises TookTooLong."""
-        return await self._run(finished_job(job, self._patience, timeout))
+        return self._run(finished_job(job, self._patience, timeout))
 
-    async def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str) -> Job:
         """End a job, if it is not over."""
-        return await self._run(job_of(cancel(CAPTIONS, job_id), self._patience))
+        return self._run(job_of(cancel(CAPTIONS, job_id), self._patience))
 
-    async def delete(self, job_id: str) -> None:
+    def delete(self, job_id: str) -> None:
         """Remove a job, its picture and its captions."""
-        await self._run(content_of(remove(CAPTIONS, job_id), self._patience))
+        self._run(content_of(remove(CAPTIONS, job_id), self._patience))
 
-    async def jobs(self) -> AsyncIterator[JobSummary]:
+    def jobs(self) -> Iterator[JobSummary]:
         """Your jobs, the newest first, as long as they are kept."""
         following: str | None = f"{CAPTIONS}?limit=100"
         while following:
-            page = await self._run(page_of(Request("GET", following), self._patience))
-            for job in page.jobs:
-                yield job
+            page = self._run(page_of(Request("GET", following), self._patience))
+            yield from page.jobs
             following = page.next
 
-    async def sheet(self, job_id: str, caption: int = 0, *, scale: Literal["word", "caption"] = "word") -> bytes:
+    def sheet(self, job_id: str, caption: int = 0, *, scale: Literal["word", "caption"] = "word") -> bytes:
         """A PNG of a caption's words and where they looked."""
-        return await self._run(content_of(drawn(job_id, caption, None, scale), self._patience))
+        return self._run(content_of(drawn(job_id, caption, None, scale), self._patience))
 
-    async def heatmap(
-        self, job_id: str, word: int, caption: int = 0, *, scale: Literal["word", "caption"] = "word"
-    ) -> bytes:
+    def heatmap(self, job_id: str, word: int, caption: int = 0, *, scale: Literal["word", "caption"] = "word") -> bytes:
         """A PNG of the picture and where one word looked."""
-        return await self._run(content_of(drawn(job_id, caption, word, scale), self._patience))
+        return self._run(content_of(drawn(job_id, caption, word, scale), self._patience))
 
-    async def submit_batch(
+    def submit_batch(
         self,
         images: Sequence[Image],
         options: CaptionOptions | None = None,
@@ -153,17 +150,17 @@ class AsyncClient:
     ) -> Batch:
         """The batch of several pictures, or ZIP archives of them; one that is no picture is a job that has failed."""
         request = batch_submission(images, options, webhook_url, idempotency_key)
-        return await self._run(batch_of(request, self._patience))
+        return self._run(batch_of(request, self._patience))
 
-    async def wait_for_batch(self, batch: Batch | str, *, timeout: float | None = None) -> Batch:
+    def wait_for_batch(self, batch: Batch | str, *, timeout: float | None = None) -> Batch:
         """The batch, or that of this id, when all of its jobs are over. Raises TookTooLong."""
-        return await self._run(finished_batch(batch, self._patience, timeout))
+        return self._run(finished_batch(batch, self._patience, timeout))
 
-    async def cancel_batch(self, batch_id: str) -> Batch:
+    def cancel_batch(self, batch_id: str) -> Batch:
         """End those of a batch's jobs that are not over."""
-        return await self._run(batch_of(cancel(BATCHES, batch_id), self._patience))
+        return self._run(batch_of(cancel(BATCHES, batch_id), self._patience))
 
-    async def events(self, job_id: str, *, after: str = "") -> AsyncIterator[Event]:
+    def events(self, job_id: str, *, after: str = "") -> Iterator[Event]:
         """What happens to a job, as it happens, to its end; where a connection breaks, the next one goes on.
 
         Words that are certain before the end are among it: all with `greedy` and `sample`, the first with `beam` and
@@ -175,13 +172,13 @@ class AsyncClient:
         while not following.over:
             try:
                 headers = self._headers | following.headers
-                async with self._http.stream("GET", url, headers=headers, timeout=streaming()) as response:
+                with self._http.stream("GET", url, headers=headers, timeout=streaming()) as response:
                     if response.status_code == 204:
                         return
                     if response.status_code != 200:
-                        await response.aread()
+                        response.read()
                         raise refusal(response)
-                    async for sent in httpx2.EventSource(response):
+                    for sent in httpx2.EventSource(response):
                         if event := following.read(sent):
                             yield event
                 pause = Pause(0) if following.over else following.pause(no_answer("the stream of events ended"))
@@ -189,9 +186,9 @@ class AsyncClient:
                 pause = following.pause(no_answer(error))
             except ProblemAnswer as error:
                 pause = following.pause(error)
-            await asyncio.sleep(pause.seconds)
+            time.sleep(pause.seconds)
 
-    async def _run(self, talk: Talk[Result]) -> Result:
+    def _run(self, talk: Talk[Result]) -> Result:
         """Carry a talk out."""
         answer: Answer | None = None
         failure: Exception | None = None
@@ -203,11 +200,11 @@ class AsyncClient:
                 return result
             answer = failure = None
             if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
+                time.sleep(step.seconds)
                 continue
             try:
                 answer = answer_of(
-                    await self._http.request(
+                    self._http.request(
                         step.method,
                         self._url + step.path,
                         headers=self._headers | dict(step.headers),

@@ -14,9 +14,9 @@ from PIL import Image, IptcImagePlugin
 from jobs.job import Caption, ImageSize, ModelInfo
 from wordlight.library.iptc import caption_in, with_caption
 from wordlight.library.jpeg import APP1, APP13, DamagedJpeg, Segment, join, split
-from wordlight.library.record import Captioned
+from wordlight.library.metadata import Captions, Sidecars
+from wordlight.library.outcome import Captioned
 from wordlight.library.report import NotWritten
-from wordlight.library.writers import Captions, Sidecars
 from wordlight.library.xmp import NotXmp, description_in, with_description
 
 TEXTS = ["a dog runs", 'a <cat> & a "dog"', "größe 犬"]

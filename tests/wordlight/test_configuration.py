@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wordlight.configuration import markdown, sections
+from wordlight.commands.configuration import markdown, sections
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def config(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

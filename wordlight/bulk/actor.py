@@ -26,7 +26,7 @@ from model.engines.choice import EngineName, load_ready
 from model.engines.engine import Precision
 from model.options import DecodingOptions
 from wordlight.bulk.parts import Form, Parts, Row
-from wordlight.bulk.place import Found, Place
+from wordlight.bulk.storage import Found, Place
 
 T = TypeVar("T")
 

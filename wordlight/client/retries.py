@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from jobs.job import Batch, Job, Status
 from wordlight.client.errors import ClientError, JobFailed, TookTooLong, Unreachable, error_of
-from wordlight.client.requests import BATCHES, CAPTIONS, LONGEST_WAIT, JobPage, Request, one, read, read_job
+from wordlight.client.wire import BATCHES, CAPTIONS, LONGEST_WAIT, JobPage, Request, one, read, read_job
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0

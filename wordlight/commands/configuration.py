@@ -22,12 +22,12 @@ from jobs.address import hide_secrets
 from jobs.logs import LogSettings
 from jobs.settings import QueueSettings
 from wordlight.failure import fail
-from wordlight.home import HomeSettings
+from wordlight.queue_server import HomeSettings
 
 if TYPE_CHECKING:
-    from wordlight.learning import AddCommand
+    from wordlight.commands.evaluate import AddCommand
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 _SIZES = ((2**30, "GiB"), (2**20, "MiB"))
 _HEAD = """# Settings
 
@@ -106,7 +106,7 @@ def _app() -> type[BaseSettings]:
 
 
 def _serve() -> type[BaseSettings]:
-    from wordlight.serve import ServeSettings
+    from wordlight.service import ServeSettings
 
     return ServeSettings
 

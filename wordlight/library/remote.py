@@ -13,8 +13,8 @@ from pathlib import Path
 
 from jobs.options import CaptionOptions
 from wordlight.client import AsyncClient, ClientError, JobFailed, NotAllowed, ProblemAnswer, RateLimited, Unavailable
+from wordlight.library.outcome import CannotGoOn, Captioned, Failed, Outcome
 from wordlight.library.photographs import unfit
-from wordlight.library.record import CannotGoOn, Captioned, Failed, Outcome
 
 # Limits are by the minute, and queues may be long: a service that says when to come back is believed for so long.
 _PATIENCE = 900.0

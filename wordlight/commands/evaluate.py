@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from wordlight.captioners import (
+from wordlight.commands.dataset import add_dataset
+from wordlight.commands.options import (
     add_decoding_options,
     add_device_option,
     add_model_options,
@@ -14,7 +15,6 @@ from wordlight.captioners import (
     device_of,
     load_captioner,
 )
-from wordlight.datasets import add_dataset
 from wordlight.failure import fail
 
 

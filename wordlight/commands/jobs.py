@@ -9,7 +9,7 @@ import time
 
 from jobs.connection import connect
 from jobs.inspector import Inspector, NoSuchJob, Row
-from wordlight.home import HomeSettings, queue_url
+from wordlight.queue_server import HomeSettings, queue_url
 
 
 def run(arguments: argparse.Namespace, settings: HomeSettings) -> None:

@@ -38,8 +38,8 @@ from wordlight.client import (
     Unreachable,
 )
 from wordlight.client.errors import error_of
-from wordlight.client.requests import CAPTIONS, one, read_job
-from wordlight.client.talks import Answer, Pause, asked
+from wordlight.client.retries import Answer, Pause, asked
+from wordlight.client.wire import CAPTIONS, one, read_job
 
 PICTURE = encode(tiny.picture("red", "green"), "PNG")
 GREEDY = CaptionOptions(strategy=Strategy.GREEDY)

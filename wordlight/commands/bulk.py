@@ -9,12 +9,12 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wordlight.captioners import add_decoding_options, add_model_options, decoding_options
+from wordlight.commands.options import add_decoding_options, add_model_options, decoding_options
 from wordlight.failure import fail
 from wordlight.number import number
 
 if TYPE_CHECKING:
-    from wordlight.learning import AddCommand
+    from wordlight.commands.evaluate import AddCommand
 
 _TELL_SECONDS = 10.0
 
@@ -45,10 +45,10 @@ def _bulk(arguments: argparse.Namespace) -> int:
     if arguments.ray is None:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
-    from wordlight.bulk.captioning import Orders
+    from wordlight.bulk.actor import Orders
     from wordlight.bulk.job import CannotRun, Job
     from wordlight.bulk.parts import Parts
-    from wordlight.bulk.place import NoSuchPlace, Place
+    from wordlight.bulk.storage import NoSuchPlace, Place
 
     decoding = decoding_options(arguments)  # what cannot be is said before anything starts
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from wordlight.library.record import Captioned
+from wordlight.library.outcome import Captioned
 
 # Names that are no UTF-8 come back as the bytes that they were.
 _ENCODING, _ERRORS = "utf-8", "surrogateescape"

@@ -12,15 +12,15 @@ from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wordlight.captioners import add_decoding_options, add_model_options, decoding_options, load_captioner
+from wordlight.commands.options import add_decoding_options, add_model_options, decoding_options, load_captioner
 from wordlight.failure import fail
 from wordlight.number import number
 from wordlight.terminal import Bar
 
 if TYPE_CHECKING:
-    from wordlight.learning import AddCommand
+    from wordlight.commands.evaluate import AddCommand
+    from wordlight.library.outcome import Outcome
     from wordlight.library.output import Output
-    from wordlight.library.record import Outcome
     from wordlight.library.report import Writer
 
 _EXAMPLES = """\
@@ -100,8 +100,8 @@ def add_caption(command: "AddCommand") -> None:
 
 def _caption(arguments: argparse.Namespace) -> int:
     """caption photographs: here, or by a service"""
+    from wordlight.library.outcome import CannotGoOn
     from wordlight.library.photographs import photographs
-    from wordlight.library.record import CannotGoOn
     from wordlight.library.report import Report
 
     copies = arguments.copies if arguments.write_iptc and not arguments.in_place else None
@@ -125,7 +125,7 @@ def _caption(arguments: argparse.Namespace) -> int:
 
 
 def _outputs(arguments: argparse.Namespace) -> "Iterator[Output]":
-    from wordlight.library.forms import Page
+    from wordlight.library.caption_files import Page
     from wordlight.library.output import Output, form_of
 
     for path in arguments.output:
@@ -135,7 +135,7 @@ def _outputs(arguments: argparse.Namespace) -> "Iterator[Output]":
 
 
 def _writers(arguments: argparse.Namespace, found: Sequence[Path], copies: Path | None) -> "list[Writer]":
-    from wordlight.library.writers import Captions, Sidecars
+    from wordlight.library.metadata import Captions, Sidecars
 
     writers: list[Writer] = []
     if arguments.write_xmp:
@@ -155,10 +155,10 @@ def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGen
         strategy=Strategy(decoding.strategy.value), num_captions=1, beam_size=decoding.beam_size, attention=attention
     )
     if arguments.server:
-        from wordlight.library.there import captions_there
+        from wordlight.library.remote import captions_there
 
         return captions_there(paths, arguments.server, options, arguments.at_once)
-    from wordlight.library.here import captions_here
+    from wordlight.library.local import captions_here
 
     return captions_here(paths, lambda: load_captioner(arguments, len(paths)), decoding, options)
 
