@@ -4,7 +4,6 @@ In: named tensors and a small JSON record; out: the same. A safetensors file, si
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from model.files import whole_file
+
 
 def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], record: dict[str, Any]) -> None:
     """Replace `path` by a new checkpoint in one step."""
-    unfinished = path.with_suffix(".part")
     # clone(): tied and expanded tensors share memory, which safetensors refuses.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(plain, unfinished, metadata={"record": json.dumps(record)})
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    with whole_file(path) as new:
+        save_file(plain, new, metadata={"record": json.dumps(record)})
 
 
 def read_record(path: Path) -> dict[str, Any]:

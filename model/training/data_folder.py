@@ -8,12 +8,12 @@ data sets are published, nor how pictures are decoded.
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from model.files import whole_file, write_whole
 from model.training.dataset import DatasetUnusable
 from model.training.picture_files import PictureFiles
 from model.training.published import SPLITS, Listed
@@ -67,7 +67,7 @@ def write_data_folder(
     pictures = {split: sum(entry["split"] == split for entry in index.values()) for split in SPLITS}
     if not (pictures["train"] and pictures["val"]):
         raise DatasetUnusable(f"no picture of {'val' if pictures['train'] else 'train'} could be read: see above")
-    _replace(folder / _INDEX, json.dumps(index, indent=0, ensure_ascii=False).encode())
+    write_whole(folder / _INDEX, json.dumps(index, indent=0, ensure_ascii=False).encode())
     return Written(pictures, len(listed) - len(index))
 
 
@@ -107,7 +107,7 @@ def _keep_to_the_plan(
         return
     if any(folder.glob("*.tar")):
         raise DatasetUnusable(f"{folder} holds other archives: name a folder that is empty")
-    _replace(plan, json.dumps({"sha256": digest, "pictures": len(listed), "side": side}).encode())
+    write_whole(plan, json.dumps({"sha256": digest, "pictures": len(listed), "side": side}).encode())
 
 
 def _write_tar(
@@ -117,25 +117,14 @@ def _write_tar(
     stored: Callable[[bytes], bytes],
     complain: Callable[[str, str], None],
 ) -> None:
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
-        with tarfile.open(fileobj=file, mode="w") as archive:
-            for name, one in part:
-                try:
-                    data = stored(places[one.place].read(one.file))
-                except (OSError, PictureUnusable) as error:
-                    reason = error.strerror if isinstance(error, OSError) else None
-                    complain(one.file, reason or str(error))
-                    continue
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
+    with whole_file(path) as new, tarfile.open(new, mode="w") as archive:
+        for name, one in part:
+            try:
+                data = stored(places[one.place].read(one.file))
+            except (OSError, PictureUnusable) as error:
+                reason = error.strerror if isinstance(error, OSError) else None
+                complain(one.file, reason or str(error))
+                continue
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
