@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # `make test SLOW=1` runs the slow tests too.
 MARKS := $(if $(SLOW),,-m "not slow")
 
-.PHONY: serve test lint links clean
+.PHONY: serve test lint links client clean
 
 serve: $(VENV)/serve.stamp
 	@$(BIN)/wordlight serve
@@ -24,6 +24,10 @@ lint: $(VENV)/test.stamp
 # Sets the line numbers of links from the documents into the code right.
 links:
 	@$(BIN)/python tests/documents.py
+
+# Generates the synchronous client from the asynchronous one.
+client:
+	@$(BIN)/python tests/support/synchronous_client.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,12 +1,11 @@
-"""The Python client against a real service: what it returns, what it raises, and how it goes on when things break."""
+"""The Python client with a real service: results, errors, and recovery from lost answers."""
 
 import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 import tiny
 from command import Service
 from running import Running, running
+from support.synchronous_client import SOURCE, TARGET, synchronous
 from test_api import encode
 
 from wordlight.cli import main
@@ -38,8 +38,8 @@ from wordlight.client import (
     Unreachable,
 )
 from wordlight.client.errors import error_of
-from wordlight.client.retries import Answer, Pause, asked
-from wordlight.client.wire import CAPTIONS, one, read_job
+from wordlight.client.retries import Retries
+from wordlight.client.wire import read_job
 
 PICTURE = encode(tiny.picture("red", "green"), "PNG")
 GREEDY = CaptionOptions(strategy=Strategy.GREEDY)
@@ -55,7 +55,7 @@ def client(service: Service) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def idle() -> Iterator[Running]:
-    """A service whose jobs wait, for there is no worker; two jobs fill it."""
+    """A service without workers. Two jobs fill its queue."""
     with running(WORDLIGHT_MAX_JOBS="2") as service:
         yield service
 
@@ -68,7 +68,7 @@ def in_loop(service: Service, act: Callable[[AsyncClient], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def test_a_picture_is_captioned_however_it_is_given(client: Client, photo: Path) -> None:
+def test_pictures_may_be_bytes_files_or_paths(client: Client, photo: Path) -> None:
     with photo.open("rb") as file:
         texts = {client.caption(image).captions[0].text for image in (photo, str(photo), photo.read_bytes(), file)}
     assert len(texts) == 1
@@ -89,11 +89,14 @@ def test_both_clients_do_the_same(client: Client, service: Service) -> None:
     captioned, scored = in_loop(service, act)
     assert captioned.captions == client.caption(PICTURE).captions
     assert scored.captions == client.score(PICTURE, "a red over a green").captions
-    public = {name for name in dir(Client) if not name.startswith("_")} - {"close"}
-    assert public == {name for name in dir(AsyncClient) if not name.startswith("_")} - {"aclose"}
 
 
-def test_a_job_can_be_followed_listed_drawn_and_removed(client: Client) -> None:
+def test_the_synchronous_client_is_generated_from_the_asynchronous_one() -> None:
+    source, target = SOURCE.read_text(encoding="utf-8"), TARGET.read_text(encoding="utf-8")
+    assert target == synchronous(source), "generate it again: make client"
+
+
+def test_jobs_can_be_followed_listed_drawn_and_deleted(client: Client) -> None:
     job = client.submit(PICTURE, GREEDY)
     events = list(client.events(job.id))
     done = client.wait(job)
@@ -112,7 +115,7 @@ def test_a_job_can_be_followed_listed_drawn_and_removed(client: Client) -> None:
     assert not gone.value.passing
 
 
-def test_the_other_client_follows_and_lists_too(service: Service) -> None:
+def test_the_asynchronous_client_follows_and_lists(service: Service) -> None:
     async def act(client: AsyncClient) -> tuple[list[Event], set[str], bytes, str]:
         job = await client.submit(encode(tiny.picture("blue", "white"), "PNG"), GREEDY)
         events = [event async for event in client.events(job.id)]
@@ -129,7 +132,7 @@ def test_the_other_client_follows_and_lists_too(service: Service) -> None:
     assert magic == b"\x89PNG" * 2
 
 
-def test_several_pictures_make_a_batch(client: Client, service: Service, photo: Path) -> None:
+def test_several_pictures_form_a_batch(client: Client, service: Service, photo: Path) -> None:
     batch = client.wait_for_batch(client.submit_batch([photo, PICTURE, b"no picture"]))
     assert [job.status for job in batch.jobs] == [Status.SUCCEEDED, Status.SUCCEEDED, Status.FAILED]
     assert batch.jobs[0].name == photo.name
@@ -142,7 +145,7 @@ def test_several_pictures_make_a_batch(client: Client, service: Service, photo: 
     assert in_loop(service, act) == batch.jobs[1].text
 
 
-def test_what_the_service_says_is_what_is_raised(client: Client, service: Service, tmp_path: Path) -> None:
+def test_problems_of_the_service_are_raised(client: Client, service: Service, tmp_path: Path) -> None:
     with pytest.raises(ProblemAnswer, match="not a picture") as refused:
         client.caption(b"hello")
     assert refused.value.problem.kind == "unsupported-format"
@@ -152,18 +155,18 @@ def test_what_the_service_says_is_what_is_raised(client: Client, service: Servic
     assert refused.value.problem.kind == "idempotency-key-reused"
     with pytest.raises(FileNotFoundError):
         client.caption(tmp_path / "missing.jpg")
-    with pytest.raises(ValueError, match="no address of a service"):
+    with pytest.raises(ValueError, match="not the address of a service"):
         Client("localhost:8000")
     with Client(f"{service.url}/static") as lost, pytest.raises(ProblemAnswer):
         lost.job("x")
 
 
-def test_no_answer_is_told_when_patience_ends() -> None:
+def test_a_service_that_does_not_answer_is_unreachable() -> None:
     with Client("http://127.0.0.1:1", patience=0.6) as client, pytest.raises(Unreachable):
         client.caption(PICTURE)
 
 
-def test_a_job_that_ends_without_captions_is_an_error(idle: Running) -> None:
+def test_a_job_without_captions_is_an_error(idle: Running) -> None:
     with Client(idle.url, patience=0.1) as client:
         job = client.submit(PICTURE)
         with pytest.raises(TookTooLong) as late:
@@ -175,7 +178,7 @@ def test_a_job_that_ends_without_captions_is_an_error(idle: Running) -> None:
         assert failed.value.job.status is Status.EXPIRED
 
 
-def test_a_service_that_is_full_is_asked_again_only_with_patience(idle: Running) -> None:
+def test_a_full_service_is_an_error_when_patience_ends(idle: Running) -> None:
     with Client(idle.url, patience=0.1) as client:
         jobs = [client.submit(encode(tiny.picture(*colours), "PNG")) for colours in (("red", "blue"), ("blue", "red"))]
         with pytest.raises(Unavailable) as full:
@@ -186,7 +189,7 @@ def test_a_service_that_is_full_is_asked_again_only_with_patience(idle: Running)
             client.delete(job.id)
 
 
-def test_keys_are_sent_and_wrong_ones_are_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(WORDLIGHT_REQUIRE_KEYS="true") as service:
         made = subprocess.run(
             [sys.executable, "-m", "wordlight", "keys", "create", "me", "--limit", "1/hour", "--json"],
@@ -211,7 +214,7 @@ def test_keys_are_sent_and_wrong_ones_are_not_allowed(monkeypatch: pytest.Monkey
 
 
 class LosingAnswers(httpx2.HTTPTransport):
-    """Connections to the real service; the first answer of each kind is lost after the service has given it."""
+    """Connections to the real service that lose the first answer to each method."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,7 +229,7 @@ class LosingAnswers(httpx2.HTTPTransport):
         return answer
 
 
-def test_a_lost_answer_makes_no_second_job(service: Service) -> None:
+def test_a_lost_answer_creates_no_second_job(service: Service) -> None:
     with Client(service.url) as usual:
         before = {job.id for job in usual.jobs()}
         losing = LosingAnswers()
@@ -237,7 +240,7 @@ def test_a_lost_answer_makes_no_second_job(service: Service) -> None:
 
 
 class CuttingStreams(httpx2.HTTPTransport):
-    """Connections to the real service whose streams of events break after their first bytes."""
+    """Connections to the real service that break streams of events after the first bytes."""
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         answer = super().handle_request(request)
@@ -259,7 +262,7 @@ class _Cut(httpx2.SyncByteStream):
         self._stream.close()
 
 
-def test_events_go_on_where_the_connection_broke(service: Service) -> None:
+def test_events_resume_where_the_connection_broke(service: Service) -> None:
     with Client(service.url) as usual, httpx2.Client(transport=CuttingStreams()) as http:
         job = usual.wait(usual.submit(encode(tiny.picture("green", "white"), "PNG"), GREEDY))
         whole = list(usual.events(job.id))
@@ -269,51 +272,41 @@ def test_events_go_on_where_the_connection_broke(service: Service) -> None:
         assert list(usual.events(job.id, after=whole[-1].id)) == []
 
 
-def answer(status: int, content: bytes = b"", **headers: str) -> Answer:
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+def error(status: int, **headers: str) -> ProblemAnswer:
+    return error_of(status, {name.replace("_", "-"): value for name, value in headers.items()}, b"")
 
 
-def pauses(answers: list[Answer | Unreachable], patience: float) -> Generator[float, None, None]:
-    """The pauses between answers, until one is taken."""
-    talk = asked(one(CAPTIONS, "x"), patience)
-    next(talk)
-    with suppress(StopIteration):
-        for told in answers:
-            step = talk.throw(told) if isinstance(told, Unreachable) else talk.send(told)
-            assert isinstance(step, Pause)
-            yield step.seconds
-            assert talk.send(None) == one(CAPTIONS, "x")
-
-
-def test_pauses_are_as_long_as_the_service_says_and_else_grow() -> None:
-    told = list(pauses([answer(503, retry_after="7"), answer(429, retry_after="0"), answer(200)], patience=60))
-    assert 7 <= told[0] <= 7.5
-    assert 0 <= told[1] <= 0.5
+def test_pauses_follow_the_service_or_double() -> None:
+    retries = Retries(patience=60)
+    assert 7 <= retries.pause(error(503, retry_after="7")) <= 7.5
+    assert 0 <= retries.pause(error(429, retry_after="0")) <= 0.5
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
-    (moment,) = pauses([answer(503, retry_after=soon), answer(200)], patience=60)
-    assert 15 <= moment <= 20.5
-    grown = list(pauses([Unreachable("no")] * 12, patience=1000))
-    for number, pause in enumerate(grown):
-        most = min(0.5 * 2**number, 30)
-        assert most / 2 <= pause <= most
+    assert 15 <= Retries(patience=60).pause(error(503, retry_after=soon)) <= 20.5
+    retries = Retries(patience=1000)
+    for number in range(12):
+        longest = min(0.5 * 2**number, 30)
+        assert longest / 2 <= retries.pause(Unreachable("no")) <= longest
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 500])
-def test_what_will_not_change_is_not_asked_again(status: int) -> None:
+def test_permanent_errors_are_not_retried(status: int) -> None:
     with pytest.raises(ProblemAnswer):
-        list(pauses([answer(status)], patience=60))
+        Retries(patience=60).pause(error(status))
 
 
 def test_patience_ends() -> None:
     with pytest.raises(Unavailable):
-        list(pauses([answer(503, retry_after="61")], patience=60))
+        Retries(patience=60).pause(error(503, retry_after="61"))
+    retries = Retries(patience=60)
+    for _ in range(2):
+        retries.pause(error(503, retry_after="25"))
     with pytest.raises(Unavailable):
-        list(pauses([answer(503, retry_after="25")] * 3, patience=60))
+        retries.pause(error(503, retry_after="25"))
     with pytest.raises(RateLimited):
-        list(pauses([answer(429)], patience=60))
+        Retries(patience=60).pause(error(429))
 
 
-def test_answers_of_others_are_understood_as_far_as_they_go() -> None:
+def test_answers_of_proxies_and_other_servers() -> None:
     assert error_of(502, {}, b"<html>").problem.status == 502
     assert error_of(503, {"retry-after": "soon"}, b"").retry_after is None
     for content in (b"", b"<html>", b"[]", b"{}", b'{"options": []}', b'{"options": {}}'):
@@ -321,7 +314,7 @@ def test_answers_of_others_are_understood_as_far_as_they_go() -> None:
             read_job(content)
 
 
-def test_a_newer_service_may_know_more(client: Client) -> None:
+def test_unknown_fields_of_a_newer_service_are_ignored(client: Client) -> None:
     job = client.caption(PICTURE)
     data = json.loads(job.model_dump_json())
     data["options"]["colour"] = "sepia"
@@ -329,7 +322,7 @@ def test_a_newer_service_may_know_more(client: Client) -> None:
     assert read_job(json.dumps(data).encode()) == job
 
 
-def test_what_operators_do_is_told_as_json_too(
+def test_jobs_cancel_prints_json(
     idle: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Client(idle.url) as client:

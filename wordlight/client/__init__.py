@@ -1,7 +1,6 @@
-"""A client of the service, for other programs: `from wordlight.client import Client, AsyncClient`.
+"""A Python client of the service: `from wordlight.client import Client, AsyncClient`.
 
-In: pictures; out: jobs with their captions, typed. It needs the extra `client` and nothing else of Wordlight but what
-the answers look like (jobs/): no queue, no web framework, no model.
+Needs the extra `client`. Of Wordlight, it imports only the data types of jobs/: no queue, no web framework, no model.
 """
 
 from jobs.job import Attention, Batch, Caption, ImageSize, Job, JobSummary, ModelInfo, Said, Status, Word

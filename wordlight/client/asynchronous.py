@@ -1,50 +1,46 @@
-"""The client for programs with an event loop. Its methods are those of client.py."""
+"""AsyncClient: the client for programs with an event loop. `make client` generates synchronous.py from this file."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 import httpx2
 
 from jobs.job import Batch, Job, JobSummary
 from jobs.options import CaptionOptions, ScoreOptions
-from wordlight.client.connection import PATIENCE, answer_of, authorised, base, refusal, sending, streaming
-from wordlight.client.errors import ProblemAnswer
-from wordlight.client.events import Event, Following
-from wordlight.client.retries import (
-    Answer,
-    Pause,
-    Talk,
-    batch_of,
-    captioned,
-    content_of,
-    finished_batch,
-    finished_job,
-    job_of,
-    no_answer,
-    page_of,
-)
+from wordlight.client.errors import ClientError, ProblemAnswer, TookTooLong, error_of, unreachable
+from wordlight.client.events import Event, EventReader
+from wordlight.client.retries import FIRST_PAUSE, PATIENCE, Retries
 from wordlight.client.wire import (
     BATCHES,
     CAPTIONS,
+    EVENT_TIMEOUT,
+    LONGEST_WAIT,
     Image,
+    JobPage,
     Request,
+    WaitedFor,
     address,
+    base_url,
     batch_submission,
-    cancel,
-    drawn,
-    held,
-    one,
-    remove,
+    cancellation,
+    deletion,
+    drawing,
+    headers,
+    is_over,
+    lookup,
+    read,
+    read_job,
     submission,
+    submission_wait,
+    succeeded,
 )
-
-Result = TypeVar("Result")
 
 
 class AsyncClient:
-    """A service. Close it, or use it in an `async with`."""
+    """A client of a service. Use it in `async with`, or close it."""
 
     def __init__(
         self,
@@ -54,15 +50,15 @@ class AsyncClient:
         patience: float = PATIENCE,
         http: httpx2.AsyncClient | None = None,
     ) -> None:
-        """Raises ValueError for what is no address. `api_key` is read from WORDLIGHT_API_KEY if it is not given.
+        """Raises ValueError if the URL is invalid. Without `api_key`, WORDLIGHT_API_KEY is the key.
 
-        Requests are sent again when no answer comes, the service is full or a limit is reached, as long as the pauses
-        are no longer than `patience` seconds together. `http` has other proxies, certificates or limits than usual; it
-        is not closed with the client.
+        A request is repeated if no answer arrives, the service is full or a limit is reached, as long as all pauses
+        together take at most `patience` seconds. Pass `http` for other proxies, certificates or connection limits; you
+        close it yourself.
         """
-        self._ours = http is None
+        self._owns_http = http is None
         self._http = http or httpx2.AsyncClient()
-        self._url, self._headers, self._patience = base(url), authorised(api_key), patience
+        self._url, self._headers, self._patience = base_url(url), headers(api_key), patience
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,7 +70,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._ours:
+        if self._owns_http:
             await self._http.aclose()
 
     async def caption(
@@ -85,16 +81,18 @@ class AsyncClient:
         timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """The job of a picture, with its captions. Raises JobFailed, and TookTooLong after `timeout` seconds."""
-        request = submission(image, options, None, idempotency_key, held(timeout))
-        return await self._run(captioned(request, self._patience, timeout))
+        """Caption a picture and return its job. Raises JobFailed, and TookTooLong after `timeout` seconds."""
+        return await self._result(submission(image, options, None, idempotency_key, submission_wait(timeout)), timeout)
 
     async def score(
         self, image: Image, caption: str, *, timeout: float | None = None, idempotency_key: str | None = None
     ) -> Job:
-        """The job whose only caption is `caption`: how probable it is for a picture, and where its words look."""
-        request = submission(image, ScoreOptions(caption=caption), None, idempotency_key, held(timeout))
-        return await self._run(captioned(request, self._patience, timeout))
+        """Score a caption for a picture: the job has it as its only caption, with log-probabilities and heatmaps.
+
+        Raises JobFailed, and TookTooLong after `timeout` seconds.
+        """
+        options = ScoreOptions(caption=caption)
+        return await self._result(submission(image, options, None, idempotency_key, submission_wait(timeout)), timeout)
 
     async def submit(
         self,
@@ -104,44 +102,44 @@ class AsyncClient:
         webhook_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """The job of a picture, as soon as it is taken in: to be waited for later, or told to a webhook."""
-        request = submission(image, options, webhook_url, idempotency_key, 0)
-        return await self._run(job_of(request, self._patience))
+        """Submit a picture and return its job without waiting for the result."""
+        return await self._job(submission(image, options, webhook_url, idempotency_key, 0))
 
     async def job(self, job_id: str) -> Job:
-        """The job as it is now."""
-        return await self._run(job_of(one(CAPTIONS, job_id), self._patience))
+        """Return the current state of a job."""
+        return await self._job(lookup(CAPTIONS, job_id))
 
     async def wait(self, job: Job | str, *, timeout: float | None = None) -> Job:
-        """The job, or that of this id, when it is over, however it ended. Raises TookTooLong."""
-        return await self._run(finished_job(job, self._patience, timeout))
+        """Wait until a job, given as such or by id, succeeds, fails, is canceled or expires. Raises TookTooLong."""
+        found = await self.job(job) if isinstance(job, str) else job
+        return await self._finished(found, lambda wait: self._job(lookup(CAPTIONS, found.id, wait=wait)), timeout)
 
     async def cancel(self, job_id: str) -> Job:
-        """End a job, if it is not over."""
-        return await self._run(job_of(cancel(CAPTIONS, job_id), self._patience))
+        """Cancel a job, unless it is over."""
+        return await self._job(cancellation(CAPTIONS, job_id))
 
     async def delete(self, job_id: str) -> None:
-        """Remove a job, its picture and its captions."""
-        await self._run(content_of(remove(CAPTIONS, job_id), self._patience))
+        """Delete a job with its picture and captions."""
+        await self._send(deletion(CAPTIONS, job_id))
 
     async def jobs(self) -> AsyncIterator[JobSummary]:
-        """Your jobs, the newest first, as long as they are kept."""
-        following: str | None = f"{CAPTIONS}?limit=100"
-        while following:
-            page = await self._run(page_of(Request("GET", following), self._patience))
+        """Iterate over your jobs, newest first."""
+        path: str | None = f"{CAPTIONS}?limit=100"
+        while path:
+            page = read(JobPage, await self._send(Request("GET", path)))
             for job in page.jobs:
                 yield job
-            following = page.next
+            path = page.next
 
     async def sheet(self, job_id: str, caption: int = 0, *, scale: Literal["word", "caption"] = "word") -> bytes:
-        """A PNG of a caption's words and where they looked."""
-        return await self._run(content_of(drawn(job_id, caption, None, scale), self._patience))
+        """Return a PNG with the heatmap of each word of a caption."""
+        return await self._send(drawing(job_id, caption, None, scale))
 
     async def heatmap(
         self, job_id: str, word: int, caption: int = 0, *, scale: Literal["word", "caption"] = "word"
     ) -> bytes:
-        """A PNG of the picture and where one word looked."""
-        return await self._run(content_of(drawn(job_id, caption, word, scale), self._patience))
+        """Return a PNG of the picture with the heatmap of one word."""
+        return await self._send(drawing(job_id, caption, word, scale))
 
     async def submit_batch(
         self,
@@ -151,68 +149,95 @@ class AsyncClient:
         webhook_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> Batch:
-        """The batch of several pictures, or ZIP archives of them; one that is no picture is a job that has failed."""
-        request = batch_submission(images, options, webhook_url, idempotency_key)
-        return await self._run(batch_of(request, self._patience))
+        """Submit pictures, or ZIP archives of pictures. A file that is not a picture becomes a failed job."""
+        return await self._batch(batch_submission(images, options, webhook_url, idempotency_key))
 
     async def wait_for_batch(self, batch: Batch | str, *, timeout: float | None = None) -> Batch:
-        """The batch, or that of this id, when all of its jobs are over. Raises TookTooLong."""
-        return await self._run(finished_batch(batch, self._patience, timeout))
+        """Wait until all jobs of a batch, given as such or by id, are over. Raises TookTooLong."""
+        found = await self._batch(lookup(BATCHES, batch)) if isinstance(batch, str) else batch
+        return await self._finished(found, lambda wait: self._batch(lookup(BATCHES, found.id, wait=wait)), timeout)
 
     async def cancel_batch(self, batch_id: str) -> Batch:
-        """End those of a batch's jobs that are not over."""
-        return await self._run(batch_of(cancel(BATCHES, batch_id), self._patience))
+        """Cancel the jobs of a batch that are not over."""
+        return await self._batch(cancellation(BATCHES, batch_id))
 
     async def events(self, job_id: str, *, after: str = "") -> AsyncIterator[Event]:
-        """What happens to a job, as it happens, to its end; where a connection breaks, the next one goes on.
+        """Iterate over the events of a job as they happen, until it is over. Broken connections are resumed.
 
-        Words that are certain before the end are among it: all with `greedy` and `sample`, the first with `beam` and
-        `consensus`.
-        `after` is the `id` of an event: those up to it are left out.
+        Events include the words that are certain before the end: all words with `greedy` and `sample`, the first words
+        with `beam` and `consensus`. `after` is the `id` of an event; events up to it are left out.
         """
-        following = Following(after, self._patience)
+        reader = EventReader(after, self._patience)
         url = f"{self._url}{address(CAPTIONS, job_id)}/events"
-        while not following.over:
+        while not reader.over:
             try:
-                headers = self._headers | following.headers
-                async with self._http.stream("GET", url, headers=headers, timeout=streaming()) as response:
+                async with self._http.stream(
+                    "GET", url, headers=self._headers | reader.headers, timeout=EVENT_TIMEOUT
+                ) as response:
                     if response.status_code == 204:
                         return
                     if response.status_code != 200:
                         await response.aread()
-                        raise refusal(response)
+                        raise error_of(response.status_code, response.headers, response.content)
                     async for sent in httpx2.EventSource(response):
-                        if event := following.read(sent):
+                        if event := reader.read(sent):
                             yield event
-                pause = Pause(0) if following.over else following.pause(no_answer("the stream of events ended"))
+                pause = 0.0 if reader.over else reader.pause(unreachable("the stream of events ended"))
             except httpx2.TransportError as error:
-                pause = following.pause(no_answer(error))
+                pause = reader.pause(unreachable(error))
             except ProblemAnswer as error:
-                pause = following.pause(error)
-            await asyncio.sleep(pause.seconds)
+                pause = reader.pause(error)
+            await asyncio.sleep(pause)
 
-    async def _run(self, talk: Talk[Result]) -> Result:
-        """Carry a talk out."""
-        answer: Answer | None = None
-        failure: Exception | None = None
+    async def _result(self, request: Request, timeout: float | None) -> Job:
+        """Submit a picture and wait for its result."""
+        started = time.monotonic()
+        job = await self._job(request)
+        left = None if timeout is None else timeout - (time.monotonic() - started)
+        return succeeded(await self.wait(job, timeout=left))
+
+    async def _job(self, request: Request) -> Job:
+        return read_job(await self._send(request))
+
+    async def _batch(self, request: Request) -> Batch:
+        return read(Batch, await self._send(request))
+
+    async def _finished(
+        self, found: WaitedFor, look: Callable[[float], Awaitable[WaitedFor]], timeout: float | None
+    ) -> WaitedFor:
+        """Look again until the job or batch is over. The service holds each answer back for up to a minute."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not is_over(found):
+            began = time.monotonic()
+            left = LONGEST_WAIT if deadline is None else deadline - began
+            if left <= 0:
+                raise TookTooLong(found)
+            wait = max(1.0, min(left, LONGEST_WAIT))
+            found = await look(wait)
+            # A service that is about to stop answers at once.
+            if not is_over(found) and time.monotonic() - began < wait / 2:
+                await asyncio.sleep(min(FIRST_PAUSE, left))
+        return found
+
+    async def _send(self, request: Request) -> bytes:
+        """Send a request, repeat it while that may help, and return the body of the answer. Raises ClientError.
+
+        Repetition is safe: submissions carry an Idempotency-Key.
+        """
+        retries = Retries(self._patience)
         while True:
             try:
-                step = talk.throw(failure) if failure else talk.send(answer)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
-            answer = failure = None
-            if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
-                continue
-            try:
-                answer = answer_of(
-                    await self._http.request(
-                        step.method,
-                        self._url + step.path,
-                        headers=self._headers | dict(step.headers),
-                        **sending(step),
-                    )
+                response = await self._http.request(
+                    request.method,
+                    self._url + request.path,
+                    headers=self._headers | dict(request.headers),
+                    **request.arguments,
                 )
+                if response.status_code < 300:
+                    return response.content
+                raise error_of(response.status_code, response.headers, response.content)
             except httpx2.TransportError as error:
-                failure = no_answer(error)
+                pause = retries.pause(unreachable(error))
+            except ClientError as error:
+                pause = retries.pause(error)
+            await asyncio.sleep(pause)

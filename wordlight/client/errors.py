@@ -1,4 +1,4 @@
-"""What can go wrong between a client and the service. In: answers that are errors; out: exceptions of one family."""
+"""The exceptions of the client."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,29 +9,29 @@ from pydantic import ValidationError
 from jobs.job import Batch, Job
 from jobs.problem import Problem
 
-# What may be otherwise when it is asked again: limits, a service that is full or restarting, proxies without one.
+# A later attempt may succeed: limits, a service that is full or restarting, a proxy that cannot reach it.
 _PASSING = frozenset({429, 502, 503, 504})
 
 
 class ClientError(Exception):
-    """All that a client raises, besides OSError for files that cannot be read."""
+    """Base class of all errors of the client. Besides these, it raises OSError for files that cannot be read."""
 
 
 class Unreachable(ClientError):
-    """No answer came: no connection, or one that broke, however often it was tried. The message is one line."""
+    """No answer after all attempts: no connection, or broken ones. The message is one line."""
 
 
 class NotUnderstood(ClientError):
-    """The answer is none of a Wordlight that we know."""
+    """The answer does not come from a Wordlight service."""
 
     passing = False
 
 
 class ProblemAnswer(ClientError):
-    """The service says no; `problem` says why, `problem.kind` in one word for programs."""
+    """The service refused the request. `problem` says why; programs compare `problem.kind`."""
 
     def __init__(self, problem: Problem, retry_after: float | None) -> None:
-        """`retry_after`: after so many seconds it may be otherwise; None: the service does not say so."""
+        """`retry_after` is the number of seconds after which another attempt may succeed, if the service says so."""
         super().__init__(problem.detail)
         self.problem = problem
         self.retry_after = retry_after
@@ -43,24 +43,24 @@ class ProblemAnswer(ClientError):
 
 
 class NotAllowed(ProblemAnswer):
-    """401 or 403: no key, a wrong one, or one without the scope for this."""
+    """401 or 403: the key is missing, wrong, or lacks a scope."""
 
 
 class RateLimited(ProblemAnswer):
-    """429: more pictures than the key may send."""
+    """429: the key's rate limit is reached."""
 
     @property
     def passing(self) -> bool:
-        """A limit that says no time is one that this request will never be under."""
+        """Whether the request may succeed later. Without `retry_after`, it exceeds the limit by itself."""
         return self.retry_after is not None
 
 
 class Unavailable(ProblemAnswer):
-    """503: the queue is full, cannot be reached, or the service is busy."""
+    """503: the queue is full or unreachable, or the service is busy."""
 
 
 class JobFailed(ClientError):
-    """The job is over without captions: it failed, was canceled or expired. `job.error` says why it failed."""
+    """The job failed, was canceled or expired. `job.error` says why it failed."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job.error.detail if job.error else f"job {job.id} is {job.status.value}")
@@ -68,7 +68,7 @@ class JobFailed(ClientError):
 
 
 class TookTooLong(ClientError):
-    """What was waited for is not over within the time; it goes on, and can be waited for again."""
+    """The job or batch is not over within the timeout. It continues, and you can wait for it again."""
 
     def __init__(self, waited_for: Job | Batch) -> None:
         super().__init__(f"{waited_for.id} is not over yet")
@@ -76,7 +76,7 @@ class TookTooLong(ClientError):
 
 
 def error_of(status: int, headers: Mapping[str, str], content: bytes) -> ProblemAnswer:
-    """The error in an answer; one that comes from somebody else than the service, such as a proxy, has less to say."""
+    """Convert an answer to an error. The answer may come from a proxy and hold no problem."""
     try:
         problem = Problem.model_validate_json(content)
     except ValidationError:
@@ -85,8 +85,13 @@ def error_of(status: int, headers: Mapping[str, str], content: bytes) -> Problem
     return kind(problem, _seconds(headers.get("retry-after")))
 
 
+def unreachable(error: Exception | str) -> Unreachable:
+    """Return the error for a connection that failed."""
+    return Unreachable(f"no answer: {str(error) or type(error).__name__}")
+
+
 def _seconds(retry_after: str | None) -> float | None:
-    """The seconds in a Retry-After, which may be a moment (RFC 9110, 10.2.3)."""
+    """Convert Retry-After to seconds. It holds seconds or a date (RFC 9110, 10.2.3)."""
     if retry_after is None:
         return None
     if retry_after.strip().isdecimal():

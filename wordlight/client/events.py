@@ -1,7 +1,4 @@
-"""The events of a job, as they are read again from where a connection broke.
-
-In: server-sent events; out: Event. It must not know how they are received.
-"""
+"""The events of a job, and where to resume them after a broken connection."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,36 +7,36 @@ import httpx2
 
 from jobs.job import Said, Status
 from wordlight.client.errors import ClientError
-from wordlight.client.retries import Pause, Retries
+from wordlight.client.retries import Retries
 
 _TERMINAL: Final = frozenset(status.value for status in Status if status.terminal)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a job: it took a `status`, or a word of it was `said`."""
+    """A job changed its `status`, or a word was `said`."""
 
     id: str
     status: Status | None = None
     said: Said | None = None
 
 
-class Following:
-    """Where a client is in the events of one job."""
+class EventReader:
+    """Reads the events of one job over several connections."""
 
     def __init__(self, after: str, patience: float) -> None:
-        """`after` is the id of the last event that is known, "" for all of them."""
+        """`after` is the id of the last known event, or "" to read all events."""
         self._last, self._patience = after, patience
         self._retries = Retries(patience)
         self.over = False
 
     @property
     def headers(self) -> dict[str, str]:
-        """What asks for the events that are not known yet."""
+        """The headers that ask for the events behind the last one."""
         return {"Accept": "text/event-stream"} | ({"Last-Event-ID": self._last} if self._last else {})
 
     def read(self, sent: httpx2.ServerSentEvent) -> Event | None:
-        """The event, if it is one that we know of; a service that is newer may tell more."""
+        """Convert an event. Returns None for events that this version does not know."""
         self._last = sent.id
         self._retries = Retries(self._patience)
         if sent.event in _TERMINAL:
@@ -50,6 +47,6 @@ class Following:
             return Event(sent.id, status=Status(sent.event))
         return None
 
-    def pause(self, error: ClientError) -> Pause:
-        """How long to wait before going on where the connection broke. Raises the error at last."""
+    def pause(self, error: ClientError) -> float:
+        """Return the seconds to wait before the next connection. Raises `error` when patience ends."""
         return self._retries.pause(error)
