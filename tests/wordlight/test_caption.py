@@ -1,4 +1,4 @@
-"""`wordlight caption`: photographs without a server, and files that are none."""
+"""`wordlight caption` and `wordlight explain`, and how commands report errors."""
 
 import csv
 import json
@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,41 +16,14 @@ import tiny
 from command import Service, free_port, start_command
 from PIL import Image
 from running import running
+from support.in_process import Run
 
-from wordlight.cli import main
-from wordlight.library.iptc import caption_in
-from wordlight.library.xmp import description_in
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, and what it said."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process, which has loaded PyTorch already."""
-    monkeypatch.setattr("wordlight.cli.set_up_logs", lambda _: None)
-
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr("sys.argv", ["wordlight", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Done(int(end.value.code or 0), *capsys.readouterr())
-
-    return run
+from wordlight.library.metadata import ExifTool
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with three pictures and a file that is none."""
+    """A folder with three pictures and a text file with the suffix of a picture."""
     folder = tmp_path / "photos"
     (folder / "deep").mkdir(parents=True)
     tiny.picture("red", "blue").save(folder / "a.png")
@@ -83,7 +54,7 @@ def test_bad_files_fail_alone(tiny_captioner: Path, tmp_path: Path, run: Run) ->
     assert set(caption["words"][0]["attention"]) == {"rows", "cols", "weights"}
 
 
-def test_plain_output_is_for_people(tiny_captioner: Path, tmp_path: Path, run: Run) -> None:
+def test_plain_output_is_path_and_caption(tiny_captioner: Path, tmp_path: Path, run: Run) -> None:
     good = tmp_path / "good.png"
     tiny.picture("red", "blue").save(good)
     done = run("caption", good, "--model", tiny_captioner, "--beam", "1")
@@ -92,7 +63,7 @@ def test_plain_output_is_for_people(tiny_captioner: Path, tmp_path: Path, run: R
     assert set(done.stdout.split(": ")[1].split()) <= tiny.WORDS
 
 
-def test_what_cannot_be_is_one_line(tiny_captioner: Path, tmp_path: Path, run: Run) -> None:
+def test_errors_are_one_line(tiny_captioner: Path, tmp_path: Path, run: Run) -> None:
     for arguments in (
         ("caption", "x.jpg", "--model", tmp_path),
         ("caption", "x.jpg", "--model", tiny_captioner, "--device", "abacus"),
@@ -107,7 +78,7 @@ def test_what_cannot_be_is_one_line(tiny_captioner: Path, tmp_path: Path, run: R
         assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_a_folder_becomes_files_of_captions_which_the_same_command_goes_on_with(
+def test_the_same_command_continues_files_of_captions(
     tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run
 ) -> None:
     lines, table, page = tmp_path / "all.jsonl", tmp_path / "all.csv", tmp_path / "all.html"
@@ -131,7 +102,7 @@ def test_a_folder_becomes_files_of_captions_which_the_same_command_goes_on_with(
     assert page.read_text().count("<figure ") == 3
 
     tiny.picture("white", "green").save(photos / "b.jpg")
-    page.unlink()  # so it lacks all of them
+    page.unlink()  # so that all photographs are missing in it
     lines.write_bytes(lines.read_bytes()[:-100])
     done = run(*command, "--json")
     assert done.returncode == 0, done.stderr
@@ -145,19 +116,17 @@ def test_a_folder_becomes_files_of_captions_which_the_same_command_goes_on_with(
     assert len(table.read_text().splitlines()) == 5
     done = run(*command)
     assert done.returncode == 0
-    assert done.stderr.startswith("0 captioned, 4 were there already: ")
+    assert done.stderr.startswith("0 captioned, 4 done before: ")
 
 
 @pytest.mark.slow
-def test_ctrl_c_loses_nothing_that_is_written(
-    tiny_captioner: Path, slow_captioner: Path, tmp_path: Path, run: Run
-) -> None:
+def test_ctrl_c_keeps_what_is_written(tiny_captioner: Path, slow_captioner: Path, tmp_path: Path, run: Run) -> None:
     folder, output = tmp_path / "photos", tmp_path / "all.jsonl"
     folder.mkdir()
     tiny.picture("red", "blue").save(folder / "000.png")
     for number in range(1, 400):
         (folder / f"{number:03}.png").hardlink_to(folder / "000.png")
-    (folder / "020x.png").write_text("told of when the twenty before are written")
+    (folder / "020x.png").write_text("reported when the twenty before are written")
     command = start_command(
         *("caption", str(folder), "-r", "-o", str(output), "--beam", "20", "--model", str(slow_captioner))
     )
@@ -172,40 +141,59 @@ def test_ctrl_c_loses_nothing_that_is_written(
     assert sorted(paths_in(output)) == [str(folder / f"{number:03}.png") for number in range(400)]
 
 
-def test_captions_are_put_beside_photographs_and_into_copies(
+@pytest.mark.usefixtures("exiftool")
+def test_captions_go_to_sidecars_copies_and_photographs(
     tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run
 ) -> None:
     before = (photos / "c.jpg").read_bytes()
-    out = tmp_path / "out"
+    tiny.picture("red", "blue").save(photos / "e.bmp")
+    paths, out = [photos / name for name in ("a.png", "e.bmp", "c.jpg")], tmp_path / "out"
     done = run(
-        *("caption", photos / "a.png", photos / "c.jpg", "--json", "--no-attention", "--model", tiny_captioner),
+        *("caption", *paths, "--json", "--no-attention", "--model", tiny_captioner),
         *("--write-xmp", "--write-iptc", "--copies", out),
     )
     assert done.returncode == 0, done.stderr
-    assert "a.png: this is no JPEG file" in done.stderr
+    assert done.stderr == f"{paths[1]}: ExifTool cannot write BMP files\n"
     texts = [json.loads(line)["captions"][0]["text"] for line in done.stdout.splitlines()]
-    assert [description_in((photos / name).read_bytes()) for name in ("a.xmp", "c.xmp")] == texts
-    assert caption_in((out / "c.jpg").read_bytes()) == texts[1]
-    assert (photos / "c.jpg").read_bytes() == before
-    done = run("caption", photos / "c.jpg", "--model", tiny_captioner, "--write-iptc", "--in-place")
-    assert done.returncode == 0
-    assert caption_in((photos / "c.jpg").read_bytes()) == texts[1]
+    assert len(texts) == 3
+    with ExifTool() as tool:
+        for path, text in zip(paths, texts, strict=True):
+            assert tool.read(path.with_suffix(".xmp"))["XMP-dc:Description"] == text
+        assert {path.name for path in out.iterdir()} == {"a.png", "c.jpg"}
+        assert tool.read(out / "a.png")["XMP-dc:Description"] == texts[0]
+        assert tool.read(out / "c.jpg")["IPTC:Caption-Abstract"] == texts[2]
+        assert paths[2].read_bytes() == before
+        done = run("caption", paths[2], "--model", tiny_captioner, "--write-iptc", "--in-place")
+        assert done.returncode == 0, done.stderr
+        assert tool.read(paths[2])["IPTC:Caption-Abstract"] == texts[2]
 
 
-def test_a_service_captions_as_we_do(
+def test_without_exiftool_nothing_is_captioned(
+    photos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    for option in ("--write-xmp", "--write-iptc"):
+        done = run("caption", photos / "a.png", option, "-o", tmp_path / "all.csv")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("wordlight: --write-xmp and --write-iptc need ExifTool, which is not installed")
+        assert len(done.stderr.splitlines()) == 1
+        assert not (tmp_path / "all.csv").exists()
+
+
+def test_a_service_gives_the_same_captions(
     service: Service, tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run
 ) -> None:
-    here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
+    local, remote = tmp_path / "local.jsonl", tmp_path / "remote.jsonl"
     command = ("caption", photos, "-r", "-o")
-    # The engine is the worker's, or the last digits would differ.
-    assert run(*command, here, "--model", tiny_captioner, "--engine", "openvino").returncode == 1
+    # The engine of the worker. With another, the last digits would differ.
+    assert run(*command, local, "--model", tiny_captioner, "--engine", "openvino").returncode == 1
     for known in (False, True):
-        done = run(*command, there, "--server", service.url, "--at-once", "2")
+        done = run(*command, remote, "--server", service.url, "--at-once", "2")
         assert done.returncode == 1
         assert "b.jpg: The file is not a picture" in done.stderr
-        assert ("3 were there already" in done.stderr) is known
+        assert ("3 done before" in done.stderr) is known
         assert "HTTP Request" not in done.stderr
-    ours, theirs = ([json.loads(line) for line in file.read_text().splitlines()] for file in (here, there))
+    ours, theirs = ([json.loads(line) for line in file.read_text().splitlines()] for file in (local, remote))
     for one, other in zip(ours, theirs, strict=True):
         assert one["path"] == other["path"]
         assert one["image"] == other["image"]
@@ -215,10 +203,10 @@ def test_a_service_captions_as_we_do(
         assert one["captions"][0]["words"][0].keys() == other["captions"][0]["words"][0].keys()
 
 
-def test_a_service_that_is_not_there_or_lets_nobody_in_is_one_line(photos: Path, run: Run) -> None:
+def test_a_service_that_does_not_answer_or_refuses_is_a_one_line_error(photos: Path, run: Run) -> None:
     with running(WORDLIGHT_REQUIRE_KEYS="true") as keyed:
         for server, why in (
-            ("somewhere", "no address"),
+            ("somewhere", "not the address"),
             (f"http://127.0.0.1:{free_port()}", "no answer"),
             (keyed.url, "key"),
         ):
@@ -228,7 +216,7 @@ def test_a_service_that_is_not_there_or_lets_nobody_in_is_one_line(photos: Path,
             assert why in done.stderr
 
 
-def test_a_word_has_a_panel_in_the_figure(tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run) -> None:
+def test_the_figure_has_a_panel_for_each_word(tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run) -> None:
     figure = tmp_path / "figure.png"
     done = run("explain", photos / "a.png", "-o", figure, "--model", tiny_captioner, "--json")
     assert done.returncode == 0, done.stderr
@@ -256,7 +244,7 @@ def test_a_word_has_a_panel_in_the_figure(tiny_captioner: Path, photos: Path, tm
 
 
 def on_terminal(*arguments: str | Path, **environment: str) -> str:
-    """What a terminal shows of a command."""
+    """Run a command on a terminal and return what it shows."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     process = subprocess.Popen(
@@ -271,14 +259,14 @@ def on_terminal(*arguments: str | Path, **environment: str) -> str:
     try:
         while chunk := os.read(ours, 4096):
             shown += chunk
-    except OSError:  # how Linux says that nobody holds the other end any more
+    except OSError:  # Linux reports a closed other end like this
         pass
     os.close(ours)
     process.wait()
     return shown.decode()
 
 
-def test_colours_and_the_bar_are_for_terminals(tiny_captioner: Path, photos: Path, run: Run) -> None:
+def test_colours_and_the_bar_appear_on_terminals_only(tiny_captioner: Path, photos: Path, run: Run) -> None:
     command = ("caption", photos / "a.png", photos / "b.jpg", "--model", tiny_captioner)
     shown = on_terminal(*command)
     assert "\x1b[31m" in shown
@@ -289,14 +277,14 @@ def test_colours_and_the_bar_are_for_terminals(tiny_captioner: Path, photos: Pat
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish", "tcsh", "zsh"])
-def test_shells_are_told_all_options(shell: str, run: Run) -> None:
+def test_completion_scripts_know_all_options(shell: str, run: Run) -> None:
     done = run("completion", shell)
     assert done.returncode == 0, done.stderr
     for word in ("caption", "explain", "write-iptc", "server"):
         assert word in done.stdout
 
 
-def test_bash_completes(tmp_path: Path, run: Run) -> None:
+def test_bash_completes_options(tmp_path: Path, run: Run) -> None:
     script = tmp_path / "completion"
     script.write_text(run("completion", "bash").stdout)
     words = "COMP_WORDS=(wordlight caption --write-); COMP_CWORD=2"
@@ -305,7 +293,7 @@ def test_bash_completes(tmp_path: Path, run: Run) -> None:
     assert done.stdout.split() == ["--write-xmp", "--write-iptc"]
 
 
-def test_who_reads_no_further_hears_no_complaint() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "wordlight", "completion", "bash"]
@@ -314,7 +302,7 @@ def test_who_reads_no_further_hears_no_complaint() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_what_is_not_understood_ends_with_2(run: Run) -> None:
+def test_wrong_usage_ends_with_status_2(run: Run) -> None:
     assert run("caption").returncode == 2
     done = run("caption", "a.jpg", "--server", "http://127.0.0.1", "--at-once", "0")
     assert done.returncode == 2

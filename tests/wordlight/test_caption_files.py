@@ -1,4 +1,4 @@
-"""Files of captions: whole records whatever happens, and runs that go on where another ended."""
+"""Files of captions hold whole records only, and later runs continue them."""
 
 import csv
 import json
@@ -12,9 +12,8 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from jobs.job import Attention, Caption, ImageSize, ModelInfo, Word
-from wordlight.library.caption_files import FORMS, Csv
+from wordlight.library.caption_files import FORMATS, CaptionFile, Csv, FileRefused, format_of
 from wordlight.library.outcome import Captioned
-from wordlight.library.output import Output, OutputRefused, form_of
 from wordlight.library.photographs import photographs
 
 NAMES = [
@@ -25,7 +24,7 @@ NAMES = [
     "größe.png",
     os.fsdecode(b"\xff\xfe.jpg"),
 ]
-FORM = pytest.mark.parametrize("suffix", sorted(FORMS))
+EVERY_FORMAT = pytest.mark.parametrize("suffix", sorted(FORMATS))
 
 
 def captioned(path: Path) -> Captioned:
@@ -36,20 +35,20 @@ def captioned(path: Path) -> Captioned:
     return Captioned(path, [caption], ModelInfo(name="tiny", version="1"), ImageSize(width=40, height=30))
 
 
-def opened(path: Path) -> Output:
-    return Output(path, form_of(path))
+def open_file(path: Path) -> CaptionFile:
+    return CaptionFile(path, format_of(path))
 
 
 def write(path: Path, photos: list[Path]) -> bytes:
-    with opened(path) as output:
+    with open_file(path) as output:
         for photo in photos:
             if not output.has(photo):
                 output.add(captioned(photo))
     return path.read_bytes()
 
 
-@FORM
-def test_wherever_a_crash_cuts_the_file_off_the_next_run_makes_it_whole(suffix: str, tmp_path: Path) -> None:
+@EVERY_FORMAT
+def test_the_next_run_repairs_a_file_that_a_crash_cut_off(suffix: str, tmp_path: Path) -> None:
     photos = [tmp_path / name for name in NAMES]
     whole = write(tmp_path / f"whole{suffix}", photos)
     cut = tmp_path / f"cut{suffix}"
@@ -58,76 +57,76 @@ def test_wherever_a_crash_cuts_the_file_off_the_next_run_makes_it_whole(suffix: 
         assert write(cut, photos) == whole, end
 
 
-@FORM
-def test_what_is_in_the_file_stays_as_it_is(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@EVERY_FORMAT
+def test_existing_records_stay(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / f"file{suffix}"
     before = write(file, [tmp_path / name for name in NAMES])
     monkeypatch.chdir(tmp_path)
-    with opened(file) as output:
-        assert all(output.has(Path(name)) for name in NAMES)  # the same files, said differently
+    with open_file(file) as output:
+        assert all(output.has(Path(name)) for name in NAMES)  # other spellings of the same paths
         assert not output.has(Path("other.jpg"))
     assert write(file, [tmp_path / "other.jpg"]).startswith(before)
 
 
-@FORM
+@EVERY_FORMAT
 @pytest.mark.parametrize(
     "content", [b"hello", b"hello\n", b'{"path": 1}\n', b'"', b"path,caption\r\n", b"<!doctype html>\n"]
 )
-def test_a_file_of_something_else_is_left_alone(suffix: str, content: bytes, tmp_path: Path) -> None:
+def test_other_files_are_left_alone(suffix: str, content: bytes, tmp_path: Path) -> None:
     file = tmp_path / f"file{suffix}"
     file.write_bytes(content)
-    with pytest.raises(OutputRefused, match="something else"):
-        opened(file)
+    with pytest.raises(FileRefused, match="something else"):
+        open_file(file)
     assert file.read_bytes() == content
 
 
-@FORM
+@EVERY_FORMAT
 @pytest.mark.parametrize(
     "damage", [lambda whole: whole + b"x\n" + whole[-200:], lambda whole: whole + b'"a"b,1\n' + whole[-200:]]
 )
-def test_damage_in_the_middle_is_not_repaired_by_throwing_the_rest_away(
+def test_damage_in_the_middle_does_not_delete_the_rest(
     suffix: str, damage: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
     file = tmp_path / f"file{suffix}"
     damaged = damage(write(file, [tmp_path / "a.jpg", tmp_path / "b.jpg"]))
     file.write_bytes(damaged)
-    with pytest.raises(OutputRefused, match="something else"):
-        opened(file)
+    with pytest.raises(FileRefused, match="something else"):
+        open_file(file)
     assert file.read_bytes() == damaged
 
 
-def test_one_at_a_time_writes(tmp_path: Path) -> None:
-    with opened(tmp_path / "a.jsonl"), pytest.raises(OutputRefused, match="another command"):
-        opened(tmp_path / "a.jsonl")
-    with opened(tmp_path / "a.jsonl"):
+def test_two_commands_cannot_write_to_one_file(tmp_path: Path) -> None:
+    with open_file(tmp_path / "a.jsonl"), pytest.raises(FileRefused, match="another command"):
+        open_file(tmp_path / "a.jsonl")
+    with open_file(tmp_path / "a.jsonl"):
         pass
 
 
-@FORM
-def test_a_disk_that_is_full_leaves_no_half_record(suffix: str, tmp_path: Path) -> None:
+@EVERY_FORMAT
+def test_a_full_disk_leaves_no_half_record(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"file{suffix}"
     before = write(file, [tmp_path / "a.jpg"])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with opened(file) as output:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # a file may not grow beyond
+    with open_file(file) as output:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # a limit for the file's size
         try:
-            with pytest.raises(OutputRefused, match="too large"):
+            with pytest.raises(FileRefused, match="too large"):
                 output.add(captioned(tmp_path / "b.jpg"))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert file.read_bytes() == before
 
 
-def test_a_name_must_say_which_form(tmp_path: Path) -> None:
-    with pytest.raises(OutputRefused, match=r"must end in \.jsonl, \.csv or \.html"):
-        form_of(tmp_path / "captions.txt")
-    with pytest.raises(OutputRefused, match="No such file"):
-        opened(tmp_path / "missing" / "a.csv")
-    with pytest.raises(OutputRefused, match="no regular file"):
-        Output(Path("/dev/full"), Csv())
+def test_the_suffix_selects_the_format(tmp_path: Path) -> None:
+    with pytest.raises(FileRefused, match=r"must end in \.jsonl, \.csv or \.html"):
+        format_of(tmp_path / "captions.txt")
+    with pytest.raises(FileRefused, match="No such file"):
+        open_file(tmp_path / "missing" / "a.csv")
+    with pytest.raises(FileRefused, match="not a regular file"):
+        CaptionFile(Path("/dev/full"), Csv())
 
 
-def test_json_lines_hold_everything(tmp_path: Path) -> None:
+def test_json_lines_hold_all_fields(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", [tmp_path / name for name in NAMES])
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [line["path"] for line in lines] == [str(tmp_path / name) for name in NAMES]
@@ -135,7 +134,7 @@ def test_json_lines_hold_everything(tmp_path: Path) -> None:
     assert lines[0]["captions"][0]["words"][0]["attention"]["weights"] == [0.5, 0.5]
 
 
-def test_a_table_can_be_read(tmp_path: Path) -> None:
+def test_csv_can_be_read(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", [tmp_path / name for name in NAMES])
     with (tmp_path / "a.csv").open(newline="", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
@@ -170,7 +169,7 @@ def test_a_page_shows_each_picture_with_its_caption_as_alt_text(tmp_path: Path) 
     assert found == [os.fsencode(tmp_path / name) for name in NAMES]
 
 
-def test_folders_are_walked_in_order_without_what_is_hidden(tmp_path: Path) -> None:
+def test_folders_are_walked_in_order_without_hidden_files(tmp_path: Path) -> None:
     for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "c/d.webp", ".thumbnails/e.jpg", "a/z.tiff"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

@@ -1,8 +1,4 @@
-"""`wordlight caption`: captions photographs, here or by a service, and puts the captions where they are wanted.
-
-In: arguments; out: lines, files of captions, captions beside or in the photographs, and an exit status. It imports what
-it needs when it is called.
-"""
+"""`wordlight caption`: captions photographs and writes the captions to files, sidecars or the photographs."""
 
 import argparse
 import asyncio
@@ -12,44 +8,48 @@ from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wordlight.commands.options import add_decoding_options, add_model_options, decoding_options, load_captioner
-from wordlight.failure import fail
-from wordlight.number import number
-from wordlight.terminal import Bar
+from wordlight.commands.options import (
+    AddCommand,
+    add_decoding_options,
+    add_model_options,
+    decoding_options,
+    load_captioner,
+    positive_number,
+)
+from wordlight.terminal import Bar, fail
 
 if TYPE_CHECKING:
-    from wordlight.commands.evaluate import AddCommand
+    from wordlight.library.caption_files import CaptionFile
     from wordlight.library.outcome import Outcome
-    from wordlight.library.output import Output
     from wordlight.library.report import Writer
 
-_EXAMPLES = """\
+_EPILOG = """\
 examples:
   wordlight caption cat.jpg dog.png
   wordlight caption ~/photos --recursive --output captions.jsonl --html captions.html
   wordlight caption ~/photos -r -o captions.csv --server http://127.0.0.1:8000
 
-Files of captions grow line by line. Interrupted, the same command goes on: what is in all of them is not captioned
-again. A file that cannot be captioned is told of and does not stop the others.
+Files of captions grow line by line. After an interruption, the same command continues and skips the photographs that
+all files contain. A file that cannot be captioned is reported and does not stop the others.
 
 exit status:
   0    every photograph has its caption
   1    some have none, or nothing could be done; standard error says why
-  2    the command was not understood
+  2    wrong usage
   130  interrupted by Ctrl-C
 """
 
 
-def add_caption(command: "AddCommand") -> None:
+def add_caption(command: AddCommand) -> None:
     """Add the command."""
     caption = command("caption", _caption)
     caption.formatter_class = argparse.RawDescriptionHelpFormatter
-    caption.epilog = _EXAMPLES
+    caption.epilog = _EPILOG
     caption.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photograph or, with -r, a folder")
     caption.add_argument("-r", "--recursive", action="store_true", help="caption the pictures in folders, to any depth")
     add_decoding_options(caption)
 
-    written = caption.add_argument_group("what is written")
+    written = caption.add_argument_group("output")
     written.add_argument(
         "-o",
         "--output",
@@ -57,20 +57,24 @@ def add_caption(command: "AddCommand") -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="a file of captions: .jsonl (everything), .csv (a table) or .html (a page); may be given again",
+        help="file of captions: .jsonl (all fields), .csv (a table) or .html (a page); repeat for several",
     )
-    written.add_argument("--html", type=Path, metavar="FILE", help="a page of the pictures, with captions as alt text")
-    written.add_argument("--json", action="store_true", help="one JSON object a line; with files, one of the sums")
-    written.add_argument("--no-attention", action="store_true", help="leave out of JSON where the words looked")
+    written.add_argument("--html", type=Path, metavar="FILE", help="HTML page of the pictures, captions as alt text")
+    written.add_argument(
+        "--json", action="store_true", help="print one JSON object per line; with files, one with the totals"
+    )
+    written.add_argument("--no-attention", action="store_true", help="leave attention out of JSON")
 
-    kept = caption.add_argument_group("captions with the photographs")
+    kept = caption.add_argument_group("metadata (needs ExifTool)")
     kept.add_argument(
         "--write-xmp",
         action="store_true",
-        help="write a sidecar NAME.xmp beside each; of one that is there, only the description changes",
+        help="write a sidecar NAME.xmp beside each photograph; in an existing one, change only the description",
     )
     kept.add_argument(
-        "--write-iptc", action="store_true", help="write the captions into copies of JPEG files; no pixel changes"
+        "--write-iptc",
+        action="store_true",
+        help="write the captions into copies of the photographs, as IPTC and XMP; no pixel changes",
     )
     where = kept.add_mutually_exclusive_group()
     where.add_argument(
@@ -78,29 +82,28 @@ def add_caption(command: "AddCommand") -> None:
         type=Path,
         default=Path("captioned"),
         metavar="DIR",
-        help="with --write-iptc: the folder of the copies (default captioned)",
+        help="with --write-iptc: folder for the copies (default captioned)",
     )
     where.add_argument(
-        "--in-place", action="store_true", help="with --write-iptc: change the photographs, and make no copies"
+        "--in-place", action="store_true", help="with --write-iptc: write into the photographs and make no copies"
     )
     kept.add_argument("--overwrite", action="store_true", help="replace descriptions that somebody else wrote")
 
-    service = caption.add_argument_group("by a service")
+    service = caption.add_argument_group("with a service")
     service.add_argument(
         "--server",
         metavar="URL",
-        help="send the photographs to a Wordlight there, which has a model of its own; a key is read from the "
-        "environment variable WORDLIGHT_API_KEY",
+        help="let the Wordlight service at this URL caption the photographs; WORDLIGHT_API_KEY is the key",
     )
     service.add_argument(
-        "--at-once", type=number, default=8, metavar="N", help="photographs that are on their way at once (default 8)"
+        "--at-once", type=positive_number, default=8, metavar="N", help="number of concurrent requests (default 8)"
     )
-    add_model_options(caption.add_argument_group("here"))
+    add_model_options(caption.add_argument_group("on this machine"))
 
 
 def _caption(arguments: argparse.Namespace) -> int:
-    """caption photographs: here, or by a service"""
-    from wordlight.library.outcome import CannotGoOn
+    """caption photographs on this machine or with a service"""
+    from wordlight.library.outcome import CannotContinue
     from wordlight.library.photographs import photographs
     from wordlight.library.report import Report
 
@@ -110,43 +113,44 @@ def _caption(arguments: argparse.Namespace) -> int:
         fail(f"there are no pictures in {', '.join(map(str, arguments.paths))}")
     try:
         with ExitStack() as stack:
-            outputs = [stack.enter_context(output) for output in _outputs(arguments)]
-            left = [path for path in found if not outputs or not all(output.has(path) for output in outputs)]
+            writers = list(_writers(arguments, found, copies, stack))
+            files = [stack.enter_context(file) for file in _files(arguments)]
+            left = [path for path in found if not files or not all(file.has(path) for file in files)]
             bar = stack.enter_context(Bar(sys.stderr, len(left), "photo"))
-            report = Report(
-                outputs, _writers(arguments, found, copies), bar, as_json=arguments.json, known=len(found) - len(left)
-            )
+            report = Report(files, writers, bar, as_json=arguments.json, known=len(found) - len(left))
             stack.callback(report.sum_up)  # also after Ctrl-C
             if left:
                 asyncio.run(_each(_captions(arguments, left), report.take))
-    except CannotGoOn as error:
+    except CannotContinue as error:
         fail(str(error))
     return 1 if report.failed else 0
 
 
-def _outputs(arguments: argparse.Namespace) -> "Iterator[Output]":
-    from wordlight.library.caption_files import Page
-    from wordlight.library.output import Output, form_of
+def _files(arguments: argparse.Namespace) -> "Iterator[CaptionFile]":
+    from wordlight.library.caption_files import CaptionFile, Page, format_of
 
     for path in arguments.output:
-        yield Output(path, form_of(path))
+        yield CaptionFile(path, format_of(path))
     if arguments.html:
-        yield Output(arguments.html, Page())
+        yield CaptionFile(arguments.html, Page())
 
 
-def _writers(arguments: argparse.Namespace, found: Sequence[Path], copies: Path | None) -> "list[Writer]":
-    from wordlight.library.metadata import Captions, Sidecars
+def _writers(
+    arguments: argparse.Namespace, found: Sequence[Path], copies: Path | None, stack: ExitStack
+) -> "Iterator[Writer]":
+    if not arguments.write_xmp and not arguments.write_iptc:
+        return
+    from wordlight.library.metadata import ExifTool, PhotographWriter, SidecarWriter
 
-    writers: list[Writer] = []
+    tool = stack.enter_context(ExifTool())
     if arguments.write_xmp:
-        writers.append(Sidecars(found, overwrite=arguments.overwrite))
+        yield SidecarWriter(tool, overwrite=arguments.overwrite)
     if arguments.write_iptc:
-        writers.append(Captions(found, copies, overwrite=arguments.overwrite))
-    return writers
+        yield PhotographWriter(tool, found, copies, overwrite=arguments.overwrite)
 
 
 def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGenerator[Outcome]":
-    """What captions the photographs."""
+    """Caption the photographs with a service or on this machine."""
     from jobs.options import AttentionForm, CaptionOptions, Strategy
 
     decoding = decoding_options(arguments)
@@ -155,12 +159,12 @@ def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGen
         strategy=Strategy(decoding.strategy.value), num_captions=1, beam_size=decoding.beam_size, attention=attention
     )
     if arguments.server:
-        from wordlight.library.remote import captions_there
+        from wordlight.library.remote import remote_captions
 
-        return captions_there(paths, arguments.server, options, arguments.at_once)
-    from wordlight.library.local import captions_here
+        return remote_captions(paths, arguments.server, options, arguments.at_once)
+    from wordlight.library.local import local_captions
 
-    return captions_here(paths, lambda: load_captioner(arguments, len(paths)), decoding, options)
+    return local_captions(paths, lambda: load_captioner(arguments, len(paths)), decoding, options)
 
 
 async def _each(outcomes: "AsyncGenerator[Outcome]", take: "Callable[[Outcome], None]") -> None:

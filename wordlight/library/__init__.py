@@ -1,1 +1,1 @@
-"""Folders of photographs and their captions: which files to caption, and where the captions are written."""
+"""Photo libraries: which photographs to caption, and where their captions go."""

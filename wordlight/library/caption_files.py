@@ -1,65 +1,66 @@
-"""The forms in which captions are written to a file: JSON Lines, CSV, and a page to look at.
+"""Files of captions: JSON Lines, CSV and HTML.
 
-In: a photograph with its captions; out: one line, and from such lines the paths that are in them. What they have in
-common: a head, then records one below the other, so that a file is complete after each of them. It must not know how
-files are written.
+A file grows record by record, and the next run continues it. A record that a crash cut short is removed.
 """
 
 import csv
+import fcntl
 import html
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
 from urllib.parse import quote
 
-from wordlight.library.outcome import Captioned
+from wordlight.library.outcome import CannotContinue, Captioned
+from wordlight.library.photographs import identity
 
-# Names that are no UTF-8 come back as the bytes that they were.
+# File names that are not UTF-8 keep their bytes.
 _ENCODING, _ERRORS = "utf-8", "surrogateescape"
 
 
 class NotOurs(Exception):
-    """A file holds something that Wordlight has not written. The message is one line."""
+    """The file was not written by Wordlight, or is damaged. The message is one line."""
 
 
-class Form(Protocol):
-    """How captions look in a file."""
+class Format(Protocol):
+    """A file format: a head, and then records, so that the file is complete after each record."""
 
     head: bytes
 
     def record(self, captioned: Captioned, folder: Path, /) -> bytes:
-        """A photograph as one record; `folder` is where the file is."""
+        """Format a photograph as one record. `folder` holds the file."""
         ...
 
     def records(self, lines: Iterable[bytes]) -> Iterator[tuple[str, int]]:
-        """The path in each whole record of the lines behind the head, and how many bytes it takes.
+        """Yield the path in each whole record behind the head, and the size of the record in bytes.
 
-        Stops before half a record, as a crash leaves it. Raises NotOurs.
+        Stops at half a record, which a crash may leave at the end. Raises NotOurs.
         """
         ...
 
 
 class JsonLines:
-    """One object a line, with all that is known."""
+    """JSON Lines: one object per photograph, with all fields."""
 
     head = b""
 
     def record(self, captioned: Captioned, _folder: Path, /) -> bytes:
-        """The object and a line break; every other character is escaped where it is not ASCII."""
+        """Format the object in ASCII and a line break."""
         return json.dumps(captioned.as_dict()).encode() + b"\n"
 
     def records(self, lines: Iterable[bytes]) -> Iterator[tuple[str, int]]:
-        """As Form has it."""
+        """See Format."""
         return _line_by_line(lines, b'{"path": "', lambda line: str(json.loads(line)["path"]))
 
 
 class Page:
-    """A page of pictures whose `alt` texts are their captions; beside the photographs it can be opened as it is."""
+    """An HTML page of the photographs with captions as `alt` texts. It refers to the photographs by relative paths."""
 
-    # HTML does without the ends of body and html, so that pictures can follow for ever.
+    # HTML allows body and html without end tags, so that records can be appended.
     head = (
         b'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="generator" content="Wordlight">'
         b'<meta name="viewport" content="width=device-width"><title>Captions</title><style>'
@@ -72,7 +73,7 @@ class Page:
     )
 
     def record(self, captioned: Captioned, folder: Path, /) -> bytes:
-        """A figure: the picture, found from where the page is, with its caption."""
+        """Format a figure with the picture and its caption."""
         caption, size = captioned.best, captioned.image
         address = quote(os.fsencode(os.path.relpath(captioned.path, folder)))
         unsure = " (not sure)" if caption.sure is False else ""
@@ -84,17 +85,17 @@ class Page:
         ).encode(_ENCODING, _ERRORS)
 
     def records(self, lines: Iterable[bytes]) -> Iterator[tuple[str, int]]:
-        """As Form has it."""
+        """See Format."""
         return _line_by_line(lines, b'<figure data-path="', _path_in_figure)
 
 
 class Csv:
-    """A table with a row for each photograph, as spreadsheets read it."""
+    """A table with a row per photograph, for spreadsheets."""
 
     head = b"path,caption,confidence,sure,logprob,width,height\r\n"
 
     def record(self, captioned: Captioned, _folder: Path, /) -> bytes:
-        """A row; it is one line unless there is a line break in the file's name."""
+        """Format a row. It is one line unless the file name has a line break."""
         caption, size = captioned.best, captioned.image
         row = io.StringIO(newline="")
         sure = {True: "yes", False: "no", None: ""}[caption.sure]
@@ -104,7 +105,7 @@ class Csv:
         return row.getvalue().encode(_ENCODING, _ERRORS)
 
     def records(self, lines: Iterable[bytes]) -> Iterator[tuple[str, int]]:
-        """As Form has it."""
+        """See Format."""
         taken, ended = 0, False
 
         def text() -> Iterator[str]:
@@ -125,18 +126,106 @@ class Csv:
                 yield row[0], taken
                 taken = 0
         except csv.Error as error:
-            if not ended:  # else the end came within a quotation
+            if not ended:  # otherwise the file ends within a quoted field
                 raise NotOurs(f"a row is damaged: {error}") from error
 
 
-FORMS: dict[str, type[Form]] = {".jsonl": JsonLines, ".csv": Csv, ".html": Page}
+FORMATS: dict[str, type[Format]] = {".jsonl": JsonLines, ".csv": Csv, ".html": Page}
 
 
-def _line_by_line(lines: Iterable[bytes], begin: bytes, path_in: "PathIn") -> Iterator[tuple[str, int]]:
+class FileRefused(CannotContinue):
+    """The file cannot or must not be written. The message is one line."""
+
+
+class CaptionFile:
+    """An open file of captions, locked against other commands."""
+
+    def __init__(self, path: Path, format: Format) -> None:
+        """Open or create the file and read which photographs are in it. Raises FileRefused."""
+        self.path = path
+        self._format = format
+        self._captioned: set[str] = set()
+        try:
+            self._file = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise FileRefused(f"{path}: {error.strerror or error}") from error
+        try:
+            if not path.is_file():
+                raise FileRefused(f"{path}: this is not a regular file")
+            self._take_over()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def has(self, path: Path) -> bool:
+        """Return whether the file has a record of the photograph."""
+        return identity(path) in self._captioned
+
+    def add(self, captioned: Captioned) -> None:
+        """Append a record. Raises FileRefused and leaves the file as it was."""
+        self._write(self._format.record(captioned, self.path.absolute().parent))
+        self._captioned.add(identity(captioned.path))
+
+    def _take_over(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FileRefused(f"{self.path}: another command is writing to it") from error
+        with self.path.open("rb") as lines:
+            whole = self._read(lines)
+        self._file.truncate(whole)
+        if not whole:
+            self._write(self._format.head)
+
+    def _read(self, lines: BinaryIO) -> int:
+        """Read which photographs are in the file. Return how many bytes of it are whole records."""
+        head = lines.readline() if self._format.head else b""
+        if self._format.head.startswith(head) and head != self._format.head:  # empty, or cut off within the head
+            return 0
+        if head != self._format.head:
+            raise FileRefused(f"{self.path}: this file holds something else")
+        whole = len(head)
+        try:
+            for path, size in self._format.records(lines):
+                self._captioned.add(identity(path))
+                whole += size
+        except NotOurs as error:
+            raise FileRefused(f"{self.path}: this file holds something else ({error})") from error
+        return whole
+
+    def _write(self, record: bytes) -> None:
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            written = self._file.write(record)
+            while written < len(record):  # after a signal, or on a disk that is nearly full
+                written += self._file.write(record[written:])
+        except BaseException as error:
+            self._file.truncate(before)
+            if isinstance(error, OSError):
+                raise FileRefused(f"{self.path}: {error.strerror or error}") from error
+            raise
+
+
+def format_of(path: Path) -> Format:
+    """Return the format for a file name. Raises FileRefused."""
+    if found := FORMATS.get(path.suffix.lower()):
+        return found()
+    raise FileRefused(f"{path}: the name must end in {', '.join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}")
+
+
+def _line_by_line(lines: Iterable[bytes], begin: bytes, path_in: Callable[[bytes], str]) -> Iterator[tuple[str, int]]:
     for number, line in enumerate(lines, start=1):
         half = not line.endswith(b"\n")
         if not line.startswith(begin) and not (half and begin.startswith(line)):
-            raise NotOurs(f"record {number} is none of a caption")
+            raise NotOurs(f"record {number} is not a caption")
         if half:
             return
         try:
@@ -145,19 +234,13 @@ def _line_by_line(lines: Iterable[bytes], begin: bytes, path_in: "PathIn") -> It
             raise NotOurs(f"record {number} is damaged") from error
 
 
-class PathIn(Protocol):
-    """Finds the path in a line."""
-
-    def __call__(self, line: bytes, /) -> str: ...
-
-
 def _path_in_figure(line: bytes) -> str:
     _, escaped, rest = line.decode(_ENCODING, _ERRORS).split('"', 2)
     if not rest.startswith("><img "):
-        raise ValueError("no figure")
+        raise ValueError("not a figure")
     return html.unescape(escaped)
 
 
 def _escaped(text: str) -> str:
-    """Text for HTML, on one line."""
+    """Escape text for HTML, on one line."""
     return html.escape(text).replace("\r", "&#13;").replace("\n", "&#10;")

@@ -1,7 +1,7 @@
-"""Captions by a captioner in this process. In: files; out, in their order: the captions of each, or why it has none.
+"""Caption photographs with a captioner in this process.
 
-Pictures are decoded as the service does it, in confined processes of their own (app/decoder.py): so the captions are
-those of the service, a file that crashes its decoder harms no other, and the model computes meanwhile.
+Confined child processes decode the pictures, as in the service (app/decoder.py). So the captions equal the service's, a
+file that crashes its decoder fails alone, and decoding overlaps with the model's work.
 """
 
 import asyncio
@@ -30,38 +30,38 @@ _DECODERS = 2
 _DECODE_SECONDS = 60.0
 _DECODE_BYTES = 3 * 2**29  # address space of a decoding process
 _BATCH = 16
-# Decoded while a batch is captioned: the next one, and some of the one behind it.
+# How many pictures are decoded ahead.
 _AHEAD = 2 * _BATCH
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """A photograph as the captioner takes it."""
+class _Decoded:
+    """A decoded photograph."""
 
     path: Path
     pixels: "torch.Tensor"  # (3, S, S) uint8
     image: ImageSize
 
 
-async def captions_here(
+async def local_captions(
     paths: Iterable[Path], load: "Callable[[], Captioner]", decoding: "DecodingOptions", options: CaptionOptions
 ) -> AsyncGenerator[Outcome]:
-    """Caption all files; `options` say whether attention is wanted. The next ones are decoded meanwhile."""
+    """Caption all files and yield their outcomes in order. `options` says whether attention is wanted."""
     async with decoder() as decoding_processes:
         captioner = load()
         left = iter(paths)
-        waiting: deque[asyncio.Task[_Ready | Failed]] = deque()
+        waiting: deque[asyncio.Task[_Decoded | Failed]] = deque()
         try:
             while True:
                 for path in islice(left, _AHEAD - len(waiting)):
-                    waiting.append(asyncio.create_task(_ready(path, decoding_processes, captioner)))
+                    waiting.append(asyncio.create_task(_decode(path, decoding_processes, captioner)))
                 if not waiting:
                     return
-                # What is there goes, as in the worker: no batch waits to be full.
+                # As in the worker, a batch takes what is decoded and does not wait to be full.
                 batch = [await waiting.popleft()]
                 while waiting and waiting[0].done() and len(batch) < _BATCH:
                     batch.append(waiting.popleft().result())
-                for outcome in await asyncio.to_thread(_captioned, batch, captioner, decoding, options):
+                for outcome in await asyncio.to_thread(_caption, batch, captioner, decoding, options):
                     yield outcome
         finally:
             for task in waiting:
@@ -70,12 +70,12 @@ async def captions_here(
 
 
 def decoder() -> PictureDecoder:
-    """A decoder for files of one's own, which may be larger than what strangers send."""
+    """Return a decoder with larger limits than the service's, for the user's own files."""
     return PictureDecoder(_DECODERS, _DECODE_SECONDS, _DECODE_BYTES, PictureLimits(), max_waiting=_AHEAD)
 
 
 async def decoded(path: Path, decoding_processes: PictureDecoder) -> WorkingImage | Failed:
-    """The working image of a file, or why there is none."""
+    """Decode a file to a working image."""
     try:
         if why := unfit(path):
             return Failed(path, why)
@@ -89,12 +89,12 @@ async def decoded(path: Path, decoding_processes: PictureDecoder) -> WorkingImag
         return Failed(path, str(error))
 
 
-async def _ready(path: Path, decoding_processes: PictureDecoder, captioner: "Captioner") -> _Ready | Failed:
+async def _decode(path: Path, decoding_processes: PictureDecoder, captioner: "Captioner") -> _Decoded | Failed:
     working = await decoded(path, decoding_processes)
     if isinstance(working, Failed):
         return working
     pixels = await asyncio.to_thread(_pixels, working, captioner)
-    return _Ready(path, pixels, ImageSize(width=working.width, height=working.height))
+    return _Decoded(path, pixels, ImageSize(width=working.width, height=working.height))
 
 
 def _pixels(working: WorkingImage, captioner: "Captioner") -> "torch.Tensor":
@@ -103,19 +103,19 @@ def _pixels(working: WorkingImage, captioner: "Captioner") -> "torch.Tensor":
     return captioner.prepare(Image.open(io.BytesIO(working.data)))
 
 
-def _captioned(
-    batch: list[_Ready | Failed], captioner: "Captioner", decoding: "DecodingOptions", options: CaptionOptions
+def _caption(
+    batch: list[_Decoded | Failed], captioner: "Captioner", decoding: "DecodingOptions", options: CaptionOptions
 ) -> list[Outcome]:
     import torch
 
     from worker.spoken import caption_for
 
-    pixels = [ready.pixels for ready in batch if isinstance(ready, _Ready)]
+    pixels = [picture.pixels for picture in batch if isinstance(picture, _Decoded)]
     written = iter(captioner.caption_pixels(torch.stack(pixels), decoding) if pixels else [])
     model = ModelInfo(name=captioner.config.name, version=captioner.version)
     return [
-        ready
-        if isinstance(ready, Failed)
-        else Captioned(ready.path, [caption_for(options, said) for said in next(written)], model, ready.image)
-        for ready in batch
+        picture
+        if isinstance(picture, Failed)
+        else Captioned(picture.path, [caption_for(options, caption) for caption in next(written)], model, picture.image)
+        for picture in batch
     ]

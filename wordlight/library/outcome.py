@@ -1,4 +1,4 @@
-"""What becomes of a photograph: its captions, or why there are none. Plain data."""
+"""The outcome for a photograph: its captions, or an error."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 from jobs.job import Caption, ImageSize, ModelInfo
 
 
-class CannotGoOn(Exception):
-    """No other photograph would fare better. The message is one line."""
+class CannotContinue(Exception):
+    """The whole run fails, because every other photograph would fail too. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """A photograph with its captions, the best first, and who wrote them."""
+    """A photograph with its captions, best first, and the captioner that wrote them."""
 
     path: Path
     captions: list[Caption]
@@ -22,11 +22,11 @@ class Captioned:
 
     @property
     def best(self) -> Caption:
-        """The caption to be shown."""
+        """The first caption."""
         return self.captions[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain JSON data."""
+        """Convert to plain JSON data."""
         return {
             "path": str(self.path),
             "captions": [caption.model_dump() for caption in self.captions],
@@ -37,13 +37,13 @@ class Captioned:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A photograph that has no caption, and one line that says why."""
+    """A photograph without a caption, and one line that says why."""
 
     path: Path
     error: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain JSON data."""
+        """Convert to plain JSON data."""
         return {"path": str(self.path), "error": self.error}
 
 

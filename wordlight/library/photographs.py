@@ -1,24 +1,20 @@
-"""Which files to caption. In: paths as somebody gave them; out: files, each once.
-
-It must not know what is in the files.
-"""
+"""Find the photographs that the user's paths name."""
 
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# Of the formats that app/picture.py decodes. A file that is given by name is tried whatever its name.
+# Suffixes of the formats that app/picture.py decodes. A file that the user names is tried whatever its suffix.
 _NAMES = "jpg jpeg jpe jfif mpo png webp gif bmp tif tiff avif"
 SUFFIXES = frozenset(f".{name}" for name in _NAMES.split(" "))
 
 
 def photographs(paths: Sequence[Path], *, recursive: bool, without: Path | None = None) -> list[Path]:
-    """The files among `paths` as they are given and, if `recursive`, the pictures in the folders, in their order.
+    """Return the files among `paths` and, if `recursive`, the pictures in their folders, each once and in order.
 
-    What begins with a dot in a folder is left out, thumbnails and the doubles of some file systems among them, and
-    links to folders are not followed, since they may lead in circles. So is the folder `without`. A file that is met
-    again is not repeated.
+    Skips names that begin with a dot (thumbnails, and the resource forks of macOS), the folder `without`, and links to
+    folders, which may form circles.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -28,16 +24,16 @@ def photographs(paths: Sequence[Path], *, recursive: bool, without: Path | None 
 
 
 def identity(path: Path | str) -> str:
-    """What is the same for two ways to write one path."""
-    return os.path.abspath(path)  # noqa: PTH100  resolving links would take a look at the disk for each
+    """Return a name that is equal for two spellings of one path."""
+    return os.path.abspath(path)  # noqa: PTH100  resolving links would read the disk for each path
 
 
 def unfit(path: Path) -> str | None:
-    """Why there is no file to read, where that is known without reading. Raises OSError."""
+    """Return why the path is not a file that can be read, or None. Raises OSError."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        return "this is a folder; with --recursive the pictures in it are captioned"
-    return None if stat.S_ISREG(mode) else "this is no regular file"
+        return "this is a folder; --recursive captions the pictures in it"
+    return None if stat.S_ISREG(mode) else "this is not a regular file"
 
 
 def _pictures(folder: Path, without: Path | None) -> Iterator[Path]:

@@ -1,7 +1,7 @@
-"""Captions by a service. In: files; out, in their order: the captions of each, or why it has none.
+"""Caption photographs with a running service.
 
-A bounded number is on its way at once. A service that is busy or restarting is waited for; one that lets nobody in, or
-is not there, ends it all.
+A bounded number of requests runs at once. A service that is busy or restarting is asked again; one that refuses the key
+or does not answer ends the run.
 """
 
 import asyncio
@@ -13,31 +13,31 @@ from pathlib import Path
 
 from jobs.options import CaptionOptions
 from wordlight.client import AsyncClient, ClientError, JobFailed, NotAllowed, ProblemAnswer, RateLimited, Unavailable
-from wordlight.library.outcome import CannotGoOn, Captioned, Failed, Outcome
+from wordlight.library.outcome import CannotContinue, Captioned, Failed, Outcome
 from wordlight.library.photographs import unfit
 
-# Limits are by the minute, and queues may be long: a service that says when to come back is believed for so long.
+# Rate limits last minutes and queues may be long.
 _PATIENCE = 900.0
-_HASTE = 5.0
+_FIRST_PATIENCE = 5.0
 
 
-async def captions_there(
+async def remote_captions(
     paths: Iterable[Path], url: str, options: CaptionOptions, at_once: int
 ) -> AsyncGenerator[Outcome]:
-    """Caption all files, `at_once` at a time. Raises CannotGoOn."""
+    """Caption all files, `at_once` at a time, and yield their outcomes in order. Raises CannotContinue."""
     try:
-        hasty, patient = AsyncClient(url, patience=_HASTE), AsyncClient(url, patience=_PATIENCE)
+        first, client = AsyncClient(url, patience=_FIRST_PATIENCE), AsyncClient(url, patience=_PATIENCE)
     except ValueError as error:
-        raise CannotGoOn(str(error)) from error
-    async with hasty, patient, aclosing(_outcomes(paths, patient, options, at_once)) as outcomes:
+        raise CannotContinue(str(error)) from error
+    async with first, client, aclosing(_outcomes(paths, client, options, at_once)) as outcomes:
         try:
-            # Somebody who mistyped the address should not wait long to hear it.
-            async for _ in hasty.jobs():
+            # Report a wrong address soon.
+            async for _ in first.jobs():
                 break
             async for outcome in outcomes:
                 yield outcome
         except ClientError as error:
-            raise CannotGoOn(f"{url}: {error}") from error
+            raise CannotContinue(f"{url}: {error}") from error
 
 
 async def _outcomes(

@@ -1,27 +1,24 @@
-"""What people and programs are told of a run over photographs, and where its captions go.
-
-In: what became of each photograph; out: lines, records in files, captions beside the photographs, and the sums.
-"""
+"""Reports a run over photographs: passes each outcome to files and writers, prints it, and sums up."""
 
 import json
 import sys
 from collections.abc import Sequence
 from typing import Protocol
 
+from wordlight.library.caption_files import CaptionFile
 from wordlight.library.outcome import Captioned, Failed, Outcome
-from wordlight.library.output import Output
 from wordlight.terminal import Bar, Colour, paint
 
 
 class NotWritten(Exception):
-    """A caption could not be written beside its photograph, or into it. The message is one line."""
+    """A caption could not be written beside or into its photograph. The message is one line."""
 
 
 class Writer(Protocol):
-    """Puts captions beside photographs, or into them."""
+    """Writes captions beside photographs or into them."""
 
     def write(self, captioned: Captioned) -> str | None:
-        """Write one; returns a line that says why, if it is left out on purpose. Raises NotWritten and OSError."""
+        """Write one caption. Returns why, if it is left out on purpose. Raises NotWritten and OSError."""
         ...
 
 
@@ -29,43 +26,43 @@ class Report:
     """One run."""
 
     def __init__(
-        self, outputs: Sequence[Output], writers: Sequence[Writer], bar: Bar, *, as_json: bool, known: int
+        self, files: Sequence[CaptionFile], writers: Sequence[Writer], bar: Bar, *, as_json: bool, known: int
     ) -> None:
-        """`known` is how many photographs are in all files already."""
+        """`known` is the number of photographs that all files have already."""
         self.failed = 0
         self._captioned = 0
-        self._outputs, self._writers, self._bar = outputs, writers, bar
+        self._files, self._writers, self._bar = files, writers, bar
         self._as_json, self._known = as_json, known
 
     def take(self, outcome: Outcome) -> None:
-        """Tell of one photograph. Raises OutputRefused."""
+        """Record and print one outcome. Raises FileRefused."""
         if isinstance(outcome, Captioned):
             outcome = self._written(outcome)
         if isinstance(outcome, Captioned):
             self._captioned += 1
-            for output in self._outputs:
-                if not output.has(outcome.path):
-                    output.add(outcome)
+            for file in self._files:
+                if not file.has(outcome.path):
+                    file.add(outcome)
         else:
             self.failed += 1
-        self._tell(outcome)
+        self._print(outcome)
         self._bar.step()
 
     def sum_up(self) -> None:
-        """Tell the sums, where the captions themselves are not told."""
-        if not self._outputs:
+        """Print the totals, if captions go to files."""
+        if not self._files:
             return
-        names = [str(output.path) for output in self._outputs]
+        names = [str(file.path) for file in self._files]
         if self._as_json:
             sums = {"captioned": self._captioned, "failed": self.failed, "known": self._known, "files": names}
             self._bar.say(json.dumps(sums), sys.stdout)
         else:
-            known = f", {self._known} were there already" if self._known else ""
+            known = f", {self._known} done before" if self._known else ""
             failed = f", {self.failed} failed" if self.failed else ""
             self._bar.say(f"{self._captioned} captioned{known}{failed}: {', '.join(names)}", sys.stderr)
 
     def _written(self, captioned: Captioned) -> Outcome:
-        """Put the caption beside its photograph before any file says that it is done."""
+        """Write beside the photograph first, so that a file of captions never promises a sidecar that is missing."""
         for writer in self._writers:
             try:
                 note = writer.write(captioned)
@@ -78,12 +75,12 @@ class Report:
                 self._bar.say(paint(f"{captioned.path}: {note}", Colour.FAINT, sys.stderr), sys.stderr)
         return captioned
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _print(self, outcome: Outcome) -> None:
         if isinstance(outcome, Failed):
             if self._as_json:
                 self._bar.say(json.dumps(outcome.as_dict()), sys.stdout)
             else:
-                self._bar.say(f"{outcome.path}: {paint(outcome.error, Colour.WRONG, sys.stderr)}", sys.stderr)
-        elif not self._outputs:
+                self._bar.say(f"{outcome.path}: {paint(outcome.error, Colour.ERROR, sys.stderr)}", sys.stderr)
+        elif not self._files:
             plain = f"{paint(f'{outcome.path}:', Colour.FAINT, sys.stdout)} {outcome.best.text}"
             self._bar.say(json.dumps(outcome.as_dict()) if self._as_json else plain, sys.stdout)

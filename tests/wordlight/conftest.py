@@ -1,0 +1,15 @@
+"""Fixtures for tests of the command line."""
+
+import pytest
+from programs import installed
+from support.in_process import run as run
+
+
+@pytest.fixture(scope="session")
+def exiftool() -> str:
+    """The path of ExifTool. Without it, the tests are skipped, or fail in CI."""
+    return installed(
+        "exiftool",
+        "NO EXIFTOOL: metadata was not tested (Debian: apt-get install libimage-exiftool-perl)",
+        "WORDLIGHT_REQUIRE_EXIFTOOL",
+    )
