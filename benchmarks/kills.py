@@ -38,7 +38,7 @@ from redis import Redis
 
 from jobs import keys
 from jobs.connection import connect
-from wordlight.embedded import EmbeddedValkey
+from wordlight.queue_server import EmbeddedValkey
 
 _CLIENTS = 16
 _PICTURE_SIDE = 64

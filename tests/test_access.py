@@ -39,7 +39,7 @@ from app.settings import AppSettings
 from app.tickets import ticket
 from jobs.connection import connect, connect_async
 from jobs.secret import shared_secret
-from wordlight.embedded import EmbeddedValkey
+from wordlight.queue_server import EmbeddedValkey
 
 PICTURE = encode(tiny.picture("red", "green"))
 JPEG = {"Content-Type": "image/jpeg"}

@@ -73,7 +73,7 @@ def test_a_service_can_be_asked_where_there_is_no_torch_and_no_web_framework() -
         "main()\n",
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("wordlight: 'somewhere' is no address of a service"), done.stderr
+    assert done.stderr.startswith("wordlight: 'somewhere' is not the address of a service"), done.stderr
 
 
 def test_app_runs_where_there_is_no_torch() -> None:

@@ -1,9 +1,7 @@
-"""What is for a terminal alone: colours, and a bar that shows how far a long command has come.
-
-In: text, and the stream it goes to; out: the same text, coloured where people watch. It must not know what is told.
-"""
+"""Output for people: colours, a progress bar, and the one-line error that ends a command."""
 
 import os
+import sys
 from contextlib import nullcontext
 from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn, Self, TextIO
@@ -13,21 +11,30 @@ if TYPE_CHECKING:
 
 
 class Colour(StrEnum):
-    """What a terminal is told to change to, as SGR parameters (ECMA-48)."""
+    """Colours as SGR parameters (ECMA-48)."""
 
-    WRONG = "31"  # red
+    ERROR = "31"  # red
     FAINT = "2"
 
 
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Print one line to standard error and exit.
+
+    Status `os.EX_CONFIG` tells a supervisor not to start the command again.
+    """
+    print(f"{paint('wordlight:', Colour.ERROR, sys.stderr)} {message}", file=sys.stderr)
+    sys.exit(status)
+
+
 def paint(text: str, colour: Colour, stream: TextIO) -> str:
-    """The text in a colour, where `stream` is a terminal that shows them and nobody minds (no-color.org)."""
+    """Colour the text if `stream` is a terminal with colours and NO_COLOR is not set (no-color.org)."""
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 class Bar:
-    """A bar with the rate and the time left, while `stream` is a terminal and there is more than one step."""
+    """A progress bar with rate and remaining time. Hidden unless `stream` is a terminal and `total` is above 1."""
 
     def __init__(self, stream: TextIO, total: int, unit: str) -> None:
         self._bar: tqdm[NoReturn] | None = None
@@ -44,11 +51,11 @@ class Bar:
             self._bar.close()
 
     def step(self) -> None:
-        """One more is done."""
+        """Count one more step as done."""
         if self._bar is not None:
             self._bar.update()
 
     def say(self, text: str, stream: TextIO) -> None:
-        """A line of text, which the bar makes room for."""
+        """Print a line without breaking the bar."""
         with self._bar.external_write_mode(file=stream) if self._bar is not None else nullcontext():
             print(text, file=stream, flush=True)

@@ -1,4 +1,4 @@
-"""`wordlight bulk`: a real Ray on this machine, real pictures, files that are none, and one life after another."""
+"""`wordlight bulk` with a real Ray on this machine, real pictures, and files that are not pictures."""
 
 import json
 import signal
@@ -16,13 +16,13 @@ from pyarrow import parquet
 from queue_servers import wait_until
 
 from wordlight.bulk.parts import Parts
-from wordlight.bulk.storage import NoSuchPlace, Place
+from wordlight.bulk.storage import Storage, StorageUnusable
 from wordlight.library.photographs import photographs
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures at several depths, two files that are none though they bear such names, and one that does not."""
+    """A folder of twelve pictures at several depths, two other files with the suffix of a picture, and a text file."""
     folder = tmp_path_factory.mktemp("pictures")
     for number, (top, bottom) in enumerate(permutations(tiny.COLOURS, 2)):
         path = folder / ("deep/er" if number % 2 else ".") / f"{top}-{bottom} ä.png"
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny.picture(top, bottom).save(path)
     (folder / "text.jpg").write_text("hello")
     (folder / "deep" / "huge.JPG").write_bytes(bytes(20 * 2**20 + 1))
-    (folder / "notes.txt").write_text("no picture, and no failure")
+    (folder / "notes.txt").write_text("not a picture, so not a failure")
     return folder
 
 
@@ -49,15 +49,13 @@ def rows_of(output: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_workers_caption_a_folder_and_go_on_where_they_ended(
-    folder: Path, tiny_captioner: Path, tmp_path: Path
-) -> None:
+def test_two_workers_caption_a_folder_and_later_runs_resume(folder: Path, tiny_captioner: Path, tmp_path: Path) -> None:
     output = tmp_path / "captions"
     options = ("--workers", "2", "--part", "3", "--batch", "2", "--engine", "pytorch")
     done = bulk(folder, output, tiny_captioner, *options)
-    assert done.returncode == 1, done.stderr  # two files could not be
+    assert done.returncode == 1, done.stderr  # two files failed
     assert done.stdout.splitlines()[0] == "14 pictures, 0 of them done before"
-    assert done.stdout.splitlines()[-1].startswith("captioned 12 pictures; 2 could not be")
+    assert done.stdout.splitlines()[-1].startswith("captioned 12 pictures; 2 failed")
     rows = rows_of(output)
     names = Counter(row["path"] for row in rows)
     assert set(names.values()) == {1}
@@ -74,9 +72,9 @@ def test_two_workers_caption_a_folder_and_go_on_where_they_ended(
             assert bottom in caption["text"]
     parts = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
     assert len(parts) == 5
-    assert all(name.startswith("part-") for name in parts)  # nothing that is half done
+    assert all(name.startswith("part-") for name in parts)  # no partial files
 
-    # A part is lost: its pictures are done again, in its place, and nothing else is touched.
+    # When a part is lost, the next run writes it again and touches nothing else.
     lost = sorted(parts)[0]
     again = [json.loads(line)["path"] for line in (output / lost).read_text().splitlines()]
     (output / lost).unlink()
@@ -117,7 +115,7 @@ def test_parquet_from_a_url_with_attention(folder: Path, tiny_captioner: Path, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_killed_in_the_middle_it_goes_on(folder: Path, slow_captioner: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes(folder: Path, slow_captioner: Path, tmp_path: Path) -> None:
     output = tmp_path / "captions"
     options = ("--part", "2", "--batch", "2", "--engine", "pytorch", "--workers", "1")
     command = start_command("bulk", str(folder), str(output), "--model", str(slow_captioner), *options)
@@ -125,12 +123,12 @@ def test_killed_in_the_middle_it_goes_on(folder: Path, slow_captioner: Path, tmp
     command.end(signal.SIGKILL)
     done = bulk(folder, output, slow_captioner, *options)
     assert "0 of them done before" not in done.stdout
-    assert sorted(row["path"] for row in rows_of(output)) == [found.path for found in Place.at(str(folder)).pictures()]
+    assert sorted(row["path"] for row in rows_of(output)) == [file.path for file in Storage.at(str(folder)).pictures()]
 
 
-def test_what_failed_is_tried_again_only_when_told(tmp_path: Path) -> None:
+def test_failures_are_retried_on_request_only(tmp_path: Path) -> None:
     for form in ("jsonl", "parquet"):
-        parts = Parts(Place.at(str(tmp_path / form)), form)  # type: ignore[arg-type]
+        parts = Parts(Storage.at(str(tmp_path / form)), form)  # type: ignore[arg-type]
         assert parts.done(failed_too=True) == set()
         caption = {"text": "a dog", "logprob": -1.0, "confidence": None, "sure": None}
         parts.write([{"path": "a", "captions": [caption], "model": "v"}, {"path": "b", "error": "no"}])
@@ -138,36 +136,36 @@ def test_what_failed_is_tried_again_only_when_told(tmp_path: Path) -> None:
         assert parts.done(failed_too=False) == {"a"}
 
 
-def test_a_part_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    place = Place.at(str(tmp_path))
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
+    storage = Storage.at(str(tmp_path))
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError, match="taken"):
-        place.write("taken", b"data")
+        storage.write("taken", b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
-def test_places_that_fsspec_knows_alone() -> None:
-    place = Place.at("memory://a-bucket/folder")
-    place.write("part-1.jsonl", b'{"path": "x"}\n')
-    place.write("deep/picture.JPG", b"12345")
-    assert [(found.path, found.size) for found in place.pictures()] == [("deep/picture.JPG", 5)]
-    assert place.read("deep/picture.JPG", 3) == b"123"
-    assert Parts(place, "jsonl").done(failed_too=True) == {"x"}
+def test_storage_of_fsspec() -> None:
+    storage = Storage.at("memory://a-bucket/folder")
+    storage.write("part-1.jsonl", b'{"path": "x"}\n')
+    storage.write("deep/picture.JPG", b"12345")
+    assert [(file.path, file.size) for file in storage.pictures()] == [("deep/picture.JPG", 5)]
+    assert storage.read("deep/picture.JPG", 3) == b"123"
+    assert Parts(storage, "jsonl").done(failed_too=True) == {"x"}
 
 
-def test_what_a_picture_is_by_its_name_is_the_same_as_for_other_commands(tmp_path: Path) -> None:
+def test_the_suffixes_of_pictures_are_those_of_other_commands(tmp_path: Path) -> None:
     names = ["a.jpe", "b.JFIF", "c.jpeg", "d.mpo", "e.txt", "f"]
     for name in names:
         (tmp_path / name).touch()
-    assert [found.path for found in Place.at(str(tmp_path)).pictures()] == names[:4]
+    assert [file.path for file in Storage.at(str(tmp_path)).pictures()] == names[:4]
     assert [path.name for path in photographs([tmp_path], recursive=True)] == names[:4]
 
 
-def test_places_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(NoSuchPlace, match="cannot look into"):
-        Place.at(str(tmp_path / "nowhere")).pictures()
-    with pytest.raises(NoSuchPlace, match="cannot reach"):
-        Place.at("nonsense://bucket")
+def test_missing_storage_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnusable, match="cannot read"):
+        Storage.at(str(tmp_path / "nowhere")).pictures()
+    with pytest.raises(StorageUnusable, match="cannot reach"):
+        Storage.at("nonsense://bucket")
     done = bulk(tmp_path / "nowhere", tmp_path, tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""`wordlight dataset`: what COCO, Flickr8k and Karpathy publish, and lists of one's own, become a data folder."""
+"""`wordlight dataset` converts COCO, Flickr8k, Karpathy's splits and own lists to data folders."""
 
 import json
 import zipfile
@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 from PIL import Image
-from test_caption import Run
-from test_caption import run as run
+from support.in_process import Run
 
 from model.training.data_folder import PictureUnusable, Written, write_data_folder
 from model.training.dataset import DatasetUnusable, load_split
@@ -26,7 +25,7 @@ def name_of(split: str, top: str, bottom: str) -> str:
 
 
 def write_pictures(folder: Path, split: str, size: tuple[int, int] = (120, 90)) -> list[str]:
-    """A picture of each pair of colours; returns their names."""
+    """Write a picture of each pair of colours and return their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [name_of(split, *pair) for pair in PAIRS]
     for name, pair in zip(names, PAIRS, strict=True):
@@ -40,7 +39,7 @@ def caption_of(name: str) -> str:
 
 
 def packed(folder: Path) -> None:
-    """The folder becomes an archive of it beside it."""
+    """Replace the folder by a ZIP archive of it."""
     with zipfile.ZipFile(f"{folder}.zip", "w") as archive:
         for path in sorted(folder.iterdir()):
             archive.write(path, f"{folder.name}/{path.name}")
@@ -83,7 +82,7 @@ def splits_of(folder: Path) -> dict[str, set[str]]:
     return {split: {sample.name for sample in load_split(folder, split)} for split in ("train", "val", "test")}
 
 
-def test_coco_becomes_a_data_folder_that_trains(tmp_path: Path, run: Run) -> None:
+def test_coco_becomes_a_data_folder_for_training(tmp_path: Path, run: Run) -> None:
     write_coco(tmp_path / "coco", 2017)
     packed(tmp_path / "coco/train2017")
     done = run("dataset", "coco", tmp_path / "coco", "-o", tmp_path / "data", "--side", str(SIDE))
@@ -105,7 +104,7 @@ def test_coco_becomes_a_data_folder_that_trains(tmp_path: Path, run: Run) -> Non
     assert (best / "config.json").is_file()
 
 
-def test_flickr8k_keeps_its_splits_and_its_judgements(tmp_path: Path, run: Run) -> None:
+def test_flickr8k_keeps_its_splits_and_judgements(tmp_path: Path, run: Run) -> None:
     write_flickr8k(tmp_path / "published")
     done = run("dataset", "flickr8k", tmp_path / "published", "-o", tmp_path / "data/flickr8k")
     assert done.returncode == 0, done.stderr
@@ -135,7 +134,7 @@ def test_karpathys_restval_is_for_training(tmp_path: Path, filepath: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_a_list_of_ones_own(tmp_path: Path, run: Run, kind: str) -> None:
+def test_a_list_of_pictures_and_captions(tmp_path: Path, run: Run, kind: str) -> None:
     names = write_pictures(tmp_path / "photos/holidays", "mine")
     rows = [(f"holidays/{name}", caption_of(name)) for name in names for _ in range(2)]
     path = tmp_path / "photos" / f"captions.{kind}"
@@ -189,7 +188,7 @@ def import_all(
 
 
 def listing(images: Path) -> list[Listed]:
-    """Twelve pictures to learn from and twelve others, in an archive."""
+    """Twelve pictures for training and twelve others, in an archive."""
     listed = [
         Listed("", name, split, [caption_of(name)])
         for split in ("train", "val")
@@ -199,7 +198,7 @@ def listing(images: Path) -> list[Listed]:
     return listed
 
 
-def test_an_interrupted_import_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+def test_an_interrupted_conversion_resumes_with_the_same_result(tmp_path: Path) -> None:
     listed = listing(tmp_path / "images")
     archive = tmp_path / "images.zip"
     whole = import_all(listed, archive, tmp_path / "whole")
@@ -221,13 +220,12 @@ def test_an_interrupted_import_goes_on_and_ends_the_same(tmp_path: Path) -> None
     assert told == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
     files = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
-    assert not any(name.endswith(".part") for name in files)
     again.clear()
     assert import_all(listed, archive, tmp_path / "data", lambda data: again.append(data) or data) == whole  # type: ignore[func-returns-value]
     assert not again
 
 
-def test_bad_pictures_are_left_out_and_named(tmp_path: Path, run: Run) -> None:
+def test_bad_pictures_are_left_out_and_reported(tmp_path: Path, run: Run) -> None:
     names = write_pictures(tmp_path / "photos", "mine")
     (tmp_path / "photos" / names[0]).write_bytes(b"hello")
     (tmp_path / "photos" / names[1]).unlink()
@@ -249,7 +247,7 @@ def test_bad_pictures_are_left_out_and_named(tmp_path: Path, run: Run) -> None:
     assert not {names[0], names[1]} & {sample.name for sample in load_split(tmp_path / "data", "train")}
 
 
-def test_nothing_left_to_learn_from_is_an_error(tmp_path: Path) -> None:
+def test_a_data_set_without_good_pictures_is_an_error(tmp_path: Path) -> None:
     def refuses(_data: bytes) -> bytes:
         raise PictureUnusable("no")
 
@@ -260,7 +258,7 @@ def test_nothing_left_to_learn_from_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "data/captions.json").exists()
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     listed, archive = listing(tmp_path / "images"), tmp_path / "images.zip"
     import_all(listed, archive, tmp_path / "data")
     with pytest.raises(DatasetUnusable, match="an import of something else"):
@@ -292,7 +290,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
         ('{"file": 1, "caption": "text"}', "line 1: no file"),
     ],
 )
-def test_a_list_that_cannot_be_says_where(tmp_path: Path, content: str, message: str) -> None:
+def test_an_invalid_list_is_reported_with_its_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / ("list.jsonl" if content[:1] in ("{", "[") else "list.csv")
     path.write_text(content)
     with pytest.raises(DatasetUnusable, match=message):
@@ -310,7 +308,7 @@ def test_a_list_that_cannot_be_says_where(tmp_path: Path, content: str, message:
         ([], "no pictures in the list"),
     ],
 )
-def test_a_plan_that_cannot_be_writes_nothing(tmp_path: Path, changes: list[tuple[str, str]], message: str) -> None:
+def test_an_invalid_plan_writes_nothing(tmp_path: Path, changes: list[tuple[str, str]], message: str) -> None:
     write_pictures(tmp_path / "images", "some", (16, 12))
     listed = [Listed("", file, split, ["a"]) for file, split in changes]
     with pytest.raises(DatasetUnusable, match=message):
@@ -327,7 +325,7 @@ def test_two_files_of_one_name_keep_their_folders(tmp_path: Path) -> None:
     assert [sample.name for sample in load_split(tmp_path / "data", "val")] == [f"second/{name}"]
 
 
-def test_published_files_that_are_missing_or_wrong_are_named(tmp_path: Path) -> None:
+def test_missing_or_wrong_published_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetUnusable, match=r"captions_train2017\.json: No such file"):
         read_coco(tmp_path, 2017)
     (tmp_path / "annotations").mkdir()
@@ -353,7 +351,7 @@ def test_published_files_that_are_missing_or_wrong_are_named(tmp_path: Path) -> 
         PictureFiles(tmp_path / "dataset.json")
 
 
-def test_a_damaged_archive_costs_the_pictures_that_are_damaged(tmp_path: Path) -> None:
+def test_a_damaged_archive_loses_the_damaged_pictures_only(tmp_path: Path) -> None:
     listed, path = listing(tmp_path / "images"), tmp_path / "images.zip"
     with zipfile.ZipFile(path) as archive:
         place = archive.getinfo(f"images/{listed[3].file}").header_offset

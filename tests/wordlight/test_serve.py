@@ -1,4 +1,4 @@
-"""`wordlight serve`: starts everything, keeps it running, keeps its data, and stops cleanly."""
+"""`wordlight serve` starts all processes, restarts them, keeps its data and stops cleanly."""
 
 import os
 import signal
@@ -21,14 +21,14 @@ def serve(home: Path, captioner: Path, port: int) -> Command:
 
 
 def processes_that_name(text: str) -> list[int]:
-    """Ids of running processes with `text` in their command line or environment."""
+    """Return the ids of running processes with `text` in their command line or environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if text.encode() in (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
         except OSError:
-            continue  # it ended meanwhile, or is not ours to read
+            continue  # it has ended, or belongs to another user
     return found
 
 
@@ -40,7 +40,7 @@ def processes_that_name(text: str) -> list[int]:
         pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
     ],
 )
-def test_it_stops_cleanly_and_its_jobs_are_there_again(tmp_path: Path, tiny_captioner: Path, number: int) -> None:
+def test_signals_stop_it_cleanly_and_jobs_survive(tmp_path: Path, tiny_captioner: Path, number: int) -> None:
     home, port = tmp_path / "home", free_port()
     first = serve(home, tiny_captioner, port)
     headers = {"Content-Type": "image/jpeg", "Prefer": "wait=60"}
@@ -53,7 +53,7 @@ def test_it_stops_cleanly_and_its_jobs_are_there_again(tmp_path: Path, tiny_capt
     assert second.end(number) == 0
 
 
-def test_a_worker_that_dies_is_started_again(service: Service) -> None:
+def test_a_dead_worker_is_restarted(service: Service) -> None:
     line = service.command.wait_for_line("worker.process: ")
     pid = int(line.split("worker.process: ")[1].split(":")[0].split("-")[-2])
     os.kill(pid, signal.SIGKILL)
@@ -63,7 +63,7 @@ def test_a_worker_that_dies_is_started_again(service: Service) -> None:
     assert answer.json()["status"] == "succeeded"
 
 
-def test_several_workers_share_the_cores_and_end_together(tmp_path: Path, tiny_captioner: Path) -> None:
+def test_several_workers_share_the_cores_and_stop_together(tmp_path: Path, tiny_captioner: Path) -> None:
     port, home = free_port(), tmp_path / "home"
     command = start_command(
         "serve",
@@ -82,7 +82,7 @@ def test_several_workers_share_the_cores_and_end_together(tmp_path: Path, tiny_c
     assert processes_that_name(str(home)) == []
 
 
-def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+def test_a_taken_port_is_a_one_line_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         for subcommand in ("serve", "api"):
@@ -92,11 +92,11 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
             assert len(command.lines) == 2  # the line, and the end
 
 
-def test_two_services_do_not_share_a_folder(tmp_path: Path, tiny_captioner: Path) -> None:
+def test_two_services_cannot_share_a_folder(tmp_path: Path, tiny_captioner: Path) -> None:
     first = serve(tmp_path, tiny_captioner, free_port())
     second = start_command("serve", WORDLIGHT_PORT=str(free_port()), WORDLIGHT_HOME=str(tmp_path))
     assert second.process.wait(60) == 1
-    second.wait_for_line("wordlight: another wordlight keeps its queue in")
+    second.wait_for_line("wordlight: another wordlight uses the data folder")
     assert first.end() == 0
 
 
@@ -108,7 +108,7 @@ def test_two_services_do_not_share_a_folder(tmp_path: Path, tiny_captioner: Path
         ("WORDLIGHT_MAX_UPLOAD_BYTES", "99999999999"),
     ],
 )
-def test_a_setting_that_cannot_be_is_one_line(name: str, value: str) -> None:
+def test_an_invalid_setting_is_a_one_line_error(name: str, value: str) -> None:
     command = start_command("serve", **{name: value})
     assert command.process.wait(60) == os.EX_CONFIG
     command.wait_for_line(f"wordlight: {name}")
@@ -116,7 +116,7 @@ def test_a_setting_that_cannot_be_is_one_line(name: str, value: str) -> None:
     assert len(command.lines) == 2  # the line, and the end
 
 
-def test_a_captioner_that_is_not_there_ends_the_service_and_not_in_a_loop(tmp_path: Path) -> None:
+def test_a_missing_captioner_ends_the_service_without_a_restart_loop(tmp_path: Path) -> None:
     command = start_command(
         "serve", WORDLIGHT_PORT=str(free_port()), WORDLIGHT_HOME=str(tmp_path), WORDLIGHT_MODEL="/nowhere"
     )
@@ -125,7 +125,7 @@ def test_a_captioner_that_is_not_there_ends_the_service_and_not_in_a_loop(tmp_pa
     command.wait_for_line("wordlight: the worker cannot run with these settings")
 
 
-def test_a_proxy_in_the_environment_is_not_asked(tmp_path: Path, tiny_captioner: Path) -> None:
+def test_proxies_of_the_environment_are_ignored(tmp_path: Path, tiny_captioner: Path) -> None:
     port = free_port()
     command = start_command(
         "serve",

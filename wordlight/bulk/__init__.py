@@ -1,1 +1,1 @@
-"""`wordlight bulk`: captions a folder or a bucket of millions of pictures, on as many machines as a Ray cluster has."""
+"""Captioning at scale: `wordlight bulk` on a Ray cluster."""

@@ -1,8 +1,7 @@
-"""The actor: owns a device and a captioner, and makes parts of the output out of lists of pictures.
+"""The actor: owns a device and a captioner, and turns lists of pictures into parts of the output.
 
-In: orders, once; then lists of files; out: parts, written, and how many pictures failed. Pictures are decoded in
-confined child processes, as the web process decodes uploads: what is no picture, or a dangerous one, fails alone, with
-its reason.
+Confined child processes decode the pictures, as in the web process. A file that is not a picture, or is a dangerous
+one, fails alone.
 """
 
 import asyncio
@@ -25,12 +24,12 @@ from model.device import choose_device
 from model.engines.choice import EngineName, load_ready
 from model.engines.engine import Precision
 from model.options import DecodingOptions
-from wordlight.bulk.parts import Form, Parts, Row
-from wordlight.bulk.storage import Found, Place
+from wordlight.bulk.parts import Format, Parts, Row
+from wordlight.bulk.storage import Storage, StoredFile
 
 T = TypeVar("T")
 
-# As the web process has it by default (app/settings.py).
+# The defaults of the web process (app/settings.py).
 _LARGEST_FILE = 20 * 2**20
 _DECODE_SECONDS = 20.0
 _DECODE_BYTES = 3 * 2**29
@@ -38,12 +37,12 @@ _DECODERS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """What every actor is told."""
+class BulkOptions:
+    """The options of a run, which all actors share."""
 
     source: str
     output: str
-    form: Form
+    format: Format
     attention: bool
     model: Path | None
     device: str
@@ -55,87 +54,90 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a list of pictures."""
+class PartOutcome:
+    """The numbers of captioned and failed pictures in a list."""
 
     captioned: int
     failed: int
 
 
-class Captioning:
-    """One device at work."""
+class BulkCaptioner:
+    """A captioner on one device."""
 
-    def __init__(self, orders: Orders) -> None:
-        """Load the captioner. Raises CaptionerNotLoadable, DeviceUnavailable, EngineUnavailable and NoSuchPlace."""
-        if orders.threads:
-            torch.set_num_threads(orders.threads)
-        self._orders = orders
-        self._source, self._parts = Place.at(orders.source), Parts(Place.at(orders.output), orders.form)
-        device = choose_device(orders.device)
-        self._captioner = load_ready(orders.model or SHIPPED, device, orders.engine, orders.precision)
-        # The decoder lives in an event loop, and its children as long as the thread that has started them.
+    def __init__(self, options: BulkOptions) -> None:
+        """Load the captioner.
+
+        Raises CaptionerNotLoadable, DeviceUnavailable, EngineUnavailable and StorageUnusable.
+        """
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self._options = options
+        self._source, self._parts = Storage.at(options.source), Parts(Storage.at(options.output), options.format)
+        device = choose_device(options.device)
+        self._captioner = load_ready(options.model or SHIPPED, device, options.engine, options.precision)
+        # The decoder needs an event loop. Its child processes live as long as the thread that starts them.
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="decoding", daemon=True).start()
-        self._decoder = self._soon(_start_decoder()).result()
+        self._decoder = self._start(_start_decoder()).result()
 
-    def caption(self, found: Sequence[Found]) -> Outcome:
-        """Caption these, and write them as one part. Raises OSError when that cannot be written."""
-        size = self._orders.batch
-        batches = [found[first : first + size] for first in range(0, len(found), size)]
+    def caption(self, pictures: Sequence[StoredFile]) -> PartOutcome:
+        """Caption the pictures and write them as one part. Raises OSError if the part cannot be written."""
+        size = self._options.batch
+        batches = [pictures[first : first + size] for first in range(0, len(pictures), size)]
         rows: list[Row] = []
         prepared = self._prepare(batches[0]) if batches else None
         for number, batch in enumerate(batches):
             assert prepared is not None
             pixels = prepared.result()
-            # While the device computes this batch, the next is read and decoded.
+            # Read and decode the next batch while the device computes this one.
             prepared = self._prepare(batches[number + 1]) if number + 1 < len(batches) else None
             rows += self._rows(batch, pixels)
         self._parts.write(rows)
         failed = sum("error" in row for row in rows)
-        return Outcome(len(rows) - failed, failed)
+        return PartOutcome(len(rows) - failed, failed)
 
-    def _rows(self, batch: Sequence[Found], pixels: Sequence[torch.Tensor | str]) -> list[Row]:
-        """A row for each, in their order; of `pixels`, texts are errors."""
+    def _rows(self, batch: Sequence[StoredFile], pixels: Sequence[torch.Tensor | str]) -> list[Row]:
+        """Return a row for each picture, in their order. A text in `pixels` is an error message."""
         good = [one for one in pixels if isinstance(one, torch.Tensor)]
         captions = iter(self._caption(torch.stack(good)) if good else [])
         rows: list[Row] = []
-        for found, one in zip(batch, pixels, strict=True):
+        for picture, one in zip(batch, pixels, strict=True):
             if isinstance(one, str):
-                rows.append({"path": found.path, "error": one})
+                rows.append({"path": picture.path, "error": one})
             else:
-                told = [self._told(caption) for caption in next(captions)]
-                rows.append({"path": found.path, "captions": told, "model": self._captioner.version})
+                fields = [self._fields(caption) for caption in next(captions)]
+                rows.append({"path": picture.path, "captions": fields, "model": self._captioner.version})
         return rows
 
     def _caption(self, pixels: torch.Tensor) -> list[list[Caption]]:
-        """As the captioner does it, in halves where the device has no memory for all."""
+        """Caption a batch, in halves if the device runs out of memory."""
         try:
-            return self._captioner.caption_pixels(pixels, self._orders.decoding)
+            return self._captioner.caption_pixels(pixels, self._options.decoding)
         except torch.OutOfMemoryError:
             if len(pixels) == 1:
                 raise
         half = len(pixels) // 2
         return self._caption(pixels[:half]) + self._caption(pixels[half:])
 
-    def _told(self, caption: Caption) -> dict[str, Any]:
-        told = caption.as_dict()
-        if not self._orders.attention:
-            del told["words"]
-        return told
+    def _fields(self, caption: Caption) -> dict[str, Any]:
+        fields = caption.as_dict()
+        if not self._options.attention:
+            del fields["words"]
+        return fields
 
-    def _prepare(self, batch: Sequence[Found]) -> "Future[list[torch.Tensor | str]]":
+    def _prepare(self, batch: Sequence[StoredFile]) -> "Future[list[torch.Tensor | str]]":
         async def prepare() -> list[torch.Tensor | str]:
             return await asyncio.gather(*map(self._pixels, batch))
 
-        return self._soon(prepare())
+        return self._start(prepare())
 
-    async def _pixels(self, found: Found) -> torch.Tensor | str:
-        """What the captioner takes; a text where there is no picture."""
+    async def _pixels(self, picture: StoredFile) -> torch.Tensor | str:
+        """Decode a picture to the captioner's input (3, S, S), or return an error message."""
         too_large = f"larger than {_LARGEST_FILE // 2**20} MiB"
-        if found.size > _LARGEST_FILE:
+        if picture.size > _LARGEST_FILE:
             return too_large
         try:
-            data = await asyncio.to_thread(self._source.read, found.path, _LARGEST_FILE + 1)
+            data = await asyncio.to_thread(self._source.read, picture.path, _LARGEST_FILE + 1)
             if len(data) > _LARGEST_FILE:
                 return too_large
             working = await self._decoder.prepare(io.BytesIO(data))
@@ -143,10 +145,10 @@ class Captioning:
             return refused.detail
         except OSError as error:
             return error.strerror or str(error).partition("\n")[0]
-        # A JPEG of our own.
+        # The decoder returns a JPEG that it encoded itself, so that Pillow may open it here.
         return await asyncio.to_thread(lambda: self._captioner.prepare(Image.open(io.BytesIO(working.data))))
 
-    def _soon(self, work: "Coroutine[Any, Any, T]") -> "Future[T]":
+    def _start(self, work: "Coroutine[Any, Any, T]") -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
@@ -158,7 +160,7 @@ async def _start_decoder() -> PictureDecoder:
         limits=PictureLimits(),
         max_waiting=2**20,
     )
-    for _ in range(3):  # a machine that has much to do starts it the next time
+    for _ in range(3):  # on a busy machine, a start may take several attempts
         try:
             await decoder.start()
             break

@@ -1,7 +1,7 @@
-"""The output: files of many rows each, a row a picture. In: rows; out: files that are there whole or not at all.
+"""The output of `wordlight bulk`: files of many rows, one row per picture.
 
-A row names its picture by `path`, below the input, and has the `captions` and the version of the captioner (`model`),
-or else an `error`. A file is named after the pictures in it, so that one that is made twice is made in its own place.
+A row has the `path` of its picture below the input, and either `captions` and the version of the captioner (`model`) or
+an `error`. The name of a file depends on its pictures only: a part that is written twice replaces itself.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from typing import Any, Literal
 import pyarrow as pa
 from pyarrow import parquet
 
-from wordlight.bulk.storage import Place
+from wordlight.bulk.storage import Storage
 
-Form = Literal["jsonl", "parquet"]
+Format = Literal["jsonl", "parquet"]
 Row = dict[str, Any]
 
 _ATTENTION = pa.struct([("rows", pa.int32()), ("cols", pa.int32()), ("weights", pa.list_(pa.float32()))])
@@ -43,19 +43,20 @@ _SCHEMA = pa.schema(
 
 
 class Parts:
-    """The files in one place, in one form or the other."""
+    """The files in a storage, in one of the formats."""
 
-    def __init__(self, place: Place, form: Form) -> None:
-        self._place, self._form = place, form
+    def __init__(self, storage: Storage, format: Format) -> None:
+        self._storage, self._format = storage, format
 
     def write(self, rows: Sequence[Row]) -> None:
-        """One file more. May raise OSError."""
+        """Write one file. Raises OSError."""
         name = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()[:24]
-        self._place.write(f"part-{name}.{self._form}", _jsonl(rows) if self._form == "jsonl" else _parquet(rows))
+        data = _jsonl(rows) if self._format == "jsonl" else _parquet(rows)
+        self._storage.write(f"part-{name}.{self._format}", data)
 
     def done(self, *, failed_too: bool) -> set[str]:
-        """Pictures that have a row, in files of either form. Raises NoSuchPlace."""
-        files = self._place.files(must_exist=False)
+        """Return the pictures that have a row, in files of either format. Raises StorageUnusable."""
+        files = self._storage.files(must_exist=False)
         return {
             path
             for file in files
@@ -65,13 +66,13 @@ class Parts:
         }
 
     def _outcomes(self, name: str) -> Iterator[tuple[str, bool]]:
-        """Each picture in a file, and whether it could not be captioned."""
+        """Yield each picture in a file, and whether it failed."""
         if name.endswith(".jsonl"):
-            for line in self._place.read(name).splitlines():
+            for line in self._storage.read(name).splitlines():
                 row = json.loads(line)
                 yield row["path"], "error" in row
         elif name.endswith(".parquet"):
-            table = parquet.read_table(io.BytesIO(self._place.read(name)), columns=["path", "error"])
+            table = parquet.read_table(io.BytesIO(self._storage.read(name)), columns=["path", "error"])
             for path, error in zip(table["path"].to_pylist(), table["error"].to_pylist(), strict=True):
                 yield path, error is not None
 

@@ -1,8 +1,4 @@
-"""`wordlight bench`: lists the programs in benchmarks/, and runs them.
-
-In: names, and options that are passed on; out: what the programs print, and the worst exit status. They are part of a
-checkout, not of the installed package. It must not know what they measure.
-"""
+"""`wordlight bench`: lists and runs the programs in benchmarks/, which are part of a checkout, not of the package."""
 
 import argparse
 import ast
@@ -10,31 +6,28 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from wordlight.failure import fail
-
-if TYPE_CHECKING:
-    from wordlight.commands.evaluate import AddCommand
+from wordlight.commands.options import AddCommand
+from wordlight.terminal import fail
 
 _ROOT = Path(__file__).parents[2]
 _BENCHMARKS = _ROOT / "benchmarks"
 _RUNS = 'if __name__ == "__main__":'
 
 
-def add_bench(command: "AddCommand") -> None:
+def add_bench(command: AddCommand) -> None:
     """Add the command."""
     bench = command("bench", _bench)
     bench.add_argument(
         "words",
         nargs=argparse.REMAINDER,
         metavar="NAME … [OPTION …]",
-        help="programs to run, one after the other, and options for them; without any: list the programs",
+        help="programs to run in this order, and options for them; without names: list the programs",
     )
 
 
 def programs(folder: Path) -> dict[str, str]:
-    """The programs in `folder` by name, each with the first line of its docstring; modules for them are left out."""
+    """Map the names of the programs in `folder` to the first lines of their docstrings."""
     found = {}
     for path in sorted(folder.glob("*.py")):
         source = path.read_text(encoding="utf-8")
@@ -44,7 +37,7 @@ def programs(folder: Path) -> dict[str, str]:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    """run benchmarks of a checkout; options after the names go to them"""
+    """run benchmarks of a checkout; options after the names are passed to them"""
     found = programs(_BENCHMARKS)
     if not found:
         fail(f"there is no {_BENCHMARKS}: benchmarks come with the source, not with the installed package")
@@ -61,8 +54,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _run(name: str, options: list[str]) -> int:
-    """The exit status of one program."""
-    # The packages beside benchmarks/ are those to be measured, wherever others are installed.
+    """Run one program and return its exit status."""
+    # Measure the packages of this checkout, even if others are installed.
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     return subprocess.run([sys.executable, str(_BENCHMARKS / f"{name}.py"), *options], env=environment).returncode

@@ -1,4 +1,4 @@
-"""The command: which pictures, whereto, with which captioner; and what it tells while it works."""
+"""`wordlight bulk`: captions a folder or a bucket of millions of pictures with Ray."""
 
 import argparse
 import json
@@ -7,64 +7,65 @@ import secrets
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
-from wordlight.commands.options import add_decoding_options, add_model_options, decoding_options
-from wordlight.failure import fail
-from wordlight.number import number
+from wordlight.commands.options import (
+    AddCommand,
+    add_decoding_options,
+    add_model_options,
+    decoding_options,
+    positive_number,
+)
+from wordlight.terminal import fail
 
-if TYPE_CHECKING:
-    from wordlight.commands.evaluate import AddCommand
-
-_TELL_SECONDS = 10.0
+_PROGRESS_SECONDS = 10.0
 
 
-def add_bulk(command: "AddCommand") -> None:
+def add_bulk(command: AddCommand) -> None:
     """Add the command."""
     bulk = command("bulk", _bulk)
     option = bulk.add_argument
-    option("input", metavar="INPUT", help="folder or bucket URL (s3://, gs://, ...) with pictures, at any depth")
-    option("output", metavar="OUTPUT", help="the same, for the captions; pictures that are in it are not done again")
-    option("--format", choices=["jsonl", "parquet"], default="jsonl", help="of the output (default jsonl)")
-    option("--attention", action="store_true", help="write the words, too, and where each of them looked")
-    option("--retry-failed", action="store_true", help="try again what could not be captioned before")
-    option("--part", type=number, default=1000, metavar="N", help="pictures a file of the output (default 1000)")
-    option("--batch", type=number, default=16, metavar="N", help="pictures captioned at once (default 16)")
-    option("--workers", type=number, metavar="N", help="processes with a device each (default: one a GPU, or 1)")
-    option("--ray", metavar="ADDRESS", help="a Ray cluster that runs (default: one on this machine, for as long)")
+    option("input", metavar="INPUT", help="folder or bucket URL (s3://, gs://, ...) of the pictures")
+    option("output", metavar="OUTPUT", help="folder or bucket URL for the captions; pictures in it are skipped")
+    option("--format", choices=["jsonl", "parquet"], default="jsonl", help="format of the output (default jsonl)")
+    option("--attention", action="store_true", help="write words with their attention, too")
+    option("--retry-failed", action="store_true", help="retry pictures that failed in earlier runs")
+    option("--part", type=positive_number, default=1000, metavar="N", help="pictures per output file (default 1000)")
+    option("--batch", type=positive_number, default=16, metavar="N", help="pictures per batch (default 16)")
+    option("--workers", type=positive_number, metavar="N", help="number of processes (default: one per GPU, or 1)")
+    option("--ray", metavar="ADDRESS", help="address of a Ray cluster (default: start one here)")
     add_decoding_options(bulk)
-    option("--json", action="store_true", help="one JSON object in the end; the rest goes to standard error")
+    option("--json", action="store_true", help="print one JSON object at the end")
     add_model_options(bulk)
 
 
 def _bulk(arguments: argparse.Namespace) -> int:
-    """caption a folder or a bucket of millions of pictures, with Ray; what is done already is not done again"""
-    # Before Ray is imported. It would tell its makers how it is used; and it listens on all addresses of this machine,
-    # to do whatever it is told: on a cluster of our own, by us alone.
+    """caption a folder or a bucket of millions of pictures with Ray; skips pictures that are done"""
+    # Ray reads these when it is imported. By default it reports usage to its makers and runs code for everybody who can
+    # reach it. The token keeps others out of our own cluster.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if arguments.ray is None:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
-    from wordlight.bulk.actor import Orders
+    from wordlight.bulk.actor import BulkOptions
     from wordlight.bulk.job import CannotRun, Job
     from wordlight.bulk.parts import Parts
-    from wordlight.bulk.storage import NoSuchPlace, Place
+    from wordlight.bulk.storage import Storage, StorageUnusable
 
-    decoding = decoding_options(arguments)  # what cannot be is said before anything starts
+    decoding = decoding_options(arguments)  # fails before anything starts
     try:
-        source, parts = Place.at(arguments.input), Parts(Place.at(arguments.output), arguments.format)
-        found = source.pictures()
+        source, parts = Storage.at(arguments.input), Parts(Storage.at(arguments.output), arguments.format)
+        pictures = source.pictures()
         done = parts.done(failed_too=not arguments.retry_failed)
-    except NoSuchPlace as error:
+    except StorageUnusable as error:
         fail(str(error))
-    rest = [picture for picture in found if picture.path not in done]
-    before = len(found) - len(rest)
-    tell = partial(print, flush=True, file=sys.stderr if arguments.json else sys.stdout)
-    tell(f"{len(found)} pictures, {before} of them done before")
-    orders = Orders(
+    rest = [picture for picture in pictures if picture.path not in done]
+    before = len(pictures) - len(rest)
+    say = partial(print, flush=True, file=sys.stderr if arguments.json else sys.stdout)
+    say(f"{len(pictures)} pictures, {before} of them done before")
+    options = BulkOptions(
         source=arguments.input,
         output=arguments.output,
-        form=arguments.format,
+        format=arguments.format,
         attention=arguments.attention,
         model=arguments.model,
         device=arguments.device,
@@ -73,21 +74,21 @@ def _bulk(arguments: argparse.Namespace) -> int:
         decoding=decoding,
         batch=arguments.batch,
     )
-    started = told = time.monotonic()
+    started = last = time.monotonic()
     captioned = failed = 0
     try:
-        for part in Job(orders, arguments.workers, arguments.ray).run(rest, arguments.part):
+        for part in Job(options, arguments.workers, arguments.ray).run(rest, arguments.part):
             captioned, failed = captioned + part.captioned, failed + part.failed
-            if time.monotonic() - told >= _TELL_SECONDS:
-                told = time.monotonic()
-                ready = captioned + failed
-                rate = ready / (told - started)
-                left = (len(rest) - ready) / rate / 60
-                tell(f"{ready} of {len(rest)}, {rate:.1f} a second, {left:.0f} minutes left")
+            if time.monotonic() - last >= _PROGRESS_SECONDS:
+                last = time.monotonic()
+                finished = captioned + failed
+                rate = finished / (last - started)
+                left = (len(rest) - finished) / rate / 60
+                say(f"{finished} of {len(rest)}, {rate:.1f} per second, {left:.0f} minutes left")
     except CannotRun as error:
         fail(str(error))
     if rest:
-        tell(f"captioned {captioned} pictures; {failed} could not be, and their lines say why")
+        say(f"captioned {captioned} pictures; {failed} failed, and their lines say why")
     if arguments.json:
-        print(json.dumps({"pictures": len(found), "done_before": before, "captioned": captioned, "failed": failed}))
+        print(json.dumps({"pictures": len(pictures), "done_before": before, "captioned": captioned, "failed": failed}))
     return 1 if failed else 0

@@ -1,28 +1,23 @@
-"""`wordlight completion`: what a shell must know to complete our commands, options and file names.
-
-In: the name of a shell; out: a script on standard output. It is made from the parser itself, so it knows all of it.
-"""
+"""`wordlight completion`: prints a shell script, made from the parser, that completes commands and options."""
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from wordlight.commands.evaluate import AddCommand
+from wordlight.commands.options import AddCommand
 
-_HOW = """\
-to use it from the next shell on:
+_EPILOG = """\
+installation, for new shells:
   bash  wordlight completion bash > ~/.local/share/bash-completion/completions/wordlight
   zsh   wordlight completion zsh > ~/.zfunc/_wordlight     (with ~/.zfunc in $fpath before compinit)
   fish  wordlight completion fish > ~/.config/fish/completions/wordlight.fish
 """
 
 
-def add_completion(command: "AddCommand", parser: Callable[[], argparse.ArgumentParser]) -> None:
-    """Add the command, which completes what `parser` returns."""
+def add_completion(command: AddCommand, parser: Callable[[], argparse.ArgumentParser]) -> None:
+    """Add the command, which completes the options of the parser that `parser` makes."""
 
     def run(arguments: argparse.Namespace) -> int:
-        """print what a shell needs to complete commands and options"""
+        """print a script for your shell that completes commands and options"""
         import shtab
 
         print(shtab.complete(_with_files(parser()), arguments.shell))
@@ -30,12 +25,12 @@ def add_completion(command: "AddCommand", parser: Callable[[], argparse.Argument
 
     completion = command("completion", run)
     completion.formatter_class = argparse.RawDescriptionHelpFormatter
-    completion.epilog = _HOW
+    completion.epilog = _EPILOG
     completion.add_argument("shell", choices=["bash", "fish", "tcsh", "zsh"])
 
 
 def _with_files(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The parser, with a word to shtab where arguments are paths."""
+    """Tell shtab which arguments are paths."""
     from pathlib import Path
 
     import shtab

@@ -1,8 +1,4 @@
-"""`wordlight config`: every setting there is, and what it is here and now.
-
-In: the settings classes, and the environment through them; out: lines, JSON, or the tables of docs/configuration.md.
-No secret is shown, nor any piece of one.
-"""
+"""`wordlight config`: shows all settings and their values, and generates docs/configuration.md. Hides secrets."""
 
 import argparse
 import json
@@ -11,35 +7,34 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsError
 
 from jobs.address import hide_secrets
 from jobs.logs import LogSettings
 from jobs.settings import QueueSettings
-from wordlight.failure import fail
+from wordlight.commands.options import AddCommand
 from wordlight.queue_server import HomeSettings
-
-if TYPE_CHECKING:
-    from wordlight.commands.evaluate import AddCommand
+from wordlight.terminal import fail
 
 _ROOT = Path(__file__).parents[2]
 _SIZES = ((2**30, "GiB"), (2**20, "MiB"))
 _HEAD = """# Settings
 
-From the environment of each process. A value that cannot be ends the process with one line that names it; an empty one
-counts as not set. This is made by `wordlight config --markdown`, and held to the code by a test. `wordlight config`
-shows what the settings are in its own environment.
+Each process reads its settings from its environment. An invalid value ends the process with one line that names the
+variable. An empty value counts as not set. `wordlight config` shows the values in its own environment.
+
+`wordlight config --markdown` generates this page.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable of the environment."""
+    """One environment variable."""
 
     variable: str
     default: str
@@ -50,28 +45,48 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The settings that one class adds to those it is derived from."""
+    """The settings that a class adds to those of its base classes."""
 
     title: str
     kind: type[BaseSettings]
     settings: list[Setting]
 
 
-def add_configuration(command: "AddCommand") -> None:
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def read_settings(kind: type[SettingsT]) -> SettingsT:
+    """Read settings from the environment and from files that it names.
+
+    An invalid value ends the command with one line that names the variable and does not show the value.
+    """
+    try:
+        return kind()
+    except SettingsError as error:
+        fail(str(error.__cause__ or error), os.EX_CONFIG)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        variable = _variable(kind, name, kind.model_fields[name]) if name in kind.model_fields else name
+        # Pydantic puts "Value error, " in front of the message of a validator.
+        fail(": ".join(filter(None, [variable, first["msg"].removeprefix("Value error, ")])), os.EX_CONFIG)
+
+
+def add_configuration(command: AddCommand) -> None:
     """Add the command."""
     config = command("config", _config)
     form = config.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object")
-    form.add_argument("--markdown", action="store_true", help="all settings and their defaults, as tables")
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--markdown", action="store_true", help="print all settings and their defaults as tables")
 
 
 def sections() -> Iterator[Section]:
-    """All settings, each under the first process that has it. What is not installed is left out."""
+    """Yield all settings, each under the first process that has it. Skip processes that are not installed."""
     for title, load in _SECTIONS:
         try:
             kind = load()
         except ModuleNotFoundError as error:
-            print(f"wordlight: {title}: not shown, {error.name} is not installed", file=sys.stderr)
+            print(f"wordlight: {title}: not shown because {error.name} is not installed", file=sys.stderr)
             continue
         inherited = {name for base in kind.__bases__ for name in getattr(base, "model_fields", {})}
         fields = {name: field for name, field in kind.model_fields.items() if name not in inherited}
@@ -79,7 +94,7 @@ def sections() -> Iterator[Section]:
 
 
 def markdown(found: Sequence[Section]) -> str:
-    """The document."""
+    """Format docs/configuration.md."""
     parts = [_HEAD]
     for section in found:
         rows = [_row(setting) for setting in section.settings]
@@ -122,14 +137,14 @@ _SECTIONS = (
 
 
 def _config(arguments: argparse.Namespace) -> int:
-    """show all settings as they are here, or in general"""
+    """show all settings and their values in this environment"""
     found = list(sections())
     if arguments.markdown:
         print(markdown(found), end="")
         return 0
     effective: dict[str, dict[str, object]] = {}
     for section in found:
-        values = _values(section.kind)
+        values = read_settings(section.kind)
         for setting in section.settings:
             value = getattr(values, setting.field)
             effective[setting.variable] = {"value": _shown(value), "set": setting.field in values.model_fields_set}
@@ -142,19 +157,8 @@ def _config(arguments: argparse.Namespace) -> int:
     known = {name.upper() for name in effective}
     for name in sorted(os.environ):
         if name.upper().startswith("WORDLIGHT_") and name.upper() not in known:
-            print(f"wordlight: {name} is set, and is no setting", file=sys.stderr)
+            print(f"wordlight: {name} is set but is not a setting", file=sys.stderr)
     return 0
-
-
-def _values(kind: type[BaseSettings]) -> BaseSettings:
-    try:
-        return kind()
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        variable = _variable(kind, name, kind.model_fields[name]) if name in kind.model_fields else name
-        message = first["msg"].removeprefix("Value error, ")
-        fail(": ".join(filter(None, [variable, message])), os.EX_CONFIG)
 
 
 def _setting(kind: type[BaseSettings], name: str, field: FieldInfo) -> Setting:
@@ -174,7 +178,7 @@ def _variable(kind: type[BaseSettings], name: str, field: FieldInfo) -> str:
 
 
 def _shown(value: object) -> str:
-    """As it is written in the environment, but for what is secret."""
+    """Format a value as in the environment, without secrets."""
     match value:
         case None:
             return ""
@@ -194,7 +198,7 @@ def _shown(value: object) -> str:
 
 
 def _may_be(field: FieldInfo) -> str:
-    """What is taken, in words."""
+    """Describe the values that a setting accepts."""
     words = _kind_of(field.annotation)
     for bound in field.metadata:
         match bound:
@@ -221,7 +225,7 @@ def _kind_of(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
     if get_origin(annotation) is list:
-        return "several, with commas between"
+        return "comma-separated list"
     kinds: Mapping[Any, str] = {bool: "`true`, `false`", int: "whole number", float: "number", Path: "path"}
     for kind in (annotation, *get_args(annotation)):
         if kind in kinds:

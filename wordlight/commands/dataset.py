@@ -1,6 +1,6 @@
-"""`wordlight dataset`: makes a data folder to train on from COCO, Flickr8k, Karpathy's splits or a list.
+"""`wordlight dataset`: converts COCO, Flickr8k, Karpathy's splits or a list of your own to a data folder for training.
 
-Pictures are read as the service reads uploads, so that a captioner is trained on what it will see.
+It decodes pictures as the service decodes uploads, so that a captioner is trained on what it will see.
 """
 
 import argparse
@@ -13,41 +13,44 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wordlight.failure import fail
-from wordlight.number import number
+from wordlight.commands.options import AddCommand, positive_number
+from wordlight.terminal import fail
 
 if TYPE_CHECKING:
     from model.training.published import Listed
-    from wordlight.commands.evaluate import AddCommand
 
 
-def add_dataset(command: "AddCommand") -> None:
+def add_dataset(command: AddCommand) -> None:
     """Add the command."""
     kinds = command("dataset", _dataset).add_subparsers(title="data sets", required=True, metavar="KIND", dest="kind")
 
     def kind(name: str, text: str) -> argparse.ArgumentParser:
         parser = kinds.add_parser(name, help=text, description=text)
-        parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="data folder to make")
+        parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="data folder to write")
         parser.add_argument(
-            "--side", type=_side, default=224, metavar="N", help="pixels that pictures are kept at (default 224)"
+            "--side", type=_side, default=224, metavar="N", help="side of the stored squares in pixels (default 224)"
         )
         parser.add_argument(
-            "--pictures-a-file", type=number, default=1000, metavar="N", help="in each tar file (default 1000)"
+            "--pictures-a-file",
+            type=positive_number,
+            default=1000,
+            metavar="N",
+            help="pictures per tar file (default 1000)",
         )
         return parser
 
-    coco = kind("coco", "COCO's captions and pictures, as they are downloaded, unpacked or not")
-    coco.add_argument("source", type=Path, metavar="FOLDER", help="has annotations/, train2017 and val2017 in it")
-    coco.add_argument("--year", type=int, choices=[2014, 2017], default=2017, help="of the release (default 2017)")
-    flickr8k = kind("flickr8k", "Flickr8k as its authors published it")
-    flickr8k.add_argument("source", type=Path, metavar="FOLDER", help="has Flickr8k.token.txt and the pictures in it")
+    coco = kind("coco", "COCO's captions and pictures, as downloaded, unpacked or not")
+    coco.add_argument("source", type=Path, metavar="FOLDER", help="folder with annotations/, train2017 and val2017")
+    coco.add_argument("--year", type=int, choices=[2014, 2017], default=2017, help="year of the release (default 2017)")
+    flickr8k = kind("flickr8k", "Flickr8k, as published by its authors")
+    flickr8k.add_argument("source", type=Path, metavar="FOLDER", help="folder with Flickr8k.token.txt and the pictures")
     karpathy = kind("karpathy", "Flickr8k, Flickr30k or COCO with Karpathy's splits")
     karpathy.add_argument("source", type=Path, metavar="JSON", help="such as dataset_flickr30k.json")
     karpathy.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder or ZIP of the pictures")
     own = kind("list", "pictures and captions of your own")
-    own.add_argument("source", type=Path, metavar="LIST", help="a .csv or .jsonl with file, caption and maybe split")
+    own.add_argument("source", type=Path, metavar="LIST", help=".csv or .jsonl with file, caption and optionally split")
     own.add_argument(
-        "--images", type=Path, metavar="DIR", help="folder or ZIP of the pictures (default: where the list is)"
+        "--images", type=Path, metavar="DIR", help="folder or ZIP of the pictures (default: the folder of the list)"
     )
 
 
@@ -58,7 +61,7 @@ def _side(text: str) -> int:
 
 
 def _dataset(arguments: argparse.Namespace) -> int:
-    """make a data folder to train on; one that was interrupted goes on where it was"""
+    """convert a data set to a data folder for training; an interrupted conversion resumes where it stopped"""
     from model.training.data_folder import write_data_folder
     from model.training.dataset import DatasetUnusable
     from model.training.picture_files import PictureFiles
@@ -92,7 +95,7 @@ def _dataset(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> tuple[Sequence["Listed"], Path]:
-    """What the data set lists, and where its pictures are. Raises DatasetUnusable."""
+    """Return the entries of the data set and the folder of its pictures. Raises DatasetUnusable."""
     from model.training.published import read_coco, read_flickr8k, read_karpathy, read_list
 
     source: Path = arguments.source
@@ -106,7 +109,7 @@ def _read(arguments: argparse.Namespace) -> tuple[Sequence["Listed"], Path]:
 
 
 def _stored(data: bytes, side: int) -> bytes:
-    """A picture as the service would see it, stretched to a small square. Raises PictureUnusable."""
+    """Decode a picture as the service does and encode it as a small square JPEG. Raises PictureUnusable."""
     from PIL import Image
 
     from app.picture import PictureLimits, PictureRefused, prepare
@@ -120,7 +123,7 @@ def _stored(data: bytes, side: int) -> bytes:
 
 
 def _copy_judgements(source: Path, output: Path) -> None:
-    """What people thought of captions of Flickr8k, where it is there, for `wordlight evaluate --honesty`."""
+    """Copy the human judgements of Flickr8k, if there are any, for `wordlight evaluate --honesty`."""
     from model.training.published import FLICKR8K_JUDGEMENTS
 
     for published, ours in FLICKR8K_JUDGEMENTS.items():

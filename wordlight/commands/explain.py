@@ -1,7 +1,4 @@
-"""`wordlight explain`: the figure of Show, Attend and Tell, with a panel for each word and where it looked.
-
-In: arguments; out: a PNG, drawn as the service draws it, and the caption on standard output.
-"""
+"""`wordlight explain`: draws the figure of Show, Attend and Tell, a panel for each word with its heatmap."""
 
 import argparse
 import asyncio
@@ -9,62 +6,70 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wordlight.commands.options import add_decoding_options, add_model_options, decoding_options, load_captioner
-from wordlight.failure import fail
+from wordlight.commands.options import (
+    AddCommand,
+    add_decoding_options,
+    add_model_options,
+    decoding_options,
+    load_captioner,
+)
+from wordlight.terminal import fail
 
 if TYPE_CHECKING:
     from app.picture import WorkingImage
     from jobs.job import Caption
     from model.captioner import Captioner
-    from wordlight.commands.evaluate import AddCommand
     from wordlight.library.outcome import Failed
 
-_MORE = """\
-The first panel is the photograph; then each word has one, with its share of attention in the strongest place. Words in
-brackets stand for nothing that a picture shows, so read little into their maps. Attention shows where features were
-read, not why.
+_EPILOG = """\
+The first panel is the photograph. Each word has a panel with its strongest share of attention. Words in brackets name
+nothing visible: do not rely on their maps. Attention shows where the model read features, not why it chose a word.
 
 exit status: 0, or 1 with a line on standard error
 """
 
 
-def add_explain(command: "AddCommand") -> None:
+def add_explain(command: AddCommand) -> None:
     """Add the command."""
     explain = command("explain", _explain)
     explain.formatter_class = argparse.RawDescriptionHelpFormatter
-    explain.epilog = _MORE
+    explain.epilog = _EPILOG
     explain.add_argument("photo", type=Path, metavar="PHOTO")
     explain.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.png", help="the figure (default: PHOTO's name, with -explained.png)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE.png",
+        help="file to write (default: PHOTO's name with -explained.png)",
     )
-    explain.add_argument("--caption", metavar="TEXT", help="explain this caption, instead of one by the captioner")
+    explain.add_argument("--caption", metavar="TEXT", help="explain this caption instead of a generated one")
     explain.add_argument(
         "--scale",
         choices=["word", "caption"],
         default="word",
-        help="what is brightest: the strongest place of each word (default), or of the whole caption",
+        help="normalise brightness within each word (default) or over the whole caption",
     )
-    explain.add_argument("--json", action="store_true", help="the caption as JSON, with attention")
+    explain.add_argument("--json", action="store_true", help="print the caption as JSON, with attention")
     add_decoding_options(explain)
     add_model_options(explain)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    """draw where each word of a caption looked"""
+    """draw where the model looked for each word of a caption"""
     from app.contact_sheet import contact_sheet
+    from model.files import write_whole
     from model.function_words import FUNCTION_WORDS
-    from wordlight.library.metadata import replace_file
     from wordlight.library.outcome import Failed
 
     output = arguments.output or Path(f"{arguments.photo.stem}-explained.png")
     if output.suffix.lower() != ".png":
-        fail(f"{output}: the figure is a PNG, so its name must end in .png")
+        fail(f"{output}: the name must end in .png")
     working = asyncio.run(_decoded(arguments.photo))
     if isinstance(working, Failed):
         fail(f"{working.path}: {working.error}")
-    caption = _said(arguments, load_captioner(arguments, 1), working)
+    caption = _caption(arguments, load_captioner(arguments, 1), working)
     try:
-        replace_file(output, contact_sheet(working.data, caption, arguments.scale, FUNCTION_WORDS))
+        write_whole(output, contact_sheet(working.data, caption, arguments.scale, FUNCTION_WORDS))
     except OSError as error:
         fail(f"{output}: {error.strerror or error}")
     plain = f"{caption.text}\n{output}"
@@ -80,8 +85,8 @@ async def _decoded(path: Path) -> "WorkingImage | Failed":
         return await decoded(path, processes)
 
 
-def _said(arguments: argparse.Namespace, captioner: "Captioner", working: "WorkingImage") -> "Caption":
-    """The caption to be explained."""
+def _caption(arguments: argparse.Namespace, captioner: "Captioner", working: "WorkingImage") -> "Caption":
+    """Generate a caption, or score the given one."""
     import io
 
     from PIL import Image

@@ -1,26 +1,63 @@
-"""`wordlight keys`: makes, lists and revokes API keys, on the queue server that the service uses.
+"""`wordlight keys`: creates, lists and revokes API keys on the service's queue server.
 
-In: arguments; out: lines on standard output, the secret of a new key alone on its own. What people need to read
-besides goes to standard error.
+A new key's secret is the only text on standard output. Instructions for people go to standard error.
 """
 
 import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from app.api_keys import DEFAULT_SCOPES, ApiKey, ApiKeys, KeyRefused, Scope
-from jobs.connection import connect_async
-from wordlight.queue_server import HomeSettings, queue_url
+from wordlight.commands.configuration import read_settings
+from wordlight.commands.options import AddCommand, add_json_option
+from wordlight.terminal import fail
+
+if TYPE_CHECKING:
+    from app.api_keys import ApiKey, Scope
+
+_USAGE = """This is the key {key.id} ({key.name}). Store it safely: it is not shown again.
+Programs send it as    Authorization: Bearer KEY       (curl -H 'Authorization: Bearer KEY' ...)
+Browsers ask for it:   any user name, and the key as the password."""
 
 
-def run(arguments: argparse.Namespace, settings: HomeSettings) -> None:
-    """Do what is asked for. Raises KeyRefused, NoQueue and redis.exceptions.RedisError."""
-    asyncio.run(_run(arguments, queue_url(settings)))
+def add_keys(command: AddCommand) -> None:
+    """Add the command."""
+    keys = command("keys", _keys).add_subparsers(title="actions", required=True, metavar="ACTION", dest="action")
+    create = keys.add_parser("create", help="create a key; its secret is printed once")
+    create.add_argument("name", metavar="NAME", help="name of the key; no two valid keys share one")
+    create.add_argument(
+        "--scope", action="append", help="read, write or metrics; repeat for several (default: read and write)"
+    )
+    create.add_argument("--limit", help='pictures that it may send, such as "60/minute" or "5/second;1000/day"')
+    listing = keys.add_parser("list", help="list all keys, including revoked ones")
+    revoke = keys.add_parser("revoke", help="revoke a key; it stops working immediately")
+    revoke.add_argument("key", metavar="ID", help="id or name of the key")
+    for action in (create, listing, revoke):
+        add_json_option(action)
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    """create, list and revoke API keys"""
+    from redis.exceptions import RedisError
+
+    from app.api_keys import KeyRefused
+    from wordlight.queue_server import HomeSettings, NoQueue, queue_url
+
+    try:
+        asyncio.run(_run(arguments, queue_url(read_settings(HomeSettings))))
+    except (KeyRefused, NoQueue, RedisError) as error:
+        fail(str(error))
+    return 0
 
 
 async def _run(arguments: argparse.Namespace, url: str) -> None:
+    """Run the action. Raises KeyRefused and RedisError."""
+    from app.api_keys import DEFAULT_SCOPES, ApiKeys, KeyRefused
+    from jobs.connection import connect_async
+
     async with connect_async(url) as redis:
         keys = ApiKeys(redis)
         if arguments.action == "create":
@@ -30,7 +67,7 @@ async def _run(arguments: argparse.Namespace, url: str) -> None:
                 print(json.dumps({**key.model_dump(mode="json"), "secret": secret}))
             else:
                 print(secret, flush=True)
-                print(_HOW_TO_USE.format(key=key), file=sys.stderr)
+                print(_USAGE.format(key=key), file=sys.stderr)
         elif arguments.action == "list":
             for line in _lines(await keys.list(), arguments.json):
                 print(line)
@@ -41,28 +78,27 @@ async def _run(arguments: argparse.Namespace, url: str) -> None:
             print(revoked.model_dump_json() if arguments.json else f"revoked {revoked.id} ({revoked.name})")
 
 
-_HOW_TO_USE = """This is the key {key.id} ({key.name}). It is shown this once: keep it well.
-A program sends it as   Authorization: Bearer KEY       (curl -H 'Authorization: Bearer KEY' ...)
-A browser asks for it:  any user name, and the key as the password."""
+def _scopes(names: Sequence[str]) -> "list[Scope]":
+    from app.api_keys import KeyRefused, Scope
 
-
-def _scopes(names: list[str]) -> list[Scope]:
     try:
         return [Scope(name) for name in names]
     except ValueError as error:
-        raise KeyRefused(f"{error}: there are {', '.join(Scope)}") from None
+        raise KeyRefused(f"{error}: the scopes are {', '.join(Scope)}") from None
 
 
-def _lines(keys: list[ApiKey], as_json: bool) -> list[str]:
+def _lines(keys: "Sequence[ApiKey]", as_json: bool) -> Iterator[str]:
+    """Format keys as JSON lines or as a table."""
     if as_json:
-        return [key.model_dump_json() for key in keys]
+        yield from (key.model_dump_json() for key in keys)
+        return
     rows = [("ID", "NAME", "SCOPES", "LIMIT", "CREATED", "REVOKED")]
     for key in keys:
-        row = (key.id, key.name, ",".join(key.scopes), key.limit or "-", _day(key.created_at), _day(key.revoked_at))
-        rows.append(row)
+        dates = _date(key.created_at), _date(key.revoked_at)
+        rows.append((key.id, key.name, ",".join(key.scopes), key.limit or "-", *dates))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    yield from ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _day(moment: datetime | None) -> str:
+def _date(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment else "-"

@@ -1,10 +1,11 @@
-"""Which captioner a command uses, where, and how it decodes: the options for that, and what they stand for."""
+"""Options that several commands share, and the objects that they select."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from wordlight.failure import fail
+from wordlight.terminal import fail
 
 if TYPE_CHECKING:
     import torch
@@ -12,54 +13,85 @@ if TYPE_CHECKING:
     from model.captioner import Captioner
     from model.options import DecodingOptions
 
-# A parser, or a group of one.
+# A parser, or a group of its options.
 Options = argparse._ActionsContainer
 
-# Fewer pictures are captioned sooner than OpenVINO is ready for them.
-_WORTH_TRANSLATING = 32
+# For fewer pictures, compiling the network with OpenVINO takes longer than it saves.
+_WORTH_COMPILING = 32
+
+
+class AddCommand(Protocol):
+    """Add a command to the command line and return its parser. The docstring of `run` is the help text."""
+
+    def __call__(self, name: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser: ...
+
+
+def positive_number(text: str) -> int:
+    """Convert an argument to a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"invalid number value: {text!r}: must be at least 1")
+    return number
+
+
+def add_json_option(parser: Options) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def add_model_options(parser: Options) -> None:
-    """--model, --device, --engine and --precision."""
-    parser.add_argument("--model", type=Path, metavar="DIR", help="folder of a captioner (default: the shipped one)")
+    """Add --model, --device, --engine and --precision."""
+    parser.add_argument("--model", type=Path, metavar="DIR", help="folder of the captioner (default: the shipped one)")
     add_device_option(parser)
     parser.add_argument(
         "--engine",
         choices=["auto", "pytorch", "openvino"],
         default="auto",
-        help="what computes the encoder (default: OpenVINO on a CPU, unless the pictures are few)",
+        help="library that runs the encoder (default: OpenVINO on a CPU, PyTorch elsewhere and for few pictures)",
     )
     parser.add_argument(
         "--precision",
         choices=["fp32", "bf16"],
         default="fp32",
-        help="of products; bf16 is faster where the processor knows it, and some captions differ (default fp32)",
+        help="precision of matrix products; bf16 is faster on processors that support it and changes some captions "
+        "(default fp32)",
     )
 
 
 def add_decoding_options(parser: Options) -> None:
-    """--beam and --consensus, for decoding_options."""
+    """Add --beam and --consensus."""
     parser.add_argument(
         "--beam", type=int, metavar="N", help="beam size; 1 is greedy search (default 3; with --consensus 20)"
     )
     parser.add_argument(
         "--consensus",
         action="store_true",
-        help="of the beams, the sentence that agrees most with all of them: better captions, at half the speed",
+        help="choose the beam that agrees most with the others: better captions at half the speed",
     )
 
 
 def add_device_option(parser: Options) -> None:
-    """--device."""
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+    """Add --device."""
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+
+
+def add_data_option(parser: Options, contents: str) -> None:
+    """Add --data; `contents` says what the folder must hold."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=contents)
+
+
+def add_runs_options(parser: Options) -> None:
+    """Add --runs and --device."""
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of runs (default runs)")
+    add_device_option(parser)
 
 
 def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -> "Captioner":
-    """The captioner that was asked for, to caption so many pictures; ends the command where there is none."""
+    """Load the selected captioner, for this number of pictures if it is known. Ends the command on failure."""
     from model.captioner import SHIPPED, CaptionerNotLoadable
     from model.engines.choice import EngineUnavailable, load_ready
 
-    few = pictures is not None and pictures < _WORTH_TRANSLATING
+    few = pictures is not None and pictures < _WORTH_COMPILING
     folder, device = arguments.model or SHIPPED, device_of(arguments)
     try:
         return load_ready(folder, device, arguments.engine, arguments.precision, translate=not few)
@@ -68,7 +100,7 @@ def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -
 
 
 def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
-    """What --beam and --consensus say."""
+    """Return the decoding options that --beam and --consensus select. Ends the command on failure."""
     from jobs.options import CONSENSUS_BEAMS
     from model.options import DecodingOptions, Strategy
 
@@ -83,7 +115,7 @@ def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
 
 
 def device_of(arguments: argparse.Namespace) -> "torch.device":
-    """The device that was asked for; ends the command where there is none."""
+    """Return the selected device. Ends the command if it is not available."""
     from model.device import DeviceUnavailable, choose_device
 
     try:
