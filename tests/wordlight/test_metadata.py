@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -259,15 +260,16 @@ def test_times_modes_and_attributes_stay(tool: ExifTool, tmp_path: Path) -> None
     photo = make(tmp_path / "a.jpg")
     photo.chmod(0o640)
     os.utime(photo, ns=(1304665689_123456789, 1304665689_123456789))
-    os.setxattr(photo, "user.tag", b"value")
-    before = photo.stat()
+    with suppress(OSError):  # not every file system has them
+        os.setxattr(photo, "user.tag", b"value")
+    before, attributes = photo.stat(), os.listxattr(photo)
     PhotographWriter(tool, [photo], tmp_path / "copies", overwrite=False).write(captioned(photo))
     write_photograph(tool, photo)
     for path in (photo, tmp_path / "copies/a.jpg"):
         assert tag(path, "XMP-dc:Description") == "a dog runs"
         assert path.stat().st_mtime_ns == before.st_mtime_ns
         assert path.stat().st_mode == before.st_mode
-        assert os.getxattr(path, "user.tag") == b"value"
+        assert os.listxattr(path) == attributes
 
 
 def test_hard_links_stay_together(tool: ExifTool, tmp_path: Path) -> None:

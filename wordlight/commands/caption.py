@@ -93,7 +93,7 @@ def add_caption(command: AddCommand) -> None:
     service.add_argument(
         "--server",
         metavar="URL",
-        help="let the Wordlight service at this URL caption the photographs; WORDLIGHT_API_KEY is the key",
+        help="URL of a Wordlight service that captions the photographs; the key is read from WORDLIGHT_API_KEY",
     )
     service.add_argument(
         "--at-once", type=positive_number, default=8, metavar="N", help="number of concurrent requests (default 8)"

@@ -72,13 +72,14 @@ class ExifTool:
     def write(self, path: Path, tags: Tags, *options: str) -> None:
         """Write tags into a file, or into a new XMP sidecar. Raises NotWritten and leaves the file as it was."""
         values = [f"-{name}={value}" for name, value in tags.items()]
-        _, messages = self._execute(*options, *values, path)
-        errors = [line.removeprefix("Error: ") for line in messages.splitlines() if line.startswith("Error: ")]
-        if not errors:
+        output, messages = self._execute(*options, *values, path)
+        if re.search(rb"1 image files (updated|created|unchanged)", output):
             return
-        if unsupported := re.match(r"Writing of (\w+) files is not (?:yet )?supported", errors[0]):
+        # Errors come after warnings.
+        message = (messages.splitlines() or ["ExifTool wrote nothing"])[-1]
+        if unsupported := re.match(r"Error: Writing of (\w+) files is not (?:yet )?supported", message):
             raise FormatNotSupported(f"ExifTool cannot write {unsupported[1]} files")
-        raise NotWritten(errors[0].removesuffix(f" - {path}"))
+        raise NotWritten(message.removeprefix("Error: ").removesuffix(f" - {path}"))
 
     def _execute(self, *arguments: str | Path) -> tuple[bytes, str]:
         """Run one command. Returns its output and its messages. Raises NotWritten if ExifTool has died."""
@@ -92,7 +93,7 @@ class ExifTool:
 
 
 class _Writer:
-    """What both writers share."""
+    """The part that both writers share."""
 
     def __init__(self, tool: ExifTool, *, overwrite: bool) -> None:
         self._tool, self._overwrite = tool, overwrite
@@ -187,7 +188,7 @@ def _sidecars(photo: Path) -> list[Path]:
     """Return the existing sidecars in which photo libraries look for a description of the photograph."""
     paths = [photo.with_suffix(suffix) for suffix in (".xmp", ".XMP")]
     paths += [photo.with_name(photo.name + suffix) for suffix in (".xmp", ".XMP")]
-    # Some file systems ignore case, and then two names are one file.
+    # On a file system that ignores case, two names may be one file.
     return list({path.stat().st_ino: path for path in reversed(paths) if path.is_file()}.values())
 
 
