@@ -13,7 +13,7 @@ from typing import Final, Literal
 from PIL import Image, ImageDraw, ImageFont
 
 from app.overlay import lay_over, open_working_image, paint, peak, printable, to_png
-from jobs.job import Attention, Caption, Word
+from jobs.job import Caption, Word, WordMap
 
 Scale = Literal["word", "caption"]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -45,8 +45,8 @@ _ASPECT: Final = 1.5  # width / height that the panels together come near to
 _THINNEST: Final = 1 / 16  # of a panel's sides: a strip that is thinner could not be seen, so it is drawn thicker
 _DIFFUSE_SHARE: Final = 0.75  # of the cells; as in app/static/grid.js
 
-_TRUTH: Final = "Attention shows where features were read, not why."
-_DIFFUSE: Final = "Grey words looked almost everywhere, so read little into their maps."
+_TRUTH: Final = "A heatmap shows where evidence for the word was read, not why."
+_DIFFUSE: Final = "The maps of grey words spread over almost all of the picture: read little into them."
 _FUNCTION: Final = "Words in brackets name nothing that a picture shows."
 _SCALES: Final[dict[Scale, str]] = {
     "word": "Each word has a scale of its own, up to its peak, which stands beside it.",
@@ -60,7 +60,7 @@ def contact_sheet(
     """The PNG of a caption: the sentence, the plain picture, a panel for each word, and what the colours mean.
 
     `scale` "word": the strongest cell of each word is the top of its colour scale; "caption": the strongest of all
-    is, so that the panels compare. Words among `function_words` stand in brackets. A word without attention gets the
+    is, so that the panels compare. Words among `function_words` stand in brackets. A word without a heatmap gets the
     plain picture. Of more than MOST_WORDS words the first are shown, and the sheet says so. Raises what Pillow raises
     if `working_image` is no JPEG.
     """
@@ -68,7 +68,7 @@ def contact_sheet(
     words = caption.words[:MOST_WORDS]
     layout = _layout(len(words) + 1, picture.size)
     notes = [_SCALES[scale], _TRUTH]
-    if any(word.attention and _is_diffuse(word.attention) for word in words):
+    if any(word.heatmap and _is_diffuse(word.heatmap) for word in words):
         notes.append(_DIFFUSE)
     if any(word.text.lower() in function_words for word in words):
         notes.append(_FUNCTION)
@@ -86,7 +86,7 @@ def contact_sheet(
 
 def highest(words: list[Word]) -> float:
     """The weight of the strongest cell of all words."""
-    return max((peak(word.attention) for word in words if word.attention), default=0.0)
+    return max((peak(word.heatmap) for word in words if word.heatmap), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +144,10 @@ def _panels(
     block.paste(plain, layout.place(0))
     for index, word in enumerate(words, start=1):
         panel, colour, share = plain.copy(), _INK, ""
-        if word.attention:
-            own = peak(word.attention)
-            lay_over(panel, word.attention, own if top is None else top)
-            colour = _SOFT if _is_diffuse(word.attention) else _INK
+        if word.heatmap:
+            own = peak(word.heatmap)
+            lay_over(panel, word.heatmap, own if top is None else top)
+            colour = _SOFT if _is_diffuse(word.heatmap) else _INK
             share = _percent(own)
         left, upper = layout.place(index)
         block.paste(panel, (left, upper))
@@ -170,7 +170,7 @@ def _legend(top: str, width: int) -> Image.Image:
     draw.text((0, baseline), "0", _SOFT, font, anchor="ls")
     left = round(font.getlength("0")) + 10
     block.paste(bar, (left, baseline - _SCALE_SIZE[1] + 1))
-    draw.text((left + bar.width + 10, baseline), f"{top} of a word's attention, per cell", _SOFT, font, anchor="ls")
+    draw.text((left + bar.width + 10, baseline), f"{top} of a word's heatmap, per cell", _SOFT, font, anchor="ls")
     return block
 
 
@@ -214,10 +214,10 @@ def _stack(blocks: list[tuple[int, Image.Image]]) -> Image.Image:
     return sheet
 
 
-def _is_diffuse(attention: Attention) -> bool:
-    """Whether the word looked nowhere in particular: the exponential of the entropy counts the cells it looked at."""
-    entropy = -sum(weight * math.log(weight) for weight in attention.weights if weight > 0)
-    return math.exp(entropy) > _DIFFUSE_SHARE * len(attention.weights)
+def _is_diffuse(heatmap: WordMap) -> bool:
+    """Whether the map spreads over most of the picture. The exponential of its entropy counts the cells it covers."""
+    entropy = -sum(weight * math.log(weight) for weight in heatmap.weights if weight > 0)
+    return math.exp(entropy) > _DIFFUSE_SHARE * len(heatmap.weights)
 
 
 def _percent(weight: float) -> str:

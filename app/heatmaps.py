@@ -25,7 +25,7 @@ _MAX_WAITING = 32  # a common sheet takes a tenth of a second
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
     **problems(
-        _404="no such job, caption or word, or attention was not asked for",
+        _404="no such job, caption or word, or heatmaps were not asked for",
         _409="the job is not finished yet",
         _410="the job was deleted or its time is over, or its picture is gone",
         _422="a parameter that cannot be",
@@ -65,23 +65,23 @@ ExistingCaption = Annotated[Caption, Depends(_caption)]
 async def word_heatmap(
     services: Shared, job: ExistingJob, caption: ExistingCaption, m: WordNumber, scale: ColourScale = "word"
 ) -> Response:
-    """The upright picture, as small as it is kept, with what one word looked at over it."""
+    """The upright picture, as small as it is kept, with the heatmap of one word over it."""
     if m >= len(caption.words):
         raise _missing(f"the caption has {len(caption.words)} words; there is no number {m}, counted from 0")
     word = caption.words[m]
-    if word.attention is None:
-        raise _no_attention()
+    if word.heatmap is None:
+        raise _no_heatmap()
     top = None if scale == "word" else highest(caption.words)
     description = f'"{word.text}" in "{caption.text}"'
     picture = await working_image(services, job)
-    return await _png(job, partial(word_overlay, picture, word.attention, top, description))
+    return await _png(job, partial(word_overlay, picture, word.heatmap, top, description))
 
 
 @router.get("/sheet.png", response_class=Png)
 async def sheet(services: Shared, job: ExistingJob, caption: ExistingCaption, scale: ColourScale = "word") -> Response:
     """All words of a caption on one sheet: the picture, then one small heatmap for each word."""
-    if not any(word.attention for word in caption.words):
-        raise _no_attention()
+    if not any(word.heatmap for word in caption.words):
+        raise _no_heatmap()
     picture = await working_image(services, job)
     return await _png(job, partial(contact_sheet, picture, caption, scale))
 
@@ -99,5 +99,5 @@ def _missing(detail: str) -> ProblemError:
     return ProblemError("not-found", "Not found", 404, detail)
 
 
-def _no_attention() -> ProblemError:
-    return ProblemError("no-attention", "No attention", 404, "there is no attention to draw: it was not asked for")
+def _no_heatmap() -> ProblemError:
+    return ProblemError("no-heatmap", "No heatmap", 404, "the job was asked for with attention=none")

@@ -1,6 +1,6 @@
-"""An overlay: the upright working image with the attention of one word over it, as a PNG.
+"""An overlay: the upright working image with the heatmap of one word over it, as a PNG.
 
-In: the working image and an attention grid. Out: PNG bytes that look like the page while nobody has touched its
+In: the working image and a heatmap. Out: PNG bytes that look like the page while nobody has touched its
 controls (app/static/heatmap.js): same colours, same strength, same scale. Pure functions; they must not know
 captions, jobs or HTTP.
 """
@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from app.inferno import INFERNO
-from jobs.job import Attention
+from jobs.job import WordMap
 
 _STRENGTH: Final = 0.65  # how much of the photograph the strongest heat covers
 _FLOOR: Final = 0.6  # where nothing was read the heat still lies this strongly, else low values would look like none
@@ -24,34 +24,32 @@ _PAINT: Final = bytes(
 _COMPRESSION: Final = 3  # of zlib; its default, 6, takes three times as long to save little
 
 
-def word_overlay(
-    working_image: bytes, attention: Attention, scale: float | None = None, description: str = ""
-) -> bytes:
+def word_overlay(working_image: bytes, heatmap: WordMap, scale: float | None = None, description: str = "") -> bytes:
     """The PNG of a word, as many pixels as the working image has.
 
-    `scale` is the weight at the top of the colour scale (greater ones look the same); None is the grid's own peak.
+    `scale` is the weight at the top of the colour scale (greater ones look the same); None is the map's own peak.
     `description` becomes the PNG's only metadata. Raises what Pillow raises if `working_image` is no JPEG.
     """
     picture = open_working_image(working_image)
-    lay_over(picture, attention, peak(attention) if scale is None else scale)
+    lay_over(picture, heatmap, peak(heatmap) if scale is None else scale)
     return to_png(picture, description)
 
 
-def peak(attention: Attention) -> float:
+def peak(heatmap: WordMap) -> float:
     """The weight of the strongest cell."""
-    return max(attention.weights, default=0.0)
+    return max(heatmap.weights, default=0.0)
 
 
-def lay_over(picture: Image.Image, attention: Attention, top: float) -> None:
-    """Paints the grid over the whole of an RGB picture; `top` is the weight at the top of the colour scale.
+def lay_over(picture: Image.Image, heatmap: WordMap, top: float) -> None:
+    """Paints a heatmap over the whole of an RGB picture; `top` is the weight at the top of the colour scale.
 
     Cell centres keep their places, (r + ½)/rows of the height; between them weights run straight, and beyond the
     last centre the edge holds. Where a pixel is larger than a cell, it takes the mean of what it covers.
     """
     steps = 255 / top if top > 0 else 0.0
-    grid = Image.new("F", (attention.cols, attention.rows))
+    grid = Image.new("F", (heatmap.cols, heatmap.rows))
     # Half a step more, since the conversion to L cuts off what is behind the point.
-    grid.putdata([weight * steps + 0.5 for weight in attention.weights])
+    grid.putdata([weight * steps + 0.5 for weight in heatmap.weights])
     paint(picture, grid.resize(picture.size, Image.Resampling.BILINEAR).convert("L"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from jobs.job import Batch, Job, JobSummary
-from jobs.options import AttentionForm
+from jobs.options import AttentionMaps
 from jobs.problem import Problem
 
 CAPTIONS, BATCHES = "/v1/captions", "/v1/batches"
@@ -29,7 +29,7 @@ class JobLinks(BaseModel):
     cancel: str
     place: str = Field(description="how many jobs are ahead of it")
     picture: str = Field(description="the upright picture, as small as it is kept, as long as it is")
-    sheet: str | None = Field(description="a picture of the best caption's words and where they looked")
+    sheet: str | None = Field(description="a picture of the best caption with the heatmap of each word")
 
 
 class JobResource(Job):
@@ -41,7 +41,7 @@ class JobResource(Job):
     def of(job: Job, ticket: str) -> "JobResource":
         """`ticket` opens the job's events; "" where none is needed."""
         home = f"{CAPTIONS}/{job.id}"
-        drawn = job.captions and job.options.attention is AttentionForm.GRID
+        drawn = job.captions and job.options.attention is not AttentionMaps.NONE
         links = JobLinks(
             self=home,
             events=f"{home}/events" + (f"?ticket={ticket}" if ticket else ""),

@@ -17,11 +17,11 @@ from types import SimpleNamespace
 import torch
 from PIL import Image
 
-from model.caption import Attention, Caption, Word
+from model.caption import Caption, Word, WordMap
 from model.options import DecodingOptions
 from model.watch import Watch
 
-_SIDE = 17  # of the attention grid, as the shipped captioner has it
+_SIDE = 17  # of the maps, as the shipped captioner has it
 _WORDS = 10
 _WEIGHTS = [0.0035] * (_SIDE * _SIDE)
 
@@ -56,7 +56,8 @@ class SleepingCaptioner:
             until_the_next = (self._asleep_until - time.monotonic()) / (_WORDS - step)
             time.sleep(max(0.0, until_the_next))
             watch.step([])
-        words = [Word("dog", -1.0, Attention(_SIDE, _SIDE, _WEIGHTS)) for _ in range(_WORDS)]
+        word_map = WordMap(_SIDE, _SIDE, _WEIGHTS)
+        words = [Word("dog", -1.0, word_map, word_map) for _ in range(_WORDS)]
         captions = [Caption("dog " * _WORDS, -float(_WORDS), words) for _ in range(options.num_captions)]
         return [captions for _ in range(len(memory))]
 

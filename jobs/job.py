@@ -34,8 +34,8 @@ class Status(StrEnum):
         return self not in (Status.QUEUED, Status.PROCESSING)
 
 
-class Attention(BaseModel):
-    """Where a word looked: weights of a grid over the whole upright picture, row by row, that sum to 1."""
+class WordMap(BaseModel):
+    """A map of one word: weights over the whole upright picture, row by row. They sum to 1."""
 
     rows: int
     cols: int
@@ -43,15 +43,26 @@ class Attention(BaseModel):
 
 
 class Word(BaseModel):
-    """A word, the natural logarithm of its probability, and where it looked."""
+    """A word, the natural logarithm of its probability, and its maps."""
 
     text: str
     logprob: float
-    known: bool = Field(True, description="false: the captioner has not learned this word, and read it as <unk>")
-    looked: float = Field(
-        1.0, description='share of attention that went to the picture, not to what had been said: little for "of"'
+    in_vocabulary: bool = Field(True, description="false: the captioner never learned the word and reads it as <unk>")
+    visual_grounding: float = Field(
+        1.0,
+        description='the share of attention that goes to the picture (1 - beta of adaptive attention): little for "of"',
     )
-    attention: Attention | None = Field(None, description="null where it was not asked for")
+    attention: WordMap | None = Field(
+        None,
+        description="the decoder's own attention weights over the places of the picture when it wrote the word; "
+        "null unless `attention=both`",
+    )
+    heatmap: WordMap | None = Field(
+        None,
+        description="the evidence map that is drawn and that pointing is measured on: attention times what the word "
+        "detector sees of the word in each place, smoothed; the same as `attention` for a word without a detector; "
+        "null with `attention=none`",
+    )
 
 
 class Caption(BaseModel):
@@ -60,7 +71,7 @@ class Caption(BaseModel):
     text: str
     logprob: float
     confidence: float | None = Field(None, description="the probability that it is right; null: not calibrated")
-    sure: bool | None = Field(None, description="whether that is enough to rely on, by the captioner's own measure")
+    confident: bool | None = Field(None, description="whether `confidence` reaches the captioner's threshold")
     words: list[Word]
 
 

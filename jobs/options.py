@@ -36,17 +36,22 @@ class Strategy(StrEnum):
         return self in (Strategy.BEAM, Strategy.DIVERSE, Strategy.CONSENSUS)
 
 
-class AttentionForm(StrEnum):
-    """In which form the attention of words is returned."""
+class AttentionMaps(StrEnum):
+    """Which maps of each word the answer has."""
 
-    GRID = "grid"
     NONE = "none"
+    HEATMAP = "heatmap"
+    BOTH = "both"
 
 
 class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    attention: AttentionForm = Field(AttentionForm.GRID, description="`grid`: where each word looked; `none`: left out")
+    attention: AttentionMaps = Field(
+        AttentionMaps.HEATMAP,
+        description="maps of each word: `heatmap` is what is drawn, `both` adds the decoder's own attention weights, "
+        "`none` leaves both out",
+    )
     expires_in: int | None = Field(
         None, ge=1, description="seconds after which a job that has not begun expires; the service's limit by default"
     )
@@ -62,20 +67,14 @@ class CaptionOptions(_Options):
         "words; `consensus`: of many probable sentences those that agree most with all of them; `greedy`: the most "
         "probable word each time; `sample`: words drawn by their probability",
     )
-    num_captions: int = Field(
-        default=None,
-        validate_default=True,
-        ge=1,
-        le=MOST_CAPTIONS,
-        description="how many captions to return: 3 for `beam`, `diverse` and `consensus`, else 1",
-    )
+    num_captions: int = Field(1, ge=1, le=MOST_CAPTIONS, description="how many captions to return")
     beam_size: int = Field(
         default=None,
         validate_default=True,
         ge=1,
         le=MOST_CAPTIONS,
         description="sentences kept in mind, in `beam`, `diverse` and `consensus` only: at least `num_captions`, and "
-        "for `diverse` a multiple of it; 3 or `num_captions` by default, for `consensus` 20",
+        "for `diverse` a multiple of it; by default 3, or more for more captions, and for `consensus` 20",
     )
     temperature: float = Field(1.0, ge=0.05, le=10, description="`sample`: below 1 prefers probable words")
     top_k: int | None = Field(None, ge=1, le=100_000, description="`sample`: only among the k most probable words")
@@ -97,14 +96,6 @@ class CaptionOptions(_Options):
         json_schema_extra={"pattern": rf"^\s*$|{_WORD}"},
     )
 
-    @field_validator("num_captions", mode="before")
-    @classmethod
-    def _captions_of_the_strategy(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is not None:
-            return value
-        strategy = info.data.get("strategy", Strategy.BEAM)
-        return 3 if strategy.searches else 1
-
     @field_validator("num_captions")
     @classmethod
     def _one_sentence_when_greedy(cls, value: int, info: ValidationInfo) -> int:
@@ -120,7 +111,7 @@ class CaptionOptions(_Options):
         strategy, captions = info.data.get("strategy", Strategy.BEAM), info.data.get("num_captions", 1)
         by_default = {
             Strategy.BEAM: max(3, captions),
-            Strategy.DIVERSE: captions,
+            Strategy.DIVERSE: captions if captions > 1 else 3,
             Strategy.CONSENSUS: CONSENSUS_BEAMS,
         }
         return by_default.get(strategy, 1)

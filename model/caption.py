@@ -1,6 +1,6 @@
-"""What the captioner says about one image: a sentence, its words, and where each of them looked.
+"""The captioner's result for one image: a sentence, its words, and two maps of the picture for each word.
 
-Plain data, no tensors: this is what leaves `model/`. It must not know how it was computed or where it will be sent.
+Plain data without tensors. This is all that leaves `model/`.
 """
 
 from dataclasses import asdict, dataclass
@@ -8,11 +8,10 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
-    """Where one word looked: a grid over the whole upright picture, stretched to the network's square input.
+class WordMap:
+    """A map of one word over the whole upright picture.
 
-    Of a word that a word detector knows, where it looked and saw it (model/adaptive_memory.py, AdaptiveMemory.credit).
-    `weights` holds rows x cols non-negative numbers in row-major order that sum to 1; cell (r, c) covers the picture
+    `weights` holds rows x cols non-negative numbers in row-major order that sum to 1. Cell (r, c) covers the picture
     from r/rows to (r+1)/rows of its height and from c/cols to (c+1)/cols of its width.
     """
 
@@ -23,18 +22,23 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word, the natural logarithm of its probability given the words before it, and its attention.
+    """One word, the natural logarithm of its probability given the words before it, and its two maps.
 
-    `looked` is the share of the attention that went to the picture, rather than to what had been said: little for a
-    word such as "of". Decoders without that choice give it all to the picture. `known` is false for a word, given by
-    somebody else, that is not in the vocabulary and was read as <unk>.
+    `attention` holds the decoder's own weights over the places of the picture. `heatmap` is the evidence map that is
+    drawn and that pointing is measured on: attention times what the word detector sees of the word in each place,
+    smoothed (AdaptiveMemory.credit). Without a detector, or for a word that it does not know, both are the same.
+
+    `visual_grounding` is the share of attention that goes to the picture: 1 - beta of adaptive attention (Lu et al.,
+    2017, "Knowing When to Look"), and 1 for decoders that attend to nothing else. `in_vocabulary` is false for a word
+    that a caller gave and that the decoder reads as <unk>.
     """
 
     text: str
     logprob: float
-    attention: Attention
-    looked: float = 1.0
-    known: bool = True
+    attention: WordMap
+    heatmap: WordMap
+    visual_grounding: float = 1.0
+    in_vocabulary: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,15 @@ class Caption:
     """A sentence. Its `logprob` is the sum over its words and the decision to end there (unless cut at the limit).
 
     Log-probabilities are those of the decoder itself, however the words were chosen: no temperature, no penalty, and
-    nothing forbidden. `confidence` is the probability that it is right (model/confidence.py), and `sure` whether that
-    is enough; None where the captioner has not been calibrated.
+    nothing forbidden. `confidence` is the probability that it is right (model/confidence.py), and `confident` whether
+    that reaches the captioner's threshold; both are None for a captioner that is not calibrated.
     """
 
     text: str
     logprob: float
     words: list[Word]
     confidence: float | None = None
-    sure: bool | None = None
+    confident: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The caption as plain JSON data."""

@@ -201,8 +201,8 @@ class Captioner(nn.Module):
         """The caption with its confidence."""
         if self.config.confidence is None:
             return caption
-        sureness = confidence(caption, self.config.confidence)
-        return replace(caption, confidence=round(sureness, 4), sure=sureness >= self.config.confidence.threshold)
+        found = confidence(caption, self.config.confidence)
+        return replace(caption, confidence=round(found, 4), confident=found >= self.config.confidence.threshold)
 
     def caption_pixels(self, pixels: torch.Tensor, options: DecodingOptions) -> list[list[Caption]]:
         """Prepared pixels (B, 3, S, S) to the captions of each image."""

@@ -13,7 +13,7 @@ from model.caption import Caption
 
 
 class ConfidenceConfig(BaseModel):
-    """Coefficients of the three features, and the confidence below which a service may say that it is not sure."""
+    """Coefficients of the three features, and the threshold from which on a caption counts as confident."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -36,8 +36,3 @@ def confidence(caption: Caption, config: ConfidenceConfig) -> float:
     logit = config.bias + config.mean_logprob * mean + config.lowest_logprob * lowest + config.words * words
     # Of the two forms of the logistic function, the one whose exponential cannot overflow.
     return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
-
-
-def is_sure(caption: Caption, config: ConfidenceConfig) -> bool:
-    """Whether the confidence reaches the threshold."""
-    return confidence(caption, config) >= config.threshold

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.caption import Attention, Caption, Word
+from model.caption import Caption, Word, WordMap
 from model.hypothesis import Hypothesis
 from model.memory import Memory
 from model.vocabulary import UNKNOWN, Span, Vocabulary
@@ -33,22 +33,31 @@ class Speller:
     ) -> Word:
         """The word at `position`, which is `span` of tokens that have log-probabilities and attention `weights`.
 
-        Its log-probability is the sum over its tokens, its attention the mean of what places did for those that spell
-        it (Memory.credit). The weights of a token sum to the share of its attention that went to the picture. A given
-        word may not be known, and is spelt as it was given.
+        Its log-probability is the sum over its tokens. Its attention is the mean of their weights, its heatmap the mean
+        of what places did for them (Memory.credit). The weights of a token sum to the share of its attention that went
+        to the picture. A given word that is not in the vocabulary is spelt as it was given.
         """
         spelt = tokens[span.start : span.end]
         text = self._given[position] if position < len(self._given) else self.vocabulary.spell(spelt)
-        steps = zip(spelt, weights[span.start : span.end], strict=True)
-        given = np.stack([self._credit(image, token, attention) for token, attention in steps])
-        places = given.mean(axis=0, dtype=np.float64)
-        looked = float(places.sum())
-        # Six digits keep the sum of a grid within 1e-3 of 1 and an answer within some kilobytes.
-        attention = Attention(self._memory.rows, self._memory.cols, (places / looked).round(6).tolist())
-        logprob = round(sum(logprobs[span.start : span.after]), 6)
-        return Word(text, logprob, attention, looked=min(1.0, round(looked, 4)), known=UNKNOWN not in spelt)
+        attention = np.asarray(weights[span.start : span.end], dtype=np.float32)  # (T, L)
+        evidence = np.stack([self._credit(image, *step) for step in zip(spelt, attention, strict=True)])
+        grounding = float(attention.sum(axis=1, dtype=np.float64).mean())
+        return Word(
+            text,
+            round(sum(logprobs[span.start : span.after]), 6),
+            attention=self._map(attention),
+            heatmap=self._map(evidence),
+            visual_grounding=min(1.0, round(grounding, 4)),
+            in_vocabulary=UNKNOWN not in spelt,
+        )
 
-    def _credit(self, image: int, token: int, weights: Sequence[float] | NDArray[np.float32]) -> NDArray[np.float32]:
+    def _map(self, steps: NDArray[np.float32]) -> WordMap:
+        """The mean of the steps (T, L) of a word, which sums to 1."""
+        places = steps.mean(axis=0, dtype=np.float64)
+        # Six digits keep the sum of a map within 1e-3 of 1 and an answer within some kilobytes.
+        return WordMap(self._memory.rows, self._memory.cols, (places / places.sum()).round(6).tolist())
+
+    def _credit(self, image: int, token: int, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         device = self._memory.annotations.device
         credit = self._memory.credit(image, token, torch.as_tensor(weights, dtype=torch.float32, device=device))
         return credit.cpu().numpy()

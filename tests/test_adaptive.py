@@ -13,13 +13,14 @@ from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Glance, Sight
 from model.adaptive_memory import AdaptiveMemory
 from model.captioner import Captioner, CaptionerConfig
 from model.options import DecodingOptions, Strategy
+from model.spelling import Speller
 from model.training.dataset import DatasetUnusable
 from model.training.detection import DetectionRecipe
 from model.training.guidance import function_tokens, guidance_loss
 from model.training.lemma import lemma
 from model.training.text import Imagination, TextRecipe, read_sentences
 from model.training.visible import VisibleWords
-from model.vocabulary import END, Vocabulary, split_words
+from model.vocabulary import END, Span, Vocabulary, split_words
 from model.word_detector import WordDetector, anywhere
 
 VOCABULARY = Vocabulary(["a", "dog", "dogs", "cat", "in", "snow", "the", "runs", "red"])
@@ -111,6 +112,26 @@ def test_places_have_the_credit_for_a_word_that_they_gave_it(decoder: AdaptiveDe
     assert torch.equal(memory.credit(1, dogs, weights), credit)
     assert not torch.allclose(credit, weights, rtol=0.1)
     assert memory.credit(1, runs, weights) is weights  # nothing that can be seen
+
+
+def test_a_word_has_the_decoder_s_attention_and_the_evidence_as_its_heatmap(decoder: AdaptiveDecoder) -> None:
+    memory = decoder.memorise(sight(1))
+    weights = 0.7 * torch.rand(2, 25).softmax(dim=1)
+    tokens = VOCABULARY.encode("dog runs")
+    speller = Speller(VOCABULARY, memory)
+    words = [
+        speller.word(0, number, Span(number, number + 1, number + 1), tokens, [-1.0, -2.0], weights.numpy())
+        for number in range(2)
+    ]
+    for word, attention in zip(words, weights, strict=True):
+        assert word.attention.weights == pytest.approx((attention / attention.sum()).tolist(), abs=1e-6)
+        assert sum(word.heatmap.weights) == pytest.approx(1, abs=1e-4)
+        assert word.visual_grounding == pytest.approx(0.7, abs=1e-4)
+    dog, runs = words
+    credit = memory.credit(0, tokens[0], weights[0])
+    assert dog.heatmap.weights == pytest.approx((credit / credit.sum()).tolist(), abs=1e-6)
+    assert dog.heatmap != dog.attention
+    assert runs.heatmap == runs.attention  # the detector does not know it
 
 
 def _begin(decoder: AdaptiveDecoder, seen: Sight) -> tuple[object, AdaptiveMemory]:

@@ -29,7 +29,7 @@ SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KEYED = "Keys and limits"
 EXACT = {"status", "type", "title", "field", "strategy"}
 # Null for a captioner that was not calibrated, as the tiny one.
-NULLABLE = {"confidence", "sure"}
+NULLABLE = {"confidence", "confident"}
 STATUS = re.compile(r"HTTP/1\.1 (\d{3}) .*")
 HEADER = re.compile(r"([a-z][a-z-]+): (.*)")
 TOLD = re.compile(r"^status (\d{3})$", re.MULTILINE)

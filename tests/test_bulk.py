@@ -97,7 +97,8 @@ def test_two_workers_caption_a_folder_and_go_on_where_they_ended(
 def test_parquet_from_a_url_with_attention(folder: Path, tiny_captioner: Path, tmp_path: Path) -> None:
     output = tmp_path / "captions"
     done = bulk(
-        f"file://{folder}/deep", f"file://{output}", tiny_captioner, "--format", "parquet", "--attention", "--json"
+        *(f"file://{folder}/deep", f"file://{output}", tiny_captioner),
+        *("--format", "parquet", "--attention", "both", "--json"),
     )
     assert done.returncode == 1, done.stderr
     told = json.loads(done.stdout)
@@ -110,9 +111,9 @@ def test_parquet_from_a_url_with_attention(folder: Path, tiny_captioner: Path, t
         for caption in row["captions"] or []:
             assert caption["words"]
             for word in caption["words"]:
-                grid = word["attention"]
-                assert len(grid["weights"]) == grid["rows"] * grid["cols"]
-                assert sum(grid["weights"]) == pytest.approx(1, abs=1e-3)
+                for grid in (word["attention"], word["heatmap"]):
+                    assert len(grid["weights"]) == grid["rows"] * grid["cols"]
+                    assert sum(grid["weights"]) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.slow
@@ -132,7 +133,7 @@ def test_what_failed_is_tried_again_only_when_told(tmp_path: Path) -> None:
     for form in ("jsonl", "parquet"):
         parts = Parts(Place.at(str(tmp_path / form)), form)  # type: ignore[arg-type]
         assert parts.done(failed_too=True) == set()
-        caption = {"text": "a dog", "logprob": -1.0, "confidence": None, "sure": None}
+        caption = {"text": "a dog", "logprob": -1.0, "confidence": None, "confident": None}
         parts.write([{"path": "a", "captions": [caption], "model": "v"}, {"path": "b", "error": "no"}])
         assert parts.done(failed_too=True) == {"a", "b"}
         assert parts.done(failed_too=False) == {"a"}

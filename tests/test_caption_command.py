@@ -78,8 +78,8 @@ def test_bad_files_fail_alone(tiny_captioner: Path, tmp_path: Path, run: Run) ->
     assert "No such file" in third["error"]
     assert second["path"] == str(good)
     (caption,) = second["captions"]
-    assert set(caption) == {"text", "logprob", "words", "confidence", "sure"}
-    assert set(caption["words"][0]) == {"text", "logprob", "attention", "known", "looked"}
+    assert set(caption) == {"text", "logprob", "words", "confidence", "confident"}
+    assert set(caption["words"][0]) == {"text", "logprob", "attention", "heatmap", "in_vocabulary", "visual_grounding"}
     assert set(caption["words"][0]["attention"]) == {"rows", "cols", "weights"}
 
 
@@ -112,7 +112,7 @@ def test_a_folder_becomes_files_of_captions_which_the_same_command_goes_on_with(
 ) -> None:
     lines, table, page = tmp_path / "all.jsonl", tmp_path / "all.csv", tmp_path / "all.html"
     command = ("caption", photos, "-r", "--model", tiny_captioner, "-o", lines, "-o", table, "--html", page)
-    done = run(*command, "--no-attention")
+    done = run(*command, "--attention", "none")
     assert done.returncode == 1
     assert done.stdout == ""
     failure, sums = done.stderr.splitlines()
@@ -178,7 +178,7 @@ def test_captions_are_put_beside_photographs_and_into_copies(
     before = (photos / "c.jpg").read_bytes()
     out = tmp_path / "out"
     done = run(
-        *("caption", photos / "a.png", photos / "c.jpg", "--json", "--no-attention", "--model", tiny_captioner),
+        *("caption", photos / "a.png", photos / "c.jpg", "--json", "--attention", "none", "--model", tiny_captioner),
         *("--write-xmp", "--write-iptc", "--copies", out),
     )
     assert done.returncode == 0, done.stderr
@@ -234,7 +234,7 @@ def test_a_word_has_a_panel_in_the_figure(tiny_captioner: Path, photos: Path, tm
     assert done.returncode == 0, done.stderr
     known = json.loads(done.stdout)
     assert known["figure"] == str(figure)
-    assert known["caption"]["words"][0]["attention"]["weights"]
+    assert all(known["caption"]["words"][0][name]["weights"] for name in ("attention", "heatmap"))
     with Image.open(figure) as image:
         assert image.format == "PNG"
         assert image.info["Description"] == known["caption"]["text"]

@@ -65,7 +65,7 @@ def test_a_caption_is_its_words_and_they_are_words_that_it_learnt(captioner: Cap
         assert {word.text for word in caption.words} <= tiny.WORDS
 
 
-def test_every_word_looked_somewhere_on_the_grid(captioner: Captioner) -> None:
+def test_the_maps_of_a_word_cover_the_grid_and_are_the_same_without_a_detector(captioner: Captioner) -> None:
     for (caption,) in captioner.caption(pictures()):
         for word in caption.words:
             attention = word.attention
@@ -73,6 +73,8 @@ def test_every_word_looked_somewhere_on_the_grid(captioner: Captioner) -> None:
             assert len(attention.weights) == 9
             assert min(attention.weights) >= 0
             assert sum(attention.weights) == pytest.approx(1, abs=1e-3)
+            assert word.heatmap == attention
+            assert word.visual_grounding == 1
 
 
 def test_log_probabilities_are_negative_and_those_of_words_add_up_to_no_less_than_the_whole(
@@ -128,13 +130,14 @@ def test_a_caption_is_plain_json_of_a_known_shape(captioner: Captioner) -> None:
     ((caption,),) = captioner.caption([tiny.picture("red", "blue")])
     data = json.loads(json.dumps(caption.as_dict(), allow_nan=False))
     assert data == caption.as_dict()
-    assert data.keys() == {"text", "logprob", "words", "confidence", "sure"}
+    assert data.keys() == {"text", "logprob", "words", "confidence", "confident"}
     assert data["text"] == caption.text
     for word in data["words"]:
-        assert word.keys() == {"text", "logprob", "attention", "known", "looked"}
+        assert word.keys() == {"text", "logprob", "attention", "heatmap", "in_vocabulary", "visual_grounding"}
         assert isinstance(word["logprob"], float)
-        assert word["attention"].keys() == {"rows", "cols", "weights"}
-        assert all(isinstance(weight, float) for weight in word["attention"]["weights"])
+        for word_map in (word["attention"], word["heatmap"]):
+            assert word_map.keys() == {"rows", "cols", "weights"}
+            assert all(isinstance(weight, float) for weight in word_map["weights"])
 
 
 def test_images_encoded_together_can_be_written_of_apart_and_again(captioner: Captioner) -> None:

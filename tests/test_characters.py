@@ -164,7 +164,7 @@ def test_what_it_wrote_is_scored_as_it_was_reported(options: DecodingOptions, pr
             uncut += 1
             assert caption.logprob == pytest.approx(again.logprob, abs=1e-3)
             for word, same in zip(caption.words, again.words, strict=True):
-                assert (word.text, word.known) == (same.text, same.known)
+                assert (word.text, word.in_vocabulary) == (same.text, same.in_vocabulary)
                 assert word.logprob == pytest.approx(same.logprob, abs=1e-3)
                 assert word.attention.weights == pytest.approx(same.attention.weights, abs=1e-5)
     assert uncut

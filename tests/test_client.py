@@ -76,9 +76,9 @@ def test_a_picture_is_captioned_however_it_is_given(client: Client, photo: Path)
     assert job.status is Status.SUCCEEDED
     assert len(job.captions) == 2
     assert set(job.captions[0].text.split()) <= tiny.WORDS
-    attention = job.captions[0].words[0].attention
-    assert attention
-    assert len(attention.weights) == attention.rows * attention.cols
+    heatmap = job.captions[0].words[0].heatmap
+    assert heatmap
+    assert len(heatmap.weights) == heatmap.rows * heatmap.cols
     assert (job.image.width, job.image.height) == (96, 96)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from model.caption import Attention, Caption, Word
-from model.confidence import ConfidenceConfig, confidence, features, is_sure
+from model.caption import Caption, Word, WordMap
+from model.confidence import ConfidenceConfig, confidence, features
 from model.evaluation.calibration import (
     Bin,
     calibration_error,
@@ -24,7 +24,7 @@ from model.evaluation.figures import draw_reliability
 
 
 def caption(*logprobs: float, end: float = 0.0) -> Caption:
-    words = [Word("dog", logprob, Attention(1, 1, [1.0])) for logprob in logprobs]
+    words = [Word("dog", logprob, WordMap(1, 1, [1.0]), WordMap(1, 1, [1.0])) for logprob in logprobs]
     return Caption("dog " * len(words), sum(logprobs) + end, words)
 
 
@@ -35,8 +35,8 @@ def test_the_confidence_worked_out_by_hand() -> None:
     said = caption(-1.0, -2.0, end=-3.0)
     assert features(said) == (-2.0, -2.0, 2.0)
     assert confidence(said, CONFIG) == pytest.approx(1 / (1 + math.exp(4.5)))
-    assert not is_sure(said, CONFIG)
-    assert is_sure(caption(-0.1), CONFIG)
+    assert confidence(said, CONFIG) < CONFIG.threshold
+    assert confidence(caption(-0.1), CONFIG) >= CONFIG.threshold
     assert naive_confidence(said) == pytest.approx(math.exp(-2))
 
 
@@ -87,8 +87,8 @@ def test_the_surest_captions_are_kept_first() -> None:
     assert all(wider <= narrower for wider, narrower in pairwise(rows))
     report = threshold_report(sure, right, np.arange(5.0), 0.5)
     assert report["coverage"] == pytest.approx(0.6)
-    assert (report["right_sure"], report["right_unsure"]) == (pytest.approx(2 / 3), 0.5)
-    assert "right_unsure" not in threshold_report(sure, right, np.arange(5.0), 0.0)
+    assert (report["right_confident"], report["right_not_confident"]) == (pytest.approx(2 / 3), 0.5)
+    assert "right_not_confident" not in threshold_report(sure, right, np.arange(5.0), 0.0)
 
 
 def test_a_caption_is_right_when_it_is_as_near_to_people_as_their_middle_one() -> None:

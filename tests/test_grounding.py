@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.caption import Attention, Caption, Word
+from model.caption import Caption, Word, WordMap
 from model.evaluation.boxes import Box, coverage
 from model.evaluation.coco_dev import Photograph
 from model.evaluation.grounding import grounding, looked
@@ -18,7 +18,8 @@ def photograph(boxes: list[Box] | None, *captions: str) -> Photograph:
 
 def caption(text: str, weights: list[float], side: int = 2) -> Caption:
     """Every word of it looks where `weights` say."""
-    return Caption(text, -1.0, [Word(word, -0.1, Attention(side, side, weights)) for word in text.split()])
+    even, heatmap = WordMap(side, side, [1 / side**2] * side**2), WordMap(side, side, weights)
+    return Caption(text, -1.0, [Word(word, -0.1, attention=even, heatmap=heatmap) for word in text.split()])
 
 
 def test_coverage_is_the_exact_share_of_each_cell() -> None:
@@ -38,17 +39,17 @@ def test_boxes_may_reach_beyond_the_picture_by_a_rounding_error() -> None:
 
 def test_one_word_against_a_box_worked_out_by_hand() -> None:
     # Of four cells the first is in the box, with 0.4 of the mass; the most attended is the last.
-    look = looked(Attention(2, 2, [0.4, 0.1, 0.0, 0.5]), [DOG])
+    look = looked(WordMap(2, 2, [0.4, 0.1, 0.0, 0.5]), [DOG])
     assert (look.pointing, look.mass, look.area) == (0, pytest.approx(0.4), pytest.approx(0.25))
     assert (look.uniform_pointing, look.centre_pointing) == (0.25, 1)
-    assert looked(Attention(2, 2, [0.5, 0.1, 0.0, 0.4]), [DOG]).pointing == 1
+    assert looked(WordMap(2, 2, [0.5, 0.1, 0.0, 0.4]), [DOG]).pointing == 1
 
 
 def test_rows_go_down_and_columns_go_right() -> None:
     wide = [Box(0.5, 0.0, 1.0, 0.5, "dog")]
-    look = looked(Attention(2, 4, [0, 0, 0, 1, 0, 0, 0, 0]), wide)
+    look = looked(WordMap(2, 4, [0, 0, 0, 1, 0, 0, 0, 0]), wide)
     assert (look.pointing, look.mass, look.area) == (1, 1, 0.25)
-    assert looked(Attention(2, 4, [0, 0, 0, 0, 1, 0, 0, 0]), wide).mass == 0
+    assert looked(WordMap(2, 4, [0, 0, 0, 0, 1, 0, 0, 0]), wide).mass == 0
 
 
 def test_only_words_that_name_a_boxed_class_count() -> None:

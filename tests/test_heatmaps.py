@@ -22,14 +22,14 @@ from app.renderer import Renderer, RendererBusy
 from app.settings import AppSettings
 from jobs import keys
 from jobs.consumer import Consumer
-from jobs.job import Attention, Caption, ModelInfo, Result, Word
+from jobs.job import Caption, ModelInfo, Result, Word, WordMap
 from jobs.options import CaptionOptions
 from jobs.producer import Picture, Producer, Submission
 from jobs.settings import QueueSettings
 
-DOG = Word(text="dog", logprob=-1.0, attention=Attention(rows=1, cols=2, weights=[0.25, 0.75]))
-EVERYWHERE = Word(text="a", logprob=-1.0, attention=Attention(rows=1, cols=2, weights=[0.5, 0.5]))
-BLIND = Word(text="dog", logprob=-1.0, attention=None)
+DOG = Word(text="dog", logprob=-1.0, heatmap=WordMap(rows=1, cols=2, weights=[0.25, 0.75]))
+EVERYWHERE = Word(text="a", logprob=-1.0, heatmap=WordMap(rows=1, cols=2, weights=[0.5, 0.5]))
+BLIND = Word(text="dog", logprob=-1.0, heatmap=None)
 CAPTIONS = [
     Caption(text="a dog", logprob=-2.0, words=[EVERYWHERE, DOG]),
     Caption(text="dog", logprob=-3.0, words=[BLIND]),
@@ -98,12 +98,12 @@ def test_words_and_sheets_are_drawn(settings: QueueSettings, finished: str, pict
         kept, seconds = png.headers["cache-control"].split(", max-age=")
         assert kept == "private"
         assert 0 < int(seconds) <= settings.result_ttl_seconds
-    assert EVERYWHERE.attention
-    assert DOG.attention
+    assert EVERYWHERE.heatmap
+    assert DOG.heatmap
     assert [png.content for png in pngs] == [
-        word_overlay(picture, EVERYWHERE.attention, None, '"a" in "a dog"'),
-        word_overlay(picture, DOG.attention, None, '"dog" in "a dog"'),
-        word_overlay(picture, EVERYWHERE.attention, 0.75, '"a" in "a dog"'),
+        word_overlay(picture, EVERYWHERE.heatmap, None, '"a" in "a dog"'),
+        word_overlay(picture, DOG.heatmap, None, '"dog" in "a dog"'),
+        word_overlay(picture, EVERYWHERE.heatmap, 0.75, '"a" in "a dog"'),
         contact_sheet(picture, CAPTIONS[0], "word"),
         contact_sheet(picture, CAPTIONS[0], "caption"),
     ]
@@ -114,8 +114,8 @@ def test_what_is_not_there_is_a_problem(settings: QueueSettings, finished: str) 
         f"{finished}/captions/2/sheet.png": (404, "not-found"),
         f"{finished}/captions/2/words/0.png": (404, "not-found"),
         f"{finished}/captions/0/words/2.png": (404, "not-found"),
-        f"{finished}/captions/1/words/0.png": (404, "no-attention"),
-        f"{finished}/captions/1/sheet.png": (404, "no-attention"),
+        f"{finished}/captions/1/words/0.png": (404, "no-heatmap"),
+        f"{finished}/captions/1/sheet.png": (404, "no-heatmap"),
         f"{finished}/captions/-1/sheet.png": (422, "invalid-request"),
         f"{finished}/captions/0/words/-1.png": (422, "invalid-request"),
         f"{finished}/captions/0/words/dog.png": (422, "invalid-request"),

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route
 from app.contact_sheet import MOST_WORDS, contact_sheet
 from app.inferno import INFERNO
 from app.overlay import word_overlay
-from jobs.job import Attention, Caption, Word
+from jobs.job import Caption, Word, WordMap
 
 STATIC = Path(__file__).parent.parent / "app" / "static"
 GREY = (118, 118, 118)
@@ -31,20 +31,20 @@ def opened(png: bytes) -> Image.Image:
     return image
 
 
-def one_hot(row: int, col: int, rows: int = 9, cols: int = 9) -> Attention:
+def one_hot(row: int, col: int, rows: int = 9, cols: int = 9) -> WordMap:
     weights = [0.0] * (rows * cols)
     weights[row * cols + col] = 1.0
-    return Attention(rows=rows, cols=cols, weights=weights)
+    return WordMap(rows=rows, cols=cols, weights=weights)
 
 
-def slope(rows: int = 9, cols: int = 9) -> Attention:
+def slope(rows: int = 9, cols: int = 9) -> WordMap:
     """A grid whose weights are all different."""
     count = rows * cols
-    return Attention(rows=rows, cols=cols, weights=[2 * i / (count * (count - 1)) for i in range(count)])
+    return WordMap(rows=rows, cols=cols, weights=[2 * i / (count * (count - 1)) for i in range(count)])
 
 
-def caption(*texts: str, attention: Attention | None = None) -> Caption:
-    words = [Word(text=text, logprob=-1.0, attention=attention or slope()) for text in texts]
+def caption(*texts: str, heatmap: WordMap | None = None) -> Caption:
+    words = [Word(text=text, logprob=-1.0, heatmap=heatmap or slope()) for text in texts]
     return Caption(text=" ".join(texts), logprob=-2.0, words=words)
 
 
@@ -105,7 +105,7 @@ def test_a_corner_cell_is_hottest_up_to_the_very_corner(row: int, col: int, x: i
 
 
 def test_heat_runs_straight_between_two_cells() -> None:
-    image = opened(word_overlay(working_image(400, 10), Attention(rows=1, cols=2, weights=[0.0, 1.0])))
+    image = opened(word_overlay(working_image(400, 10), WordMap(rows=1, cols=2, weights=[0.0, 1.0])))
     for x in range(400):
         share = min(1.0, max(0.0, (x + 0.5) / 200 - 0.5))
         assert near(image.getpixel((x, 5)), over_grey(round(share * 255)))
@@ -113,20 +113,20 @@ def test_heat_runs_straight_between_two_cells() -> None:
 
 def test_scale_is_the_peak_unless_another_is_given() -> None:
     picture = working_image(90, 90)
-    faint = Attention(rows=1, cols=1, weights=[0.25])
+    faint = WordMap(rows=1, cols=1, weights=[0.25])
     assert near(opened(word_overlay(picture, faint)).getpixel((45, 45)), over_grey(255))
     assert near(opened(word_overlay(picture, faint, scale=0.5)).getpixel((45, 45)), over_grey(128))
     assert near(opened(word_overlay(picture, faint, scale=0.1)).getpixel((45, 45)), over_grey(255))
-    nothing = Attention(rows=1, cols=1, weights=[0.0])
+    nothing = WordMap(rows=1, cols=1, weights=[0.0])
     assert near(opened(word_overlay(picture, nothing)).getpixel((45, 45)), over_grey(0))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (768, 1), (1, 768), (768, 96)])
-@pytest.mark.parametrize("attention", [one_hot(0, 0, 1, 1), slope(), slope(24, 24)])
-def test_pictures_of_any_shape_have_overlays_and_sheets(size: tuple[int, int], attention: Attention) -> None:
+@pytest.mark.parametrize("heatmap", [one_hot(0, 0, 1, 1), slope(), slope(24, 24)])
+def test_pictures_of_any_shape_have_overlays_and_sheets(size: tuple[int, int], heatmap: WordMap) -> None:
     picture = working_image(*size)
-    assert opened(word_overlay(picture, attention)).size == size
-    sheet = opened(contact_sheet(picture, caption("a", "thin", "picture", attention=attention)))
+    assert opened(word_overlay(picture, heatmap)).size == size
+    sheet = opened(contact_sheet(picture, caption("a", "thin", "picture", heatmap=heatmap)))
     assert max(sheet.size) <= 1200
 
 
@@ -139,14 +139,14 @@ def test_the_description_is_the_only_metadata() -> None:
 
 def test_function_words_stand_in_brackets_where_they_are_named() -> None:
     picture = working_image(300, 200)
-    said = caption("a", "dog", "(a)", attention=one_hot(0, 0))
+    said = caption("a", "dog", "(a)", heatmap=one_hot(0, 0))
     plain = opened(contact_sheet(picture, said))
     marked = opened(contact_sheet(picture, said, function_words={"a"}))
     # One line more says what brackets mean, and of the words only the first looks otherwise: like the third.
     assert marked.height > plain.height
     changed = ImageChops.difference(plain, marked.crop((0, 0, *plain.size))).getbbox()
     assert changed
-    same = opened(contact_sheet(picture, caption("(a)", "dog", "(a)", attention=one_hot(0, 0))))
+    same = opened(contact_sheet(picture, caption("(a)", "dog", "(a)", heatmap=one_hot(0, 0))))
     panels = (0, 100, plain.width, plain.height - 140)
     assert ImageChops.difference(marked.crop(panels), same.crop(panels)).getbbox() is None
     assert ImageChops.difference(marked.crop(panels), plain.crop(panels)).getbbox() is not None
@@ -157,12 +157,12 @@ def test_function_words_stand_in_brackets_where_they_are_named() -> None:
 def test_a_sheet_has_a_panel_for_each_word_in_reading_order() -> None:
     picture = working_image(300, 200)
     texts = ["one", "two", "three", "four", "five"]
-    before = caption(*texts, attention=one_hot(0, 0))
+    before = caption(*texts, heatmap=one_hot(0, 0))
     sheet = opened(contact_sheet(picture, before))
     panels = []
     for index in range(len(texts)):
         after = before.model_copy(deep=True)
-        after.words[index].attention = one_hot(8, 8)
+        after.words[index].heatmap = one_hot(8, 8)
         box = ImageChops.difference(sheet, opened(contact_sheet(picture, after))).getbbox()
         assert box
         panels.append(box)
@@ -217,13 +217,13 @@ def test_any_text_can_be_drawn(text: str) -> None:
     assert max(sheet.size) <= 1200
 
 
-def test_words_without_attention_get_the_plain_picture() -> None:
+def test_words_without_heatmap_get_the_plain_picture() -> None:
     picture = working_image(60, 40)
-    with_attention = caption("a", "dog", attention=one_hot(4, 4))
-    without = with_attention.model_copy(deep=True)
-    without.words[1].attention = None
+    with_heatmap = caption("a", "dog", heatmap=one_hot(4, 4))
+    without = with_heatmap.model_copy(deep=True)
+    without.words[1].heatmap = None
     difference = ImageChops.difference(
-        opened(contact_sheet(picture, with_attention)), opened(contact_sheet(picture, without))
+        opened(contact_sheet(picture, with_heatmap)), opened(contact_sheet(picture, without))
     )
     box = difference.getbbox()
     assert box
@@ -234,8 +234,8 @@ def test_words_without_attention_get_the_plain_picture() -> None:
 
 def test_one_scale_for_the_caption_dims_weaker_words() -> None:
     picture = working_image(60, 40)
-    both = caption("strong", "weak", attention=one_hot(0, 0, 1, 1))
-    both.words[1].attention = Attention(rows=1, cols=1, weights=[0.5])
+    both = caption("strong", "weak", heatmap=one_hot(0, 0, 1, 1))
+    both.words[1].heatmap = WordMap(rows=1, cols=1, weights=[0.5])
     own, shared = opened(contact_sheet(picture, both, "word")), opened(contact_sheet(picture, both, "caption"))
     height = min(own.height, shared.height) // 2  # above the legend, which differs
     box = ImageChops.difference(own, shared).crop((0, 0, own.width, height)).getbbox()
@@ -257,7 +257,7 @@ def test_an_overlay_looks_as_on_the_page(page: Page) -> None:
     page.route("**/*", serve)
     page.goto("http://wordlight.test/index")
     size = (320, 240)  # the page draws smooth maps so large, and leaves the rest to the browser
-    attention = slope(7, 9)
+    heatmap = slope(7, 9)
     pixels = page.evaluate(
         """async ([grid, grey, top]) => {
             const { drawMap } = await import("/heatmap.js");
@@ -270,9 +270,9 @@ def test_an_overlay_looks_as_on_the_page(page: Page) -> None:
             context.drawImage(map, 0, 0);
             return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
         }""",
-        [attention.model_dump(), GREY, max(attention.weights)],
+        [heatmap.model_dump(), GREY, max(heatmap.weights)],
     )
     on_page = Image.frombytes("RGBA", size, bytes(pixels)).convert("RGB")
-    ours = opened(word_overlay(working_image(*size), attention))
+    ours = opened(word_overlay(working_image(*size), heatmap))
     extrema = ImageChops.difference(on_page, ours).getextrema()
     assert all(most <= 3 for _, most in extrema), extrema

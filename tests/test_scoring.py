@@ -24,7 +24,7 @@ def assert_alike(one: Caption, other: Caption) -> None:
     assert one.text == other.text
     assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
     for word, same in zip(one.words, other.words, strict=True):
-        assert (word.text, word.known) == (same.text, same.known)
+        assert (word.text, word.in_vocabulary) == (same.text, same.in_vocabulary)
         assert word.logprob == pytest.approx(same.logprob, abs=1e-4)
         assert word.attention.weights == pytest.approx(same.attention.weights, abs=1e-5)
 
@@ -46,7 +46,7 @@ def test_sentences_of_any_length_are_scored_as_teacher_forcing_scores_each_alone
 def test_words_that_are_not_known_are_marked_and_spelt_as_they_were(decoder: Decoder) -> None:
     (caption,) = score_sentences(decoder, VOCABULARY, random_memory(decoder), ["W0: a Zeppelin’s W1!"])
     assert caption.text == "w0 a zeppelin's w1"
-    assert [(word.text, word.known) for word in caption.words] == [
+    assert [(word.text, word.in_vocabulary) for word in caption.words] == [
         ("w0", True),
         ("a", False),
         ("zeppelin's", False),

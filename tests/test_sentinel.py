@@ -69,7 +69,8 @@ def test_a_batch_gets_what_each_image_gets_alone(parts: dict[str, Any], strategy
     for image, (best, *_) in enumerate(together):
         ((alone, *_),) = write(decoder, vocabulary, memory.select([image]), options, seeds=[image], watch=None)
         assert alone.text == best.text
-        assert [word.looked for word in alone.words] == pytest.approx([word.looked for word in best.words], abs=1e-3)
+        same = pytest.approx([word.visual_grounding for word in best.words], abs=1e-3)
+        assert [word.visual_grounding for word in alone.words] == same
 
 
 def test_trained_and_loaded_it_says_how_much_it_looked(tiny_data: Path, tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_trained_and_loaded_it_says_how_much_it_looked(tiny_data: Path, tmp_path
     assert captioner.config.decoder.sentinel
     ((best, *_),) = captioner.caption([tiny.picture("red", "blue")])
     for word in best.words:
-        assert 0 < word.looked < 1
+        assert 0 < word.visual_grounding < 1
         assert sum(word.attention.weights) == pytest.approx(1, abs=1e-3)
     captioner.save(tmp_path / "again")
     ((again, *_),) = Captioner.load(tmp_path / "again").caption([tiny.picture("red", "blue")])

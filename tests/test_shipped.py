@@ -42,8 +42,8 @@ def test_it_names_what_the_samples_show(captioner: Captioner) -> None:
 
 def test_it_looks_at_the_picture_for_things_and_not_for_function_words(captioner: Captioner) -> None:
     words = [word for path in SAMPLES.glob("*.jpg") for word in captioner.caption([Image.open(path)])[0][0].words]
-    function = [word.looked for word in words if word.text in FUNCTION_WORDS]
-    others = [word.looked for word in words if word.text not in FUNCTION_WORDS]
+    function = [word.visual_grounding for word in words if word.text in FUNCTION_WORDS]
+    others = [word.visual_grounding for word in words if word.text not in FUNCTION_WORDS]
     assert sum(function) / len(function) < 0.4 < 0.6 < sum(others) / len(others)
 
 

@@ -60,13 +60,13 @@ def test_every_word_is_told_once_and_in_order_before_the_end(client: httpx.Clien
     told = [said(events, number) for number in range(len(captions))]
     for caption, words in zip(captions, told, strict=True):
         assert words == caption["words"]
-        assert all((word["attention"] is None) == (options.get("attention") == "none") for word in words)
+        assert all((word["heatmap"] is None) == (options.get("attention") == "none") for word in words)
 
 
 @pytest.mark.parametrize("strategy", ["beam", "consensus", "diverse"])
 def test_of_a_search_what_is_certain_is_told_before_the_end(slow_captioner: Path, strategy: str) -> None:
     with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
-        job = submit(client, strategy=strategy, max_words=40)
+        job = submit(client, strategy=strategy, num_captions=3, max_words=40)
         with client.stream("GET", job["links"]["events"]) as answer:
             events = read_events(answer.iter_lines())
             seen = [next(events)]  # now it is followed

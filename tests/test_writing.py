@@ -63,8 +63,8 @@ def test_the_sentence_starts_with_the_prefix_as_it_was_given(options: DecodingOp
     for image, captions in enumerate(written(decoder, memory, options)):
         for caption in captions:
             given = [("w1", True), ("a", False), ("zeppelin", False), ("w2", True)]
-            assert [(word.text, word.known) for word in caption.words[:4]] == given
-            assert all(word.known for word in caption.words[4:])
+            assert [(word.text, word.in_vocabulary) for word in caption.words[:4]] == given
+            assert all(word.in_vocabulary for word in caption.words[4:])
             assert caption.text == " ".join(word.text for word in caption.words)
             tokens = VOCABULARY.encode(caption.text)
             expected = score(decoder, memory.select([image]), tokens, max_words=4 + options.max_words)

@@ -61,7 +61,12 @@ def add_caption(command: "AddCommand") -> None:
     )
     written.add_argument("--html", type=Path, metavar="FILE", help="a page of the pictures, with captions as alt text")
     written.add_argument("--json", action="store_true", help="one JSON object a line; with files, one of the sums")
-    written.add_argument("--no-attention", action="store_true", help="leave out of JSON where the words looked")
+    written.add_argument(
+        "--attention",
+        choices=["none", "heatmap", "both"],
+        default="heatmap",
+        help="maps of each word in JSON: the heatmap (default), the decoder's own attention too, or none",
+    )
 
     kept = caption.add_argument_group("captions with the photographs")
     kept.add_argument(
@@ -147,12 +152,13 @@ def _writers(arguments: argparse.Namespace, found: Sequence[Path], copies: Path 
 
 def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGenerator[Outcome]":
     """What captions the photographs."""
-    from jobs.options import AttentionForm, CaptionOptions, Strategy
+    from jobs.options import AttentionMaps, CaptionOptions, Strategy
 
     decoding = decoding_options(arguments)
-    attention = AttentionForm.NONE if arguments.no_attention else AttentionForm.GRID
     options = CaptionOptions(
-        strategy=Strategy(decoding.strategy.value), num_captions=1, beam_size=decoding.beam_size, attention=attention
+        strategy=Strategy(decoding.strategy.value),
+        beam_size=decoding.beam_size,
+        attention=AttentionMaps(arguments.attention),
     )
     if arguments.server:
         from wordlight.library.there import captions_there

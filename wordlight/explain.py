@@ -1,4 +1,4 @@
-"""`wordlight explain`: the figure of Show, Attend and Tell, with a panel for each word and where it looked.
+"""`wordlight explain`: the figure of Show, Attend and Tell, with a panel for each word and its heatmap.
 
 In: arguments; out: a PNG, drawn as the service draws it, and the caption on standard output.
 """
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from wordlight.library.record import Failed
 
 _MORE = """\
-The first panel is the photograph; then each word has one, with its share of attention in the strongest place. Words in
-brackets stand for nothing that a picture shows, so read little into their maps. Attention shows where features were
-read, not why.
+The first panel is the photograph. Each word has a panel with its heatmap, and beside the word the share of the heatmap
+in its strongest place. Words in brackets name nothing that a picture shows, so read little into their maps. A heatmap
+shows where evidence for the word was read, not why.
 
 exit status: 0, or 1 with a line on standard error
 """
@@ -44,13 +44,13 @@ def add_explain(command: "AddCommand") -> None:
         default="word",
         help="what is brightest: the strongest place of each word (default), or of the whole caption",
     )
-    explain.add_argument("--json", action="store_true", help="the caption as JSON, with attention")
+    explain.add_argument("--json", action="store_true", help="the caption as JSON, with both maps of each word")
     add_decoding_options(explain)
     add_model_options(explain)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    """draw where each word of a caption looked"""
+    """draw the heatmap of each word of a caption"""
     from app.contact_sheet import contact_sheet
     from model.function_words import FUNCTION_WORDS
     from wordlight.library.record import Failed

@@ -4,8 +4,8 @@
 
 /**
  * @typedef {{rows: number, cols: number, weights: number[]}} Grid
- * @typedef {{text: string, logprob: number, known: boolean, looked: number, attention: Grid|null}} Word
- * @typedef {{text: string, logprob: number, confidence: number|null, sure: boolean|null, words: Word[]}} Caption
+ * @typedef {{text: string, logprob: number, in_vocabulary: boolean, visual_grounding: number, heatmap: Grid|null}} Word
+ * @typedef {{text: string, logprob: number, confidence: number|null, confident: boolean|null, words: Word[]}} Caption
  * @typedef {{id: string, status: string, captions: Caption[], options: object, links: object, image: object}} Job
  * @typedef {{onStatus: (status: string, ahead?: number|null) => void, onWord?: (said: object) => void,
  *            signal: AbortSignal}} Following

@@ -19,10 +19,10 @@ import { openWhatIf } from "./whatIf.js";
 
 // A browser opens six connections to a host; each photograph under way holds one for its events.
 const AT_ONCE = 4;
-// What each way of writing asks for; of the service's own, nothing.
+// What each way of writing asks for.
 const WAYS = {
-  beam: {},
-  consensus: { strategy: "consensus" },
+  beam: { num_captions: 3 },
+  consensus: { strategy: "consensus", num_captions: 3 },
   greedy: { strategy: "greedy" },
   sample: { strategy: "sample", num_captions: 3 },
   diverse: { strategy: "diverse", num_captions: 4, beam_size: 4 },

@@ -43,8 +43,8 @@ export function openOverview({ list, onHover, onPick }) {
       canvas.height = Math.max(1, Math.round(scale));
       const context = canvas.getContext("2d");
       if (picture) context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-      if (!isGrid(words[i].attention)) continue;
-      drawMap(scratch, words[i].attention, { ...how, top: how.topOf(words[i]) });
+      if (!isGrid(words[i].heatmap)) continue;
+      drawMap(scratch, words[i].heatmap, { ...how, top: how.topOf(words[i]) });
       context.imageSmoothingEnabled = how.smooth;
       context.drawImage(scratch, 0, 0, canvas.width, canvas.height);
     }

@@ -15,7 +15,7 @@ const NOTABLE_LIFT = 1.3;
  * A word that hardly looked at the picture counts as little, wherever the rest of its look fell.
  */
 export function liftsAt(words, { x, y }) {
-  return words.map((word) => (isGrid(word.attention) ? lift(word.attention, x, y) * (word.looked ?? 1) : 0));
+  return words.map((word) => (isGrid(word.heatmap) ? lift(word.heatmap, x, y) * (word.visual_grounding ?? 1) : 0));
 }
 
 /** From 0 to 1 for each word; all 0 where no word looked more than evenly. */
@@ -42,7 +42,7 @@ function row(word, value, share) {
   bar.className = "bar";
   bar.style.setProperty("--share", share.toFixed(3));
   item.append(part(word.text), bar, part(times(value)));
-  item.classList.toggle("little", !isGrid(word.attention) || sawLittle(word));
+  item.classList.toggle("little", !isGrid(word.heatmap) || sawLittle(word));
   return item;
 }
 

@@ -14,36 +14,36 @@ const LOOKED_LITTLE = 0.35;
 
 /** Whether the word's map means little: there is nothing to see of it, it hardly looked, or it looked everywhere. */
 export function sawLittle(word) {
-  return isFunctionWord(word.text) || hardlyLooked(word) || isDiffuse(word.attention);
+  return isFunctionWord(word.text) || hardlyLooked(word) || isDiffuse(word.heatmap);
 }
 
 function hardlyLooked(word) {
-  return (word.looked ?? 1) < LOOKED_LITTLE;
+  return (word.visual_grounding ?? 1) < LOOKED_LITTLE;
 }
 
 export function describeWord(word) {
   const sure = `Probability\u00a0${percent(probability(word))}.`;
-  const unknown = word.known === false ? "The captioner has never learned this word, and reads it as unknown. " : "";
-  if (!isGrid(word.attention)) return `“${word.text}”. ${unknown}${sure}`;
+  const unknown = word.in_vocabulary === false ? "The captioner has never learned this word, and reads it as unknown. " : "";
+  if (!isGrid(word.heatmap)) return `“${word.text}”. ${unknown}${sure}`;
   return `“${word.text}”: ${look(word)} ${unknown}${sure}`;
 }
 
 function look(word) {
-  const cells = word.attention.weights.length;
-  const over = Math.max(1, Math.round(spread(word.attention)));
-  const looked = `${percent(word.looked ?? 1)} of its attention`;
+  const cells = word.heatmap.weights.length;
+  const over = Math.max(1, Math.round(spread(word.heatmap)));
+  const looked = `${percent(word.visual_grounding ?? 1)} of its attention`;
   if (hardlyLooked(word)) return `hardly looked at the picture, with ${looked}.`;
   if (isFunctionWord(word.text)) {
-    return `nothing in a picture shows this word; ${looked} fell on it, most at ${peakPlace(word.attention)}.`;
+    return `nothing in a picture shows this word; ${looked} fell on it, most at ${peakPlace(word.heatmap)}.`;
   }
-  if (isDiffuse(word.attention)) return `spread over most of the picture, about ${over} of ${cells} cells.`;
-  return `strongest at ${peakPlace(word.attention)}, over about ${over} of ${cells} cells.`;
+  if (isDiffuse(word.heatmap)) return `spread over most of the picture, about ${over} of ${cells} cells.`;
+  return `strongest at ${peakPlace(word.heatmap)}, over about ${over} of ${cells} cells.`;
 }
 
 /** What the captioner itself thinks of a sentence; "" where it was not measured. */
-export function describeConfidence({ confidence, sure }) {
+export function describeConfidence({ confidence, confident }) {
   if (confidence == null) return "";
-  const verdict = sure ? "It counts that as sure." : "It does not count that as sure.";
+  const verdict = confident ? "It counts that as sure." : "It does not count that as sure.";
   return `The captioner’s own estimate: ${percent(confidence)} that this is as good as a person’s caption. ${verdict}`;
 }
 

@@ -6,8 +6,7 @@ import { CAPTIONS, SCORES } from "./api.js";
 
 const NOTICE_MS = 1600;
 // What the service fills in by itself when it is not said.
-const DEFAULTS = { strategy: "beam", temperature: 1, max_words: 20, prefix: "", attention: "grid" };
-const SEARCHES = new Set(["beam", "diverse", "consensus"]);
+const DEFAULTS = { strategy: "beam", temperature: 1, max_words: 20, prefix: "", attention: "heatmap", num_captions: 1 };
 const CONSENSUS_BEAMS = 20;
 
 /** Copies text() and says on the button itself how that went. */
@@ -56,13 +55,17 @@ function pathOf({ options }) {
 
 function askedFor(job) {
   const { kind: _, ...options } = job.options;
-  const usual = SEARCHES.has(options.strategy) ? 3 : 1;
-  const defaults = { ...DEFAULTS, num_captions: usual, beam_size: Math.max(usual, options.num_captions ?? 1) };
-  if (!SEARCHES.has(options.strategy)) defaults.beam_size = 1;
-  if (options.strategy === "consensus") defaults.beam_size = CONSENSUS_BEAMS;
+  const defaults = { ...DEFAULTS, beam_size: usualBeams(options) };
   const asked = Object.entries(options).filter(([name, value]) => value !== null && value !== defaults[name]);
   // --form-string: with -F a value that begins with @ would be read as a file.
   return ["-H 'Prefer: wait=60'", ...asked.map(([name, value]) => `--form-string ${quote(`${name}=${value}`)}`)];
+}
+
+/** As jobs/options.py has them. */
+function usualBeams({ strategy, num_captions: captions }) {
+  if (strategy === "consensus") return CONSENSUS_BEAMS;
+  if (strategy === "diverse") return captions > 1 ? captions : 3;
+  return strategy === "beam" ? Math.max(3, captions) : 1;
 }
 
 export function sheetOf({ job, number }, scale) {

@@ -96,7 +96,7 @@ export function openViewer({ onPin, onReading }) {
       caption.words.push(one);
       words.append(one);
     }
-    const grid = caption.words.find(({ attention }) => isGrid(attention))?.attention;
+    const grid = caption.words.find((one) => isGrid(one.heatmap))?.heatmap;
     if (grid) stage.setSteps(grid);
   }
 
@@ -109,7 +109,7 @@ export function openViewer({ onPin, onReading }) {
     words.show(caption);
     element("photo").alt = caption.text;
     element("confidence").textContent = describeConfidence(caption);
-    const grid = caption.words.find(({ attention }) => isGrid(attention))?.attention;
+    const grid = caption.words.find((one) => isGrid(one.heatmap))?.heatmap;
     if (grid) stage.setSteps(grid);
     overview.show(caption.words);
     onReading(reading);
@@ -143,7 +143,7 @@ export function openViewer({ onPin, onReading }) {
   function say() {
     if (!caption) readout.textContent = "";
     else if (word !== null) readout.textContent = describeWord(caption.words[word]);
-    else readout.textContent = caption.words.some(({ attention }) => isGrid(attention)) ? INVITATION : NO_MAPS;
+    else readout.textContent = caption.words.some((one) => isGrid(one.heatmap)) ? INVITATION : NO_MAPS;
   }
 
   /** After a change of view, of shape or of caption: all maps anew. */
@@ -155,7 +155,7 @@ export function openViewer({ onPin, onReading }) {
 
   function drawWord() {
     const view = viewNow();
-    const grid = caption && word !== null ? caption.words[word].attention : null;
+    const grid = caption && word !== null ? caption.words[word].heatmap : null;
     element("legend-top").textContent = isGrid(grid) ? cellShare(topOf(caption.words[word])) : "most";
     drawScale(element("legend"), view);
     if (isGrid(grid)) drawMap(heatmap, grid, { ...view, top: topOf(caption.words[word]) });
@@ -163,9 +163,9 @@ export function openViewer({ onPin, onReading }) {
   }
 
   /** The weight at the top of the scale: this word's strongest cell, or the strongest of the whole caption. */
-  function topOf({ attention }) {
-    if (chosen("scale") === "word") return peak(attention).weight;
-    return Math.max(...caption.words.map((each) => (isGrid(each.attention) ? peak(each.attention).weight : 0)));
+  function topOf(one) {
+    if (chosen("scale") === "word") return peak(one.heatmap).weight;
+    return Math.max(...caption.words.map((each) => (isGrid(each.heatmap) ? peak(each.heatmap).weight : 0)));
   }
 
   function viewNow() {

@@ -90,8 +90,8 @@ export function openWords({ container, play, onWord, onPin }) {
     button.dataset.index = String(index);
     button.setAttribute("aria-pressed", "false");
     button.style.setProperty("--sure", probability(word).toFixed(3));
-    button.classList.toggle("diffuse", isGrid(word.attention) && sawLittle(word));
-    button.classList.toggle("unknown", word.known === false);
+    button.classList.toggle("diffuse", isGrid(word.heatmap) && sawLittle(word));
+    button.classList.toggle("unknown", word.in_vocabulary === false);
     return button;
   }
 

@@ -1,4 +1,4 @@
-"""Boxes around things, and what of an attention grid lies in them. In: boxes and grids; out: numbers.
+"""Boxes around things, and what of a word's map lies in them. In: boxes and grids; out: numbers.
 
 All edges are fractions of the picture's width and height. It must not know of words or classes' synonyms.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.caption import Attention
+from model.caption import WordMap
 
 Grid = npt.NDArray[np.float64]
 
@@ -68,6 +68,6 @@ def _cuts(edges: Sequence[float], cells: int) -> Grid:
     return np.unique(np.concatenate([np.clip(edges, 0, 1), np.linspace(0, 1, cells + 1)]))
 
 
-def grid_of(attention: Attention) -> Grid:
+def grid_of(word_map: WordMap) -> Grid:
     """The weights as (rows, cols)."""
-    return np.array(attention.weights).reshape(attention.rows, attention.cols)
+    return np.array(word_map.weights).reshape(word_map.rows, word_map.cols)

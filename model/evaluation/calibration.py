@@ -91,9 +91,9 @@ def coverage_table(confidences: Numbers, right: Truths, ciders: Numbers) -> dict
 
 def threshold_report(confidences: Numbers, right: Truths, ciders: Numbers, threshold: float) -> dict[str, float]:
     """How many captions reach the threshold, and how good those are that do and that do not."""
-    sure = confidences >= threshold
-    report = {"coverage": float(sure.mean())}
-    for name, group in (("sure", sure), ("unsure", ~sure)):
+    confident = confidences >= threshold
+    report = {"coverage": float(confident.mean())}
+    for name, group in (("confident", confident), ("not_confident", ~confident)):
         if group.any():
             report[f"right_{name}"] = float(right[group].mean())
             report[f"cider_{name}"] = float(ciders[group].mean())

@@ -79,7 +79,7 @@ def _falls(captioner: Captioner, sample: Sample, caption: Caption, rng: np.rando
     pixels = captioner.prepare(sample.image())
     for mention in named:
         word = caption.words[mention.position]
-        attended = most_attended(grid_of(word.attention))
+        attended = most_attended(grid_of(word.heatmap))
         random = [rng.permuted(attended.ravel()).reshape(attended.shape) for _ in range(DRAWS)]
         shifted = [_shift(attended, rng) for _ in range(DRAWS)]
         memory = captioner.encode(torch.stack([blank(pixels, cells) for cells in (attended, *random, *shifted)]))

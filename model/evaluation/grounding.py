@@ -1,7 +1,7 @@
-"""Whether attention falls on what a word names. In: photographs with boxes and captions of them; out: numbers.
+"""Whether a word's heatmap falls on what the word names. In: photographs with boxes and captions of them; out: numbers.
 
 For every word that names a class with a box in the picture: the pointing game (Zhang et al., 2016: does the centre of
-the most attended cell fall in a box of that class?), and how much of the attention lies in the union of those boxes,
+the strongest cell fall in a box of that class?), and how much of the heatmap lies in the union of those boxes,
 against the union's area. A uniform map and the picture's centre point are what a captioner without eyes would get. It
 must not know of captioners: it sees captions alone.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from model.caption import Attention, Caption
+from model.caption import Caption, WordMap
 from model.evaluation.boxes import Box, centres_inside, coverage, grid_of, hits
 from model.evaluation.coco_dev import Photograph
 from model.evaluation.naming import mentions
@@ -28,13 +28,13 @@ class Looked:
     centre_pointing: float
 
 
-def looked(attention: Attention, boxes: list[Box]) -> Looked:
-    """One word's attention against the boxes of what it names."""
-    grid = grid_of(attention)
+def looked(heatmap: WordMap, boxes: list[Box]) -> Looked:
+    """One word's heatmap against the boxes of what it names."""
+    grid = grid_of(heatmap)
     inside = coverage(boxes, *grid.shape)
     row, col = np.unravel_index(int(grid.argmax()), grid.shape)
     return Looked(
-        pointing=float(hits(boxes, (col + 0.5) / attention.cols, (row + 0.5) / attention.rows)),
+        pointing=float(hits(boxes, (col + 0.5) / heatmap.cols, (row + 0.5) / heatmap.rows)),
         mass=float((grid * inside).sum() / grid.sum()),
         area=float(inside.mean()),
         uniform_pointing=float(centres_inside(boxes, *grid.shape).mean()),
@@ -61,4 +61,4 @@ def _looks(photograph: Photograph, caption: Caption, largest: bool) -> Iterator[
         if largest and boxes:
             boxes = [max(boxes, key=lambda box: box.area)]
         if boxes:
-            yield looked(caption.words[mention.position].attention, boxes)
+            yield looked(caption.words[mention.position].heatmap, boxes)

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from PIL import Image
@@ -44,7 +44,7 @@ class Orders:
     source: str
     output: str
     form: Form
-    attention: bool
+    attention: Literal["none", "heatmap", "both"]
     model: Path | None
     device: str
     engine: EngineName
@@ -119,8 +119,11 @@ class Captioning:
 
     def _told(self, caption: Caption) -> dict[str, Any]:
         told = caption.as_dict()
-        if not self._orders.attention:
+        if self._orders.attention == "none":
             del told["words"]
+        elif self._orders.attention == "heatmap":
+            for word in told["words"]:
+                del word["attention"]
         return told
 
     def _prepare(self, batch: Sequence[Found]) -> "Future[list[torch.Tensor | str]]":

@@ -26,7 +26,12 @@ def add_bulk(command: "AddCommand") -> None:
     option("input", metavar="INPUT", help="folder or bucket URL (s3://, gs://, ...) with pictures, at any depth")
     option("output", metavar="OUTPUT", help="the same, for the captions; pictures that are in it are not done again")
     option("--format", choices=["jsonl", "parquet"], default="jsonl", help="of the output (default jsonl)")
-    option("--attention", action="store_true", help="write the words, too, and where each of them looked")
+    option(
+        "--attention",
+        choices=["none", "heatmap", "both"],
+        default="none",
+        help="write each caption's words too, with these maps of each word (default none: no words)",
+    )
     option("--retry-failed", action="store_true", help="try again what could not be captioned before")
     option("--part", type=number, default=1000, metavar="N", help="pictures a file of the output (default 1000)")
     option("--batch", type=number, default=16, metavar="N", help="pictures captioned at once (default 16)")

@@ -4,8 +4,8 @@ In: pictures; out: jobs with their captions, typed. It needs the extra `client` 
 the answers look like (jobs/): no queue, no web framework, no model.
 """
 
-from jobs.job import Attention, Batch, Caption, ImageSize, Job, JobSummary, ModelInfo, Said, Status, Word
-from jobs.options import AttentionForm, CaptionOptions, ScoreOptions, Strategy
+from jobs.job import Batch, Caption, ImageSize, Job, JobSummary, ModelInfo, Said, Status, Word, WordMap
+from jobs.options import AttentionMaps, CaptionOptions, ScoreOptions, Strategy
 from jobs.problem import Problem
 from wordlight.client.client import Client
 from wordlight.client.client_async import AsyncClient
@@ -25,8 +25,7 @@ from wordlight.client.requests import Image
 
 __all__ = [
     "AsyncClient",
-    "Attention",
-    "AttentionForm",
+    "AttentionMaps",
     "Batch",
     "Caption",
     "CaptionOptions",
@@ -52,4 +51,5 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "Word",
+    "WordMap",
 ]
