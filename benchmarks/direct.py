@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from app.picture import PictureLimits, prepare
+from app.images.picture import PictureLimits, prepare
 from jobs.options import CaptionOptions
 from model.device import choose_device
 from model.engines.choice import load_ready

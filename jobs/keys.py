@@ -16,7 +16,7 @@ EXPIRING = f"{TAG}expiring"  # sorted set: "job:owner" -> when it is to leave th
 COUNTS = f"{TAG}metrics"  # hash: what is counted for /metrics
 WEBHOOKS = f"{TAG}webhooks"  # sorted set: job -> when the next try to tell of it is due, in ms
 API_KEYS = f"{TAG}keys"  # hash: id -> SHA-256 of the secret, of all API keys that ever were
-LIMITS = f"{TAG}limit"  # what the keys of app/rate_limits.py begin with
+LIMITS = f"{TAG}limit"  # what the keys of app/access/rate_limits.py begin with
 SECRET = f"{TAG}secret"  # string: what ids and tickets are sealed with
 NOTICES = f"{TAG}notices"  # pub/sub channel: ids of jobs that something happened to, with a "+" where they go on
 

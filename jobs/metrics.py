@@ -1,6 +1,6 @@
 """What workers and scripts count, all of them together, in one hash in Redis that is never reset.
 
-In: observations; out: sums of them, which app/metrics.py shows. A field of the hash is the name of what is counted and
+In: observations; out: sums of them, which GET /metrics shows. A field of the hash is the name of what is counted and
 its label, `jobs_finished|status=succeeded`. A histogram has a field for each bucket, which counts what fell into that
 one alone, and one for the sum: `stage_seconds_bucket|stage=prepare|le=0.1`, `stage_seconds_sum|stage=prepare`. It must
 not know Prometheus. The scripts in jobs/scripts count by themselves, with HINCRBY.

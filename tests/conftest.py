@@ -27,7 +27,7 @@ expect.set_options(timeout=30_000)
 
 @pytest.fixture(autouse=True)
 def _pillow_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What app/picture.py sets for its child process does not outlive a test that calls it here."""
+    """What app/images/picture.py sets for its child process does not outlive a test that calls it here."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
 

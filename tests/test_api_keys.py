@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 from redis import Redis
 
-from app.api_keys import ApiKeys, KeyRefused, Scope
+from app.access.api_keys import ApiKeys, KeyRefused, Scope
 from jobs.connection import connect_async
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.archives import ArchiveLimits, ArchiveRefused, is_archive, members
-from app.picture import PictureLimits, PictureRefused, Refusal, prepare
+from app.images.picture import PictureLimits, PictureRefused, Refusal, prepare
+from app.uploads.archives import ArchiveLimits, ArchiveRefused, is_archive, members
 
 KIB, MIB = 1024, 1024 * 1024
 LIMITS = ArchiveLimits(files=100, file_bytes=20 * MIB, total_bytes=400 * MIB)

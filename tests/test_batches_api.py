@@ -18,7 +18,7 @@ from test_access import bearer, make_key
 from test_admission import start_api
 from test_api import encode, problem
 
-from app.api_keys import Scope
+from app.access.api_keys import Scope
 from jobs import keys
 
 RED, BLUE = encode(tiny.picture("red", "green"), "PNG"), encode(tiny.picture("blue", "white"), "PNG")

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 from test_access import make_key
 from test_api import encode, problem
 
-from app.signing import signing_secret
+from app.outbound.signing import signing_secret
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PICTURE = encode(tiny.picture("red", "green"), "PNG")

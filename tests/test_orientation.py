@@ -7,7 +7,7 @@ import pytest
 import tiny
 from PIL import ExifTags, Image, features
 
-from app.picture import PictureLimits, prepare
+from app.images.picture import PictureLimits, prepare
 from model.caption import Caption
 from model.captioner import Captioner
 from model.options import DecodingOptions

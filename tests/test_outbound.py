@@ -9,8 +9,8 @@ import pytest
 import trustme
 from loopback import Answer, Request, answering, hanging_after, naming, serving, status
 
-from app.destination import AddressRefused, AddressRules, Destination
-from app.outbound import FetchFailed, FileTooLarge, Outbound
+from app.outbound.address_rules import AddressRefused, AddressRules, Destination
+from app.outbound.http_client import FetchFailed, FileTooLarge, Outbound
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 ONE_ADDRESS = [ip_network("127.0.0.1/32")]  # plays the public internet; the rest of 127.0.0.0/8 is private

@@ -1,4 +1,4 @@
-"""Every kind of upload that app/picture.py must turn into a working image, or refuse. All files are made here."""
+"""Every kind of upload that must be turned into a working image, or refused. All files are made here."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ import zlib
 import pytest
 from PIL import ExifTags, Image, ImageChops, ImageCms
 
-from app.picture import (
+from app.images.picture import (
     ACCEPTED,
     PictureLimits,
     PictureRefused,

@@ -118,7 +118,7 @@ def test_who_asks_is_not_what_anybody_says(redis_url: str, home: dict[str, str],
     with proxy(port, WORDLIGHT_FRONT_PROXIES=believed, **home) as address:
         httpx.get(f"{address}/", headers={"X-Forwarded-For": "198.51.100.7, 203.0.113.9"})
     app.end()
-    (line,) = [json.loads(line) for line in app.lines if '"app.traffic"' in line]
+    (line,) = [json.loads(line) for line in app.lines if '"app.http.access_log"' in line]
     assert line["client"] == client
 
 

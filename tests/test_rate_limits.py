@@ -9,9 +9,9 @@ from redis import Redis
 from redis import asyncio as aioredis
 from redis.exceptions import RedisError
 
-from app.caller import Caller
+from app.access.caller import Caller
+from app.access.rate_limits import RateLimits
 from app.problems import ProblemError
-from app.rate_limits import RateLimits
 from jobs.connection import connect_async
 
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageChops
 from playwright.sync_api import Page, Route
 
-from app.contact_sheet import MOST_WORDS, contact_sheet
-from app.inferno import INFERNO
-from app.overlay import word_overlay
+from app.rendering.contact_sheet import MOST_WORDS, contact_sheet
+from app.rendering.inferno import INFERNO
+from app.rendering.overlay import word_overlay
 from jobs.job import Caption, Word, WordMap
 
 STATIC = Path(__file__).parent.parent / "app" / "static"

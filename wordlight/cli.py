@@ -133,8 +133,8 @@ def _serve(_arguments: argparse.Namespace) -> int:
 
 def _api(_arguments: argparse.Namespace) -> int:
     """run the web process"""
+    from app.http.server import inherited_socket, listening_socket
     from app.main import run
-    from app.server import inherited_socket, listening_socket
     from app.settings import AppSettings
 
     settings = _settings(AppSettings)
@@ -168,7 +168,7 @@ def _keys(arguments: argparse.Namespace) -> int:
     """make, list and revoke API keys"""
     from redis.exceptions import RedisError
 
-    from app.api_keys import KeyRefused
+    from app.access.api_keys import KeyRefused
     from wordlight.home import HomeSettings, NoQueue
     from wordlight.keys import run
 

@@ -109,7 +109,7 @@ def _stored(data: bytes, side: int) -> bytes:
     """A picture as the service would see it, stretched to a small square. Raises PictureUnusable."""
     from PIL import Image
 
-    from app.picture import PictureLimits, PictureRefused, prepare
+    from app.images.picture import PictureLimits, PictureRefused, prepare
     from model.pixels import stored_jpeg
     from model.training.data_folder import PictureUnusable
 

@@ -13,7 +13,7 @@ from wordlight.captioners import add_decoding_options, add_model_options, decodi
 from wordlight.failure import fail
 
 if TYPE_CHECKING:
-    from app.picture import WorkingImage
+    from app.images.picture import WorkingImage
     from jobs.job import Caption
     from model.captioner import Captioner
     from wordlight.learning import AddCommand
@@ -51,7 +51,7 @@ def add_explain(command: "AddCommand") -> None:
 
 def _explain(arguments: argparse.Namespace) -> int:
     """draw the heatmap of each word of a caption"""
-    from app.contact_sheet import contact_sheet
+    from app.rendering.contact_sheet import contact_sheet
     from model.function_words import FUNCTION_WORDS
     from wordlight.library.record import Failed
     from wordlight.library.writers import replace_file

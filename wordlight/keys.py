@@ -10,7 +10,7 @@ import json
 import sys
 from datetime import datetime
 
-from app.api_keys import DEFAULT_SCOPES, ApiKey, ApiKeys, KeyRefused, Scope
+from app.access.api_keys import DEFAULT_SCOPES, ApiKey, ApiKeys, KeyRefused, Scope
 from jobs.connection import connect_async
 from wordlight.home import HomeSettings, queue_url
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 from pydantic import Field
 
-from app.server import LISTEN_FD, listening_socket
+from app.http.server import LISTEN_FD, listening_socket
 from app.settings import AppSettings
 from wordlight.embedded import DataInUse, EmbeddedValkey
 from wordlight.home import HomeSettings

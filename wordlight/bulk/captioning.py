@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from PIL import Image
 
-from app.decoder import DecoderBusy, PictureDecoder
-from app.picture import PictureLimits, PictureRefused
+from app.images.decoder import DecoderBusy, PictureDecoder
+from app.images.picture import PictureLimits, PictureRefused
 from model.caption import Caption
 from model.captioner import SHIPPED
 from model.device import choose_device

@@ -1,6 +1,6 @@
 """Captions by a captioner in this process. In: files; out, in their order: the captions of each, or why it has none.
 
-Pictures are decoded as the service does it, in confined processes of their own (app/decoder.py): so the captions are
+Pictures are decoded as the service does it, in confined processes of their own (app/images): so the captions are
 those of the service, a file that crashes its decoder harms no other, and the model computes meanwhile.
 """
 
@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.decoder import PictureDecoder
-from app.picture import PictureLimits, PictureRefused, WorkingImage
+from app.images.decoder import PictureDecoder
+from app.images.picture import PictureLimits, PictureRefused, WorkingImage
 from jobs.job import ImageSize, ModelInfo
 from jobs.options import CaptionOptions
 from wordlight.library.photographs import unfit

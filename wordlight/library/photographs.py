@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# Of the formats that app/picture.py decodes. A file that is given by name is tried whatever its name.
+# Of the formats that app/images/picture.py decodes. A file that is given by name is tried whatever its name.
 _NAMES = "jpg jpeg jpe jfif mpo png webp gif bmp tif tiff avif"
 SUFFIXES = frozenset(f".{name}" for name in _NAMES.split(" "))
 
