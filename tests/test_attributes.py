@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from plain import (
+from pydantic import ValidationError
+from support import tiny
+from support.plain import (
     SPECIAL,
     assert_beams_keep_what_a_plain_search_keeps,
     random_decoder,
     random_memory,
     random_vocabulary,
 )
-from pydantic import ValidationError
 
 from model.captioner import Captioner, CaptionerConfig
 from model.decoder import Decoder, DecoderConfig

@@ -5,8 +5,8 @@ from itertools import takewhile
 
 import pytest
 import torch
-from members import tiny_member
-from plain import SEEDS, SPECIAL, plain_beams, random_decoder, random_memory, random_vocabulary
+from support.members import tiny_member
+from support.plain import SEEDS, SPECIAL, plain_beams, random_decoder, random_memory, random_vocabulary
 from test_watch import Onlooker
 
 from model.caption import Caption, Word

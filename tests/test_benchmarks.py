@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark import ROOT, figures_of
+from support.benchmark import ROOT, figures_of
 
 PROGRAM = '''"""Says what it was told.
 

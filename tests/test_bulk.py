@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from command import start_command
 from pyarrow import parquet
-from queue_servers import wait_until
+from support import tiny
+from support.command import start_command
+from support.queue_servers import wait_until
 
 from wordlight.bulk.parts import Parts
 from wordlight.bulk.place import NoSuchPlace, Place

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tiny
-from command import Service, free_port, start_command
 from PIL import Image
-from running import running
+from support import tiny
+from support.command import Service, free_port, start_command
+from support.running import running
 
 from wordlight.cli import main
 from wordlight.library.iptc import caption_in

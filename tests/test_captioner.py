@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from support import tiny
 
 from model.captioner import Captioner, CaptionerConfig, CaptionerNotLoadable
 from model.options import DecodingOptions

@@ -4,10 +4,10 @@ import threading
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-from queueing import claim_all, get, produce
 from redis import Redis
+from support import tiny
+from support.queueing import claim_all, get, produce
 
 from jobs.consumer import Claim, Consumer
 from jobs.job import Status

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from members import ALPHABET, tiny_member
-from plain import random_memory
+from support.members import ALPHABET, tiny_member
+from support.plain import random_memory
 from test_watch import Onlooker
 
 from model.caption import Caption

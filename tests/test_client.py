@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import httpx2
 import pytest
-import tiny
-from command import Service
-from running import Running, running
-from test_api import encode
+from support import tiny
+from support.api import encode
+from support.command import Service
+from support.running import Running, running
 
 from wordlight.cli import main
 from wordlight.client import (

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from plain import SEEDS, random_decoder, random_memory, random_vocabulary
+from support.plain import SEEDS, random_decoder, random_memory, random_vocabulary
 
 from model.consensus import agreement, by_consensus
 from model.hypothesis import Hypothesis

@@ -7,8 +7,8 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-import tiny
 from PIL import Image
+from support import tiny
 from test_caption_command import Run
 from test_caption_command import run as run
 

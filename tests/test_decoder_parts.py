@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-from plain import (
+from pydantic import ValidationError
+from support import tiny
+from support.plain import (
     assert_beams_keep_what_a_plain_search_keeps,
     random_decoder,
     random_memory,
 )
-from pydantic import ValidationError
 from torch import nn
 
 from model.captioner import Captioner

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.captioner import Captioner, CaptionerConfig

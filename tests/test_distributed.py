@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from model.training.checkpoint import read_checkpoint
 from model.training.recipe import Recipe, SelfCriticalRecipe

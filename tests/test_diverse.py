@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from plain import (
+from support.plain import (
     LENGTH_POWER,
     SEEDS,
     assert_scored_right,

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+from support import tiny
 from test_adaptive import decoder as decoder
 from test_adaptive import sight
 

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-import tiny
-from command import Command
-from queue_servers import Certificates, Cluster, Node, Watched, certificates, cluster, wait_until, watched
-from queueing import history
 from redis.exceptions import RedisError
-from running import follow
-from test_admission import start_api
-from test_api import encode
-from test_worker import start_worker, wait_until_ended
+from support import tiny
+from support.api import encode, start_api
+from support.command import Command
+from support.queue_servers import Certificates, Cluster, Node, Watched, certificates, cluster, wait_until, watched
+from support.queueing import history
+from support.running import follow
+from support.workers import start_worker, wait_until_ended
 
 from jobs import keys
 from jobs.settings import QueueSettings

@@ -13,15 +13,14 @@ from typing import Self
 
 import httpx
 import pytest
-import tiny
-from command import Command
 from PIL import Image
-from queue_server import RestartableValkey
-from queueing import ANY, get, history, produce
 from redis import Redis
-from test_admission import start_api
-from test_api import encode, problem
-from test_worker import assert_each_succeeded_once, start_slow_worker, start_worker, submit, wait_until_ended
+from support import tiny
+from support.api import encode, problem, start_api
+from support.command import Command
+from support.queue_server import RestartableValkey
+from support.queueing import ANY, get, history, produce
+from support.workers import assert_each_succeeded_once, start_slow_worker, start_worker, submit, wait_until_ended
 
 from jobs import keys
 from jobs.job import Status
@@ -50,10 +49,10 @@ def start_poisonable_worker(settings: QueueSettings, captioner: Path) -> Command
         "WORDLIGHT_TAKEOVER_SECONDS": "0.5",
         "WORDLIGHT_MAX_ATTEMPTS": "4",
     }
-    program = Path(__file__).with_name("poison.py")
+    program = Path(__file__).with_name("support") / "poison.py"
     process = subprocess.Popen(
         [sys.executable, str(program)],
-        env=os.environ | environment | {"PYTHONPATH": str(program.parent.parent)},
+        env=os.environ | environment | {"PYTHONPATH": str(Path(__file__).parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-from members import WORD_MEMBERS, tiny_member
-from plain import (
+from support import tiny
+from support.members import WORD_MEMBERS, tiny_member
+from support.plain import (
     SEEDS,
     assert_beams_keep_what_a_plain_search_keeps,
     random_memory,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from benchmark import figures_of
-from command import Service
+from support.benchmark import figures_of
+from support.command import Service
 
 
 @pytest.mark.slow

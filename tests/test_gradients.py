@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from members import tiny_member
+from support.members import tiny_member
 from torch import nn
 
 from model.decoder import Decoder

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+from support import tiny
 from test_adaptive import decoder as decoder
 from test_adaptive import sight
 

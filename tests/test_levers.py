@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from model.evaluation.family import Member, train_family
 from model.evaluation.levers import (

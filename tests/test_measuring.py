@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import things
-import tiny
 import torch
-from command import start_command
+from support import things, tiny
+from support.command import start_command
 
 from model.captioner import Captioner
 from model.evaluation.captions import score_captions, write_captions

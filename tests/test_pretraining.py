@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from model.decoder import Decoder, DecoderConfig
 from model.search import beam_search

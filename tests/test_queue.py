@@ -3,8 +3,8 @@
 import asyncio
 import threading
 
-from queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 from redis import Redis
+from support.queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 
 from jobs import keys
 from jobs.consumer import Claim, Consumer

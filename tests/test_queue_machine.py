@@ -28,9 +28,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from lost_answers import losing, losing_async, one_answer_lost
 from redis import Redis
 from redis.exceptions import ResponseError
+from support.lost_answers import losing, losing_async, one_answer_lost
 
 from jobs import ids, keys
 from jobs.connection import connect, connect_async

@@ -15,22 +15,21 @@ from pathlib import Path
 
 import httpx
 import pytest
-import tiny
-from command import free_port, start_command
-from queue_servers import Node, behind_tls, certificates, cluster, one_server, watched
-from queueing import submit
-from running import follow
-from test_admission import start_api
-from test_api import encode
-from test_api_keys import *  # noqa: F403
+from support import tiny
+from support.api import encode, start_api
+from support.command import free_port, start_command
+from support.queue_servers import Node, behind_tls, certificates, cluster, one_server, watched
+from support.queueing import submit
+from support.running import follow
+from support.webhooks import SECRET
 from test_queue import *  # noqa: F403
-from test_rate_limits import *  # noqa: F403
-from test_webhooks import SECRET
 
 from jobs.connection import connect
 from jobs.consumer import Consumer
 from jobs.producer import TooFewReplicas
 from jobs.settings import QueueSettings
+from tests.app.access.test_api_keys import *  # noqa: F403
+from tests.app.access.test_rate_limits import *  # noqa: F403
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "queue-server.md"
 PASSWORD = "a-long-password"

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from lost_answers import losing, one_answer_lost
-from queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
+from support.lost_answers import losing, one_answer_lost
+from support.queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 
 from jobs import keys
 from jobs.connection import connect, connect_async

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from plain import SEEDS, SPECIAL, assert_scored_right, next_words, random_decoder, random_memory, says_again
+from support.plain import SEEDS, SPECIAL, assert_scored_right, next_words, random_decoder, random_memory, says_again
 
 from model.sampling import draw, sample, uniform_numbers
 from model.search import beam_search

@@ -1,7 +1,7 @@
 """A sentence of somebody else's: what the captioner thinks of it."""
 
 import pytest
-from plain import random_decoder, random_memory, random_vocabulary, score
+from support.plain import random_decoder, random_memory, random_vocabulary, score
 
 from model.caption import Caption
 from model.decoder import Decoder

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from plain import (
+from support.plain import (
     LENGTH_POWER,
     SEEDS,
     SPECIAL,

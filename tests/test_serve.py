@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import tiny
-from command import Command, Service, free_port, start_command
-from test_api import encode
+from support import tiny
+from support.api import encode
+from support.command import Command, Service, free_port, start_command
 
 PICTURE = encode(tiny.picture("red", "green"))
 

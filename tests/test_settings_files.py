@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from command import start_command
+from support.command import start_command
 
 from app.settings import AppSettings
 from jobs.settings import QueueSettings

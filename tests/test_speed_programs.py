@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from benchmark import figures_of as ended_with
-from benchmark import run
+from support.benchmark import figures_of as ended_with
+from support.benchmark import run
 
 needs_rivals = pytest.mark.skipif(
     find_spec("transformers") is None or find_spec("litserve") is None,

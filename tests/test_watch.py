@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import pytest
 import torch
-from plain import random_decoder, random_memory, random_vocabulary
+from support.plain import random_decoder, random_memory, random_vocabulary
 
 from model.caption import Caption
 from model.decoder import Decoder

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plain import SEEDS, plain_beam_search, random_decoder, random_memory, random_vocabulary, score
+from support.plain import SEEDS, plain_beam_search, random_decoder, random_memory, random_vocabulary, score
 
 from model.caption import Caption
 from model.decoder import Decoder
