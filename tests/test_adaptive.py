@@ -18,7 +18,7 @@ from model.training.detection import DetectionRecipe
 from model.training.guidance import function_tokens, guidance_loss
 from model.training.lemma import lemma
 from model.training.text import Imagination, TextRecipe, read_sentences
-from model.training.visible import VisibleWords
+from model.training.visual_vocabulary import VisibleWords
 from model.vocabulary import END, Vocabulary, split_words
 from model.word_detector import WordDetector, anywhere
 

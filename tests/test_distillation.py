@@ -11,8 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.captioner import Captioner, CaptionerConfig
 from model.training.batches import Batch, Size, pad_captions
 from model.training.distillation import Distillation
+from model.training.initialise import OriginUnusable
 from model.training.likelihood import Likelihood
-from model.training.origin import OriginUnusable
 from model.training.recipe import Recipe
 from model.training.trainer import Trainer
 from model.vocabulary import PAD, Vocabulary

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from model.caption import Caption
 from model.captioner import Captioner
 from model.evaluation.boxes import Grid, grid_of
-from model.evaluation.naming import mentions
+from model.evaluation.coco_mentions import mentions
 from model.training.dataset import Sample
 
 SHARE = 0.2

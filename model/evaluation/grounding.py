@@ -14,7 +14,7 @@ import numpy as np
 from model.caption import Attention, Caption
 from model.evaluation.boxes import Box, centres_inside, coverage, grid_of, hits
 from model.evaluation.coco_dev import Photograph
-from model.evaluation.naming import mentions
+from model.evaluation.coco_mentions import mentions
 
 
 @dataclass(frozen=True, slots=True)

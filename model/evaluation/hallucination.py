@@ -8,7 +8,7 @@ between our captioners better than with published ones. It must not know of capt
 from collections.abc import Iterable
 
 from model.evaluation.coco_dev import Photograph
-from model.evaluation.naming import classes_named, mentions
+from model.evaluation.coco_mentions import classes_named, mentions
 from model.vocabulary import split_words
 
 

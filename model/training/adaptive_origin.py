@@ -16,7 +16,7 @@ from model.encoder import load_imagenet_lite2
 from model.training.dataset import Sample
 from model.training.detection import train_detector
 from model.training.recipe import Recipe
-from model.training.visible import VisibleWords, class_words
+from model.training.visual_vocabulary import VisibleWords, class_words
 from model.vocabulary import SPECIALS, Vocabulary, split_words
 from model.word_detector import anywhere
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from model.training.dataset import Sample
-from model.training.visible import VisibleWords, said_of
+from model.training.visual_vocabulary import VisibleWords, said_of
 from model.word_detector import WordDetector
 
 log = logging.getLogger(__name__)

@@ -27,11 +27,11 @@ from model.training.attribute_origin import teach_attributes
 from model.training.batches import Batches
 from model.training.dataset import Sample, load_split
 from model.training.distillation import Distillation
+from model.training.initialise import load_teachers, make_captioner, make_origin
 from model.training.likelihood import Likelihood
 from model.training.loading import load_parts
 from model.training.objective import Objective
 from model.training.optimiser import freeze, make_average, make_optimiser
-from model.training.origin import load_teachers, make_captioner, make_origin
 from model.training.prefetch import Prefetch
 from model.training.pretraining import pretrain
 from model.training.processes import Processes
