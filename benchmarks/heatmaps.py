@@ -17,12 +17,12 @@ import torch
 from pointing import report
 from tqdm import tqdm
 
-from model.adaptive_memory import AdaptiveMemory, with_neighbours
 from model.caption import Attention, Caption
 from model.captioner import SHIPPED, Captioner
 from model.evaluation.captions import prepare
 from model.evaluation.coco_dev import Photograph, load_coco_dev
 from model.evaluation.grounding import grounding
+from model.memory import AdaptiveMemory, with_neighbours
 from model.options import DecodingOptions
 from model.vocabulary import UNKNOWN, Vocabulary
 

@@ -1,6 +1,6 @@
-"""Which of COCO's 80 classes the words of a sentence name. In: words; out: where each class is named.
+"""Which of COCO's 80 classes a sentence names, and which of the named things are not in the picture (CHAIR).
 
-The words that name a class are in coco_words.toml, beside this file. It must not know of pictures.
+coco_words.toml lists the words for each class.
 """
 
 import tomllib
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from model.evaluation.coco_dev import Photograph
 from model.vocabulary import split_words
 
 _WORDS = Path(__file__).with_name("coco_words.toml")
@@ -16,14 +17,14 @@ _WORDS = Path(__file__).with_name("coco_words.toml")
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A class that is named, and the place of its head word: the last one, as in "fire hydrant"."""
+    """A class that a sentence names, and the position of its head word: the last one, as in "fire hydrant"."""
 
     name: str
     position: int
 
 
 def mentions(words: Sequence[str]) -> list[Mention]:
-    """Every class that `words`, in lower case, name, in order; the longest phrase at each place."""
+    """Find every class that `words`, in lower case, name, in order. At each place the longest phrase counts."""
     phrases = _phrases()
     longest = max(map(len, phrases))
     bare = [word.removesuffix("'s") for word in words]
@@ -42,13 +43,41 @@ def mentions(words: Sequence[str]) -> list[Mention]:
 
 
 def classes_named(sentences: Iterable[str]) -> set[str]:
-    """All classes that any of `sentences` names."""
+    """Collect all classes that any of `sentences` names."""
     return {mention.name for sentence in sentences for mention in mentions(split_words(sentence))}
 
 
 def classes() -> tuple[str, ...]:
-    """The 80 classes."""
+    """List the 80 classes."""
     return tuple(_file()["classes"])
+
+
+def hallucination(captioned: Iterable[tuple[Photograph, str]]) -> dict[str, float]:
+    """Compute CHAIR_i (over named things) and CHAIR_s (over captions) for the photographs that have boxes.
+
+    CHAIR: Rohrbach et al., Object Hallucination in Image Captioning, 2018. A class is in the picture if it has a box or
+    if a person's caption names it. The words for each class are ours, so the rates compare better between our own
+    captioners than with published rates.
+    """
+    answers = [hallucinated(photograph, caption) for photograph, caption in captioned if photograph.boxes is not None]
+    named = sum(map(len, answers))
+    return {
+        "captions": len(answers),
+        "things_named": named,
+        "chair_i": sum(map(sum, answers)) / named if named else 0.0,
+        "chair_s": sum(map(any, answers)) / len(answers) if answers else 0.0,
+    }
+
+
+def hallucinated(photograph: Photograph, caption: str) -> list[bool]:
+    """Return, for every class that the caption names, in order, whether it is missing from the photograph.
+
+    Raises ValueError for a photograph without boxes.
+    """
+    if photograph.boxes is None:
+        raise ValueError(f"{photograph.name} has no boxes")
+    there = {box.name for box in photograph.boxes} | classes_named(photograph.captions)
+    return [mention.name not in there for mention in mentions(split_words(caption))]
 
 
 @cache
@@ -58,7 +87,7 @@ def _file() -> dict[str, dict[str, list[str]]]:
 
 @cache
 def _phrases() -> dict[tuple[str, ...], str]:
-    """Phrase → class, or "" for a phrase that names none."""
+    """Map phrases to classes, and to "" if they name none."""
     listed = _file()
     named = [(name, phrase) for name, phrases in listed["classes"].items() for phrase in phrases]
     named += [("", phrase) for phrase in listed["others"]["nothing"]]
@@ -66,13 +95,14 @@ def _phrases() -> dict[tuple[str, ...], str]:
 
 
 def _forms(phrase: list[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the singular and the plural."""
     *first, last = (word.removesuffix("'s") for word in phrase)
     yield (*first, last)
     yield (*first, _plural(last))
 
 
 def _plural(word: str) -> str:
-    """The regular plural. What is listed in the plural gets one more that nobody writes, which does no harm."""
+    """Return the regular plural. A word listed in the plural gets a second plural, which does no harm."""
     if word.endswith(("s", "x", "ch", "sh")):
         return f"{word}es"
     if word.endswith("y") and word[-2] not in "aeiou":
