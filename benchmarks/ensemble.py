@@ -19,14 +19,14 @@ from figures import print_table
 from tqdm import tqdm
 
 from model.captioner import Captioner
+from model.cells import State
 from model.decoder import AnyDecoder
 from model.evaluation.captions import prepare
 from model.evaluation.coco_dev import load_coco_dev
-from model.evaluation.scores import quick_cider
 from model.memory import Memory
 from model.options import DecodingOptions
 from model.pixels import normalise
-from model.state import State
+from model.training.cider import quick_cider
 from model.training.dataset import Sample, load_split
 from model.writing import write
 

@@ -17,22 +17,22 @@ import torch
 from pointing import report
 from tqdm import tqdm
 
-from model.adaptive_memory import AdaptiveMemory, with_neighbours
-from model.caption import Caption, WordMap
+from model.caption import Attention, Caption
 from model.captioner import SHIPPED, Captioner
 from model.evaluation.captions import prepare
 from model.evaluation.coco_dev import Photograph, load_coco_dev
 from model.evaluation.grounding import grounding
+from model.memory import AdaptiveMemory, with_neighbours
 from model.options import DecodingOptions
 from model.vocabulary import UNKNOWN, Vocabulary
 
 _BATCH = 25
 
 
-def with_grids(caption: Caption, grids: Sequence[WordMap]) -> Caption:
-    """The caption, its words with other heatmaps."""
+def with_grids(caption: Caption, grids: Sequence[Attention]) -> Caption:
+    """The caption, its words with other attention."""
     return replace(
-        caption, words=[replace(word, heatmap=grid) for word, grid in zip(caption.words, grids, strict=True)]
+        caption, words=[replace(word, attention=grid) for word, grid in zip(caption.words, grids, strict=True)]
     )
 
 
@@ -40,8 +40,8 @@ def smoothed(caption: Caption) -> Caption:
     """Each cell with its neighbours."""
     grids = []
     for word in caption.words:
-        cells = torch.tensor(word.heatmap.weights).view(word.heatmap.rows, -1)
-        grids.append(replace(word.heatmap, weights=with_neighbours(cells).flatten().tolist()))
+        cells = torch.tensor(word.attention.weights).view(word.attention.rows, -1)
+        grids.append(replace(word.attention, weights=with_neighbours(cells).flatten().tolist()))
     return with_grids(caption, grids)
 
 
@@ -58,8 +58,8 @@ def seen(
         cells = memory.shown(image, UNKNOWN if token is None else token)
         cells = everywhere if cells is None else cells
         if looked is not None:
-            cells = cells * torch.tensor(looked.words[number].heatmap.weights)
-        grids.append(replace(word.heatmap, weights=cells.tolist()))
+            cells = cells * torch.tensor(looked.words[number].attention.weights)
+        grids.append(replace(word.attention, weights=cells.tolist()))
     return with_grids(caption, grids)
 
 

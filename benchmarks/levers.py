@@ -22,9 +22,9 @@ from tqdm import tqdm
 from model.adaptive import AdaptiveDecoder, Sight
 from model.captioner import SHIPPED, Captioner
 from model.evaluation.coco_dev import load_coco_dev
-from model.evaluation.scores import quick_cider
 from model.options import DecodingOptions, Strategy
 from model.pixels import normalise
+from model.training.cider import quick_cider
 from model.training.dataset import load_split
 
 _BATCH = 32

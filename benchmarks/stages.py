@@ -24,8 +24,8 @@ from timing import Sample, side_by_side, verdict
 
 from model.caption import Caption
 from model.captioner import Captioner
-from model.evaluation.scores import quick_cider
 from model.options import DecodingOptions, Strategy
+from model.training.cider import quick_cider
 
 _BEAMS, _GREEDY = DecodingOptions(), DecodingOptions(strategy=Strategy.GREEDY)
 _CONSENSUS = DecodingOptions(strategy=Strategy.CONSENSUS, beam_size=20)

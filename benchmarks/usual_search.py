@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from model.adaptive import AdaptiveDecoder
+from model.cells import State
 from model.decoder import AnyDecoder, Decoder
 from model.hypothesis import Hypothesis
 from model.memory import Memory
-from model.state import State
 from model.vocabulary import END, PAD, START, UNKNOWN
 
 _LENGTH_POWER = 0.7

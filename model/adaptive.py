@@ -17,11 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn import functional
 
-from model.adaptive_memory import FAINT, AdaptiveMemory, spread
-from model.cells import LSTMCell
+from model.cells import LSTMCell, State
 from model.decoder import AnyDecoder
-from model.memory import Memory
-from model.state import State
+from model.memory import FAINT, AdaptiveMemory, Memory, spread
 from model.vocabulary import PAD
 from model.word_detector import anywhere
 

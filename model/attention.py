@@ -29,35 +29,19 @@ class Attention(nn.Module):
         """Projected queries (B, R, A) and keys that the rows share (B, L, A), to (B, R, L)."""
         raise NotImplementedError
 
-    def score_own(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        """Projected queries (B, R, A) and the one key that each row has for itself (B, R, A), to (B, R, 1)."""
-        raise NotImplementedError
-
     def value_of(self, mixed: torch.Tensor) -> torch.Tensor:
         """The context vectors (B, R, D) that mixed annotations make."""
         return mixed
 
     def forward(
-        self,
-        queries: torch.Tensor,
-        keys: torch.Tensor,
-        annotations: torch.Tensor,
-        sentinel: torch.Tensor | None = None,
+        self, queries: torch.Tensor, keys: torch.Tensor, annotations: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries (B, R, Q) over keys (B, L, A) and annotations (B, L, D).
+        """Attend with queries (B, R, Q) to keys (B, L, A) and annotations (B, L, D).
 
-        Returns the context vectors (B, R, D) and the attention weights (B, R, L), which sum to 1 over L. A `sentinel`
-        (B, R, D) is one more annotation, of each row its own: what it gets is missing from that sum.
+        Returns the context vectors (B, R, D) and the attention weights (B, R, L), which sum to 1 over L.
         """
-        query = self.query(queries)
-        scores = self.scores(query, keys)
-        if sentinel is None:
-            weights = _softmax(scores)
-            return self.value_of(weights.to(annotations.dtype) @ annotations), weights
-        scores = torch.cat([scores, self.score_own(query, self.key(sentinel))], dim=2)
-        weights, rest = _softmax(scores).tensor_split([keys.shape[1]], dim=2)
-        mixed = weights.to(annotations.dtype) @ annotations + rest.to(annotations.dtype) * sentinel
-        return self.value_of(mixed), weights
+        weights = _softmax(self.scores(self.query(queries), keys))
+        return self.value_of(weights.to(annotations.dtype) @ annotations), weights
 
 
 class AdditiveAttention(Attention):
@@ -75,10 +59,6 @@ class AdditiveAttention(Attention):
         energy = torch.tanh(query.unsqueeze(2) + keys.unsqueeze(1))  # (B, R, L, A)
         return self.score(energy).squeeze(3)  # type: ignore[no-any-return]
 
-    def score_own(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        """See Attention."""
-        return self.score(torch.tanh(query + key))  # type: ignore[no-any-return]
-
 
 class DotAttention(Attention):
     """Scaled dot-product attention with query, key and value projections, one head: Vaswani et al. (2017).
@@ -93,10 +73,6 @@ class DotAttention(Attention):
     def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """See Attention."""
         return query @ keys.transpose(1, 2) * keys.shape[2] ** -0.5  # type: ignore[no-any-return]
-
-    def score_own(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        """See Attention."""
-        return (query * key).sum(dim=2, keepdim=True) * key.shape[2] ** -0.5  # type: ignore[no-any-return]
 
     def value_of(self, mixed: torch.Tensor) -> torch.Tensor:
         """See Attention. The value of a weighted sum is the weighted sum of the values: one projection a row, not one a

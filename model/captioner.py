@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any
 
 import torch
 from PIL import Image
@@ -22,7 +22,7 @@ from model.caption import Caption
 from model.characters import VOCABULARIES, TokenName
 from model.confidence import ConfidenceConfig, confidence
 from model.decoder import Decoder, DecoderConfig, Stepping
-from model.encoder import Encoder, OutputStride
+from model.encoder import Encoder
 from model.engines.engine import Engine
 from model.memory import Memory
 from model.options import DecodingOptions
@@ -58,7 +58,6 @@ class CaptionerConfig(BaseModel):
     name: str = "wordlight"
     encoder: str = "tf_efficientnet_lite2"
     image_size: int = Field(260, ge=32)
-    output_stride: OutputStride = 32  # of the encoder: with 16 its grid is twice as fine
     # The side of the training images as they lie on disk, where those are small JPEG files; None: anything.
     stored_size: int | None = Field(None, ge=32)
     # What it writes: words, or characters that make words.
@@ -70,17 +69,17 @@ class CaptionerConfig(BaseModel):
     # How likely a caption is to be right, once that was measured (model/evaluation/calibration.py).
     confidence: ConfidenceConfig | None = None
 
-    @model_validator(mode="after")
-    def _one_fine_grid(self) -> Self:
-        if self.output_stride != 32 and isinstance(self.decoder, AdaptiveConfig):
-            raise ValueError("the adaptive decoder has a fine grid of its own: its output_stride is 32")
-        return self
-
-    @model_validator(mode="after")
-    def _attributes_are_words(self) -> Self:
-        if self.tokens != "word" and isinstance(self.decoder, DecoderConfig) and self.decoder.attributes:
-            raise ValueError("attributes are words: a captioner of characters cannot have them")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_removed_options(cls, config: Any) -> Any:
+        """Load captioners that version 0.1 has saved: their config names options that are gone, at these values."""
+        if not isinstance(config, dict):
+            return config
+        kept = {name: value for name, value in config.items() if (name, value) != ("output_stride", 32)}
+        if isinstance(decoder := kept.get("decoder"), dict):
+            removed = {"arrangement": "stacked", "sentinel": False, "tied": True, "attributes": None}
+            kept["decoder"] = {n: v for n, v in decoder.items() if n not in removed or v != removed[n]}
+        return kept
 
 
 class CaptionerNotLoadable(Exception):
@@ -124,7 +123,7 @@ class Captioner(nn.Module):
             self.decoder = AdaptiveDecoder(decoder, of_grid, of_fine, decoder.words, len(vocabulary))
         else:
             if channels is None:
-                self.encoder = Encoder(config.encoder, tail_stages, output_stride=config.output_stride)
+                self.encoder = Encoder(config.encoder, tail_stages)
                 channels = (self.encoder.channels,)
             self.decoder = Decoder(decoder, channels[0], len(vocabulary))
 

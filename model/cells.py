@@ -4,6 +4,7 @@ All are used alike, and hold their parameters as torch.nn.RNNCell, LSTMCell and 
 so that all gates of a step take one matrix product and weights fit both. They must not know of words or pixels.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -104,3 +105,42 @@ class LSTMCell(Cell):
 
 CellName = Literal["rnn", "gru", "lstm"]
 CELLS: dict[CellName, type[Cell]] = {"rnn": RNNCell, "gru": GRUCell, "lstm": LSTMCell}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state of all layers for R rows (beams, or captions) of each of B images.
+
+    One tensor for each part that the cells keep: the hidden state and, for an LSTM, its memory.
+    """
+
+    parts: Parts  # each (B, R, layers, H)
+
+    @property
+    def top(self) -> torch.Tensor:
+        """The hidden state of the last layer (B, R, H): what words are read off, and what asks where to look."""
+        return self.parts[0][:, :, -1]
+
+    @property
+    def layers(self) -> list[Parts]:
+        """The state of each layer, as its cell has it: parts (B, R, H)."""
+        return list(zip(*(part.unbind(dim=2) for part in self.parts), strict=True))
+
+    @classmethod
+    def of_layers(cls, layers: list[Parts]) -> "State":
+        """What `layers` took apart."""
+        return cls(tuple(torch.stack(part, dim=2) for part in zip(*layers, strict=True)))
+
+    def rows(self, index: torch.Tensor) -> "State":
+        """The states of the rows `index` (B, K) of each image."""
+        return State(
+            tuple(part.gather(1, index[:, :, None, None].expand(-1, -1, *part.shape[2:])) for part in self.parts)
+        )
+
+    def images(self, index: torch.Tensor) -> "State":
+        """The states of all rows of some of the images."""
+        return State(tuple(part[index] for part in self.parts))
+
+    def widened(self, rows: int) -> "State":
+        """The state of the only row of each image, for all of `rows`; without a copy."""
+        return State(tuple(part.expand(-1, rows, -1, -1) for part in self.parts))

@@ -7,13 +7,10 @@ whole training set, and a tail that may be trained. It must not know of words.
 import copy
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
-
-# How many pixels a place of the grid is apart from the next. 32 is what the networks were made for.
-OutputStride = Literal[16, 32]
 
 
 class Encoder(nn.Module):
@@ -21,19 +18,15 @@ class Encoder(nn.Module):
 
     `tail_stages` says how many of the last stages form the tail (0: the whole encoder is trunk). With `general` there
     is a second tail, which training never changes: what is learnt for captions costs some of what ImageNet taught.
-    With an `output_stride` of 16 the last stride is left out, and the convolutions after it are dilated in its place
-    (Chen et al., 2015): the same weights see the same, but at twice as many places in each direction.
     """
 
-    def __init__(
-        self, name: str, tail_stages: int = 0, *, general: bool = False, output_stride: OutputStride = 32
-    ) -> None:
+    def __init__(self, name: str, tail_stages: int = 0, *, general: bool = False) -> None:
         super().__init__()
         # Here, since it takes a second and 200 MiB, which an engine with a network of its own does without.
         import timm
         from timm.models.efficientnet import EfficientNet
 
-        network: Any = timm.create_model(name, pretrained=False, output_stride=output_stride)
+        network: Any = timm.create_model(name, pretrained=False)
         if not isinstance(network, EfficientNet):
             raise ValueError(f"{name} is not of the EfficientNet family")
         stages = [
@@ -46,7 +39,6 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.tail_from = len(stages) - tail_stages
         self.channels: int = network.num_features
-        self.output_stride = output_stride
         self.general = copy.deepcopy(self.stages[self.tail_from :]) if general else None
         # Batch statistics stay those of ImageNet: our batches are too small and too much alike to estimate better ones.
         self.eval()
@@ -75,7 +67,7 @@ class Encoder(nn.Module):
             return self.trunk(torch.zeros(1, 3, 32, 32, device=next(self.parameters()).device)).shape[1]
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalised pixels (B, 3, S, S) to the annotation grid (B, C, R, R), with R about S/32 or S/16."""
+        """Normalised pixels (B, 3, S, S) to the annotation grid (B, C, R, R), with R about S/32."""
         return self.tail(self.trunk(pixels))
 
     @staticmethod

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from model.cells import State
 from model.decoder import Stepping
 from model.memory import Memory
-from model.state import State
 from model.vocabulary import START
 from model.watch import Watching
 

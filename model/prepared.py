@@ -8,10 +8,9 @@ import torch
 from torch.nn import functional
 
 from model.adaptive import AdaptiveDecoder
-from model.adaptive_memory import AdaptiveMemory
-from model.memory import Memory
+from model.cells import State
+from model.memory import AdaptiveMemory, Memory
 from model.product import Product
-from model.state import State
 
 
 class PreparedDecoder:

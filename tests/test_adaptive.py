@@ -10,16 +10,15 @@ from PIL import Image
 from support import tiny
 
 from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Glance, Sight
-from model.adaptive_memory import AdaptiveMemory
 from model.captioner import Captioner, CaptionerConfig
+from model.memory import AdaptiveMemory
 from model.options import DecodingOptions, Strategy
 from model.spelling import Speller
 from model.training.dataset import DatasetUnusable
 from model.training.detection import DetectionRecipe
-from model.training.guidance import function_tokens, guidance_loss
-from model.training.lemma import lemma
+from model.training.likelihood import function_tokens, guidance_loss
 from model.training.text import Imagination, TextRecipe, read_sentences
-from model.training.visible import VisibleWords
+from model.training.visual_vocabulary import VisibleWords, lemma
 from model.vocabulary import END, Span, Vocabulary, split_words
 from model.word_detector import WordDetector, anywhere
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.evaluation.agreement import kendall, ways
-from model.evaluation.judgements import CROWD, EXPERT, Judgement, load_judgements, own_or_strangers
+from model.evaluation.agreement import CROWD, EXPERT, Judgement, kendall, load_judgements, own_or_strangers, ways
 from model.training.dataset import DatasetUnusable, Sample
 
 

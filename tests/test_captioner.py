@@ -304,3 +304,14 @@ def test_a_config_that_no_captioner_can_have_is_not_loaded_and_the_setting_is_na
 def test_a_config_says_what_the_network_is_and_nothing_else() -> None:
     with pytest.raises(ValueError, match="colour"):
         CaptionerConfig.model_validate({"colour": "red"})
+
+
+def test_a_captioner_saved_by_version_0_1_loads(captioner: Captioner, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    removed = {"arrangement": "stacked", "sentinel": False, "tied": True, "attributes": None}
+    older = config | {"output_stride": 32, "decoder": config["decoder"] | removed}
+    (folder / "config.json").write_text(json.dumps(older))
+    assert Captioner.load(folder).config == captioner.config
+    (folder / "config.json").write_text(json.dumps(older | {"output_stride": 16}))
+    with pytest.raises(CaptionerNotLoadable, match="output_stride"):
+        Captioner.load(folder)

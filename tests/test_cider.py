@@ -7,7 +7,7 @@ from pycocoevalcap.cider.cider import Cider
 
 from model.training.cider import CiderD
 from model.training.dataset import Sample
-from model.training.reward import Reward
+from model.training.self_critical import Reward
 from model.vocabulary import Vocabulary
 
 Caption = list[int]

@@ -12,6 +12,7 @@ from model.caption import Caption, Word, WordMap
 from model.confidence import ConfidenceConfig, confidence, features
 from model.evaluation.calibration import (
     Bin,
+    as_good_as_people,
     calibration_error,
     coverage_table,
     fit,
@@ -19,8 +20,7 @@ from model.evaluation.calibration import (
     reliability,
     threshold_report,
 )
-from model.evaluation.consensus import as_good_as_people
-from model.evaluation.figures import draw_reliability
+from model.evaluation.report import draw_reliability
 
 
 def caption(*logprobs: float, end: float = 0.0) -> Caption:

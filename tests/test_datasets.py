@@ -14,8 +14,7 @@ from test_caption_command import run as run
 
 from model.training.data_folder import PictureUnusable, Written, write_data_folder
 from model.training.dataset import DatasetUnusable, load_split
-from model.training.picture_files import PictureFiles
-from model.training.published import Listed, read_coco, read_flickr8k, read_karpathy, read_list
+from model.training.published import Listed, PictureFiles, read_coco, read_flickr8k, read_karpathy, read_list
 
 PAIRS = list(permutations(tiny.COLOURS, 2))
 SIDE = 96

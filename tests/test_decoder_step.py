@@ -6,8 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from model.cells import State
 from model.decoder import Decoder, DecoderConfig
-from model.state import State
 from model.vocabulary import PAD, START
 
 IMAGES, ROWS, STEPS = 2, 3, 5
@@ -136,6 +136,16 @@ def test_with_its_gate_shut_a_step_does_not_see_the_picture() -> None:
     assert not torch.allclose(decoder.step(tokens, state, memory)[0], decoder.step(tokens, state, swapped)[0])
     decoder.gate.bias.fill_(-torch.inf)
     torch.testing.assert_close(decoder.step(tokens, state, memory)[0], decoder.step(tokens, state, swapped)[0])
+
+
+@torch.inference_mode()
+def test_a_word_that_is_not_an_input_is_scored_by_its_embedding() -> None:
+    decoder, tokens = random_decoder(), torch.tensor([[[START, 5, 9, 7]]])
+    memory = decoder.memorise(random_grid(images=1))
+    before, _ = decoder(memory, tokens)
+    decoder.embedding.weight[10] += 1.0
+    changed = (decoder(memory, tokens)[0] != before)[0, 0].any(dim=0)  # (V,)
+    assert changed.nonzero().flatten().tolist() == [10]
 
 
 @torch.inference_mode()

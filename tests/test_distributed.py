@@ -1,4 +1,4 @@
-"""One run in several processes or in several micro-batches: the weights are those of the undivided run."""
+"""A run in several processes or micro-batches gives the weights of the undivided run."""
 
 import os
 import signal
@@ -17,25 +17,25 @@ from model.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 
-# Batches of five, five and two images, so that shares are never equal.
+# Batches have five, five and two images, so shares are never equal.
 SHORT = tiny.RECIPE.model_copy(
     update={"images_per_step": 5, "epochs": 2, "views": 2, "learning_rate": 1e-3, "tail_learning_rate": 1e-4}
 )
 OBJECTIVES = {
-    "likelihood": SHORT.model_copy(update={"scheduled_sampling": 0.5, "label_smoothing": 0.1}),
+    "likelihood": SHORT.model_copy(update={"label_smoothing": 0.1}),
     "self-critical": SHORT.model_copy(update={"self_critical": SelfCriticalRecipe(samples=3)}),
 }
 
 
 @pytest.fixture(scope="module")
 def uneven_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The coloured pictures, with captions of different numbers and lengths."""
+    """Write the coloured pictures with captions of different numbers and lengths."""
     return tiny.write_data(tmp_path_factory.mktemp("data"), uneven=True)
 
 
 @pytest.fixture(scope="module")
 def undivided(uneven_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """For each objective the checkpoint of one process that computes every batch at once."""
+    """Train each objective in one process that computes every batch at once. Returns the folders of the runs."""
     folder = tmp_path_factory.mktemp("undivided")
     for name, recipe in OBJECTIVES.items():
         Trainer(recipe, uneven_data, folder / name, torch.device("cpu")).fit()
@@ -43,7 +43,7 @@ def undivided(uneven_data: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:
-    """`recipe` as a file."""
+    """Write `recipe` as a file."""
     tables: dict[str, dict[str, object]] = {"": recipe.model_dump(exclude_none=True)}
     lines = []
     while tables:
@@ -60,11 +60,11 @@ def write_recipe(recipe: Recipe, path: Path) -> Path:
 
 
 def start(recipe: Recipe, data: Path, run: Path, processes: int) -> subprocess.Popen[str]:
-    """`wordlight train` in `processes` processes, as a user would start them."""
+    """Start `wordlight train` in `processes` processes, as a user does."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     path = write_recipe(recipe, run.parent / "recipe.toml")
     return subprocess.Popen(
-        # "--": or torchrun would take --run for an abbreviation of one of its own options.
+        # Without "--", torchrun takes --run for an abbreviation of one of its own options.
         [sys.executable, *torchrun, "--", "wordlight", "train", path, "--data", data, "--run", run, "--device", "cpu"],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
@@ -114,10 +114,10 @@ def test_two_processes_give_the_result_of_one(
 
 
 @pytest.mark.slow
-def test_processes_that_were_killed_go_on_as_if_they_had_not_been(
+def test_killed_processes_resume_to_equal_weights(
     uneven_data: Path, undivided: dict[str, Path], tmp_path: Path
 ) -> None:
-    # A checkpoint after every step; the processes die as soon as there is one.
+    # A checkpoint is written after every step. The processes are killed as soon as there is one.
     recipe = OBJECTIVES["self-critical"].model_copy(update={"accumulate": 2, "checkpoint_steps": 1, "epochs": 2})
     run = tmp_path / "run"
     process = start(recipe, uneven_data, run, processes=2)
@@ -132,7 +132,7 @@ def test_processes_that_were_killed_go_on_as_if_they_had_not_been(
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """End torchrun and, since it cannot do so any more, what it started."""
+    """Kill torchrun and the processes that it started."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     for pid in (process.pid, *map(int, children)):
         os.kill(pid, signal.SIGKILL)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from model.evaluation.diversity import diversity
-from model.evaluation.scores import bootstrap_interval
+from model.evaluation.scores import bootstrap_interval, diversity
 
 
 def test_diversity_worked_out_by_hand() -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from model.captioner import Captioner
 from model.evaluation.evaluate import Evaluation
-from model.evaluation.scores import JavaMissing, coco_scores, quick_cider, require_java
+from model.evaluation.scores import JavaMissing, coco_scores, require_java
 from model.options import DecodingOptions
+from model.training.cider import quick_cider
 
 REFERENCES = {
     "1.jpg": ["A dog runs on the green grass .", "A brown dog is running outside .", "The dog plays on a lawn ."],

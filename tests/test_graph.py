@@ -1,4 +1,4 @@
-"""Recorded steps are steps: with a recorder that overwrites its results as CUDA graphs do, and on a GPU with them."""
+"""Recorded decoder steps: with a recorder that overwrites its results as CUDA graphs do, and with CUDA graphs."""
 
 import logging
 from collections.abc import Callable
@@ -10,12 +10,13 @@ from support import tiny
 from test_adaptive import decoder as decoder
 from test_adaptive import sight
 
-from model.adaptive import AdaptiveDecoder
-from model.captioner import Captioner
+from model.adaptive import AdaptiveConfig, AdaptiveDecoder
+from model.captioner import Captioner, CaptionerConfig
 from model.engines.choice import make_ready
 from model.graph import GraphedDecoder, Record, Stepped, _flat
 from model.options import DecodingOptions, Strategy
 from model.prepared import PreparedDecoder
+from model.vocabulary import Vocabulary
 
 OPTIONS = {
     "beam": DecodingOptions(beam_size=3, num_captions=3),
@@ -26,7 +27,7 @@ OPTIONS = {
 
 
 def by_heart(function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
-    """As a graph does, a replay reads the tensors that were read, and writes into those that were written."""
+    """Record as a graph does: a replay reads the same tensors and writes into the same tensors."""
     results = function()
 
     def replay() -> None:
@@ -38,7 +39,7 @@ def by_heart(function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepp
 
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("images", [1, 3, 4])
-def test_captions_are_the_same(tiny_captioner: Path, name: str, images: int) -> None:
+def test_recorded_steps_give_the_same_captions(tiny_captioner: Path, name: str, images: int) -> None:
     captioner = Captioner.load(tiny_captioner)
     graphed = GraphedDecoder(captioner.decoder, by_heart)
     colours = [("red", "green"), ("blue", "white"), ("green", "red"), ("white", "blue")][:images]
@@ -58,7 +59,16 @@ def test_captions_are_the_same(tiny_captioner: Path, name: str, images: int) -> 
     assert not graphed.failed
 
 
-def test_a_batch_of_other_pictures_is_not_taken_for_the_one_before(decoder: AdaptiveDecoder) -> None:
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_steps_are_recorded_on_request_only(cuda_graphs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Captioner, "device", torch.device("cuda"))
+    config = CaptionerConfig(encoder="test_efficientnet", image_size=96, decoder=AdaptiveConfig(words=2, learnt=1))
+    captioner = Captioner(config, Vocabulary(["a", "dog"]))
+    make_ready(captioner, cuda_graphs=cuda_graphs)
+    assert isinstance(captioner.writer, GraphedDecoder if cuda_graphs else PreparedDecoder)
+
+
+def test_a_batch_of_other_pictures_replaces_the_one_before(decoder: AdaptiveDecoder) -> None:
     prepared = PreparedDecoder(decoder)
     graphed = GraphedDecoder(prepared, by_heart)
     tokens = torch.tensor([[5, 6], [7, 8], [5, 9]])
@@ -73,7 +83,7 @@ def test_a_batch_of_other_pictures_is_not_taken_for_the_one_before(decoder: Adap
     assert graphed.recorded == 1
 
 
-def test_up_to_a_power_of_two_one_recording_serves(decoder: AdaptiveDecoder) -> None:
+def test_one_recording_serves_all_sizes_up_to_a_power_of_two(decoder: AdaptiveDecoder) -> None:
     graphed = GraphedDecoder(PreparedDecoder(decoder), by_heart)
     with torch.inference_mode():
         for images, expected in ((5, 1), (8, 1), (6, 1), (4, 2), (3, 2), (1, 3)):
@@ -92,7 +102,7 @@ def _wrong(function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped
 
 
 @pytest.mark.parametrize("record", [_cannot, _wrong])
-def test_what_cannot_be_recorded_is_computed(
+def test_steps_that_cannot_be_recorded_are_computed(
     decoder: AdaptiveDecoder, record: Record, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepared = PreparedDecoder(decoder)
@@ -111,7 +121,7 @@ def test_what_cannot_be_recorded_is_computed(
     ]
 
 
-def test_memory_that_is_full_is_said_so(decoder: AdaptiveDecoder) -> None:
+def test_out_of_memory_is_raised(decoder: AdaptiveDecoder) -> None:
     def full(_function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
         raise torch.OutOfMemoryError("full")
 
@@ -125,8 +135,8 @@ def test_memory_that_is_full_is_said_so(decoder: AdaptiveDecoder) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 @pytest.mark.parametrize("name", OPTIONS)
-def test_on_a_gpu_captions_are_those_of_its_plain_steps(name: str) -> None:
-    ready = make_ready(Captioner.load(device="cuda"))
+def test_cuda_graphs_give_the_captions_of_plain_steps(name: str) -> None:
+    ready = make_ready(Captioner.load(device="cuda"), cuda_graphs=True)
     graphed = ready.writer
     assert isinstance(graphed, GraphedDecoder)
     pixels = torch.stack(

@@ -1,13 +1,12 @@
-"""Whether attention falls on what a word names, and things that are named and not there."""
+"""Whether heatmaps fall on what a word names, and things that are named and not there."""
 
 import numpy as np
 import pytest
 
 from model.caption import Caption, Word, WordMap
-from model.evaluation.boxes import Box, coverage
-from model.evaluation.coco_dev import Photograph
-from model.evaluation.grounding import grounding, looked
-from model.evaluation.hallucination import hallucinated, hallucination
+from model.evaluation.coco_dev import Box, Photograph
+from model.evaluation.coco_mentions import hallucinated, hallucination
+from model.evaluation.grounding import coverage, grounding, looked
 
 DOG = Box(0.0, 0.0, 0.5, 0.5, "dog")
 

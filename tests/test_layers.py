@@ -91,7 +91,7 @@ def test_app_runs_where_there_is_no_torch() -> None:
     "command",
     [
         *("serve", "api", "worker", "keys", "jobs", "config", "caption", "explain", "bulk", "completion"),
-        *("train", "evaluate", "family", "levers", "gradients"),
+        *("dataset", "train", "evaluate", "family", "gradients"),
     ],
 )
 def test_help_loads_no_heavy_library(command: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.training.loss import caption_loss
+from model.training.likelihood import caption_loss
 from model.vocabulary import END, PAD
 
 IMAGES, ROWS, STEPS, PLACES, VOCABULARY = 2, 2, 3, 4, 7

@@ -16,7 +16,7 @@ from model.evaluation.captions import score_captions, write_captions
 from model.evaluation.coco_dev import load_coco_dev
 from model.evaluation.deletion import blank, deletion, most_attended
 from model.evaluation.evaluate import Evaluation
-from model.evaluation.table import format_table, rounded
+from model.evaluation.report import format_table, rounded
 from model.options import DecodingOptions
 from model.training.dataset import DatasetUnusable, load_split
 

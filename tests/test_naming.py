@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.evaluation.naming import Mention, classes, classes_named, mentions
+from model.evaluation.coco_mentions import Mention, classes, classes_named, mentions
 from model.function_words import DANGLING, FUNCTION_WORDS
 
 

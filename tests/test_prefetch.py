@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from model.training.prefetch import Prefetch
+from model.training.batches import Prefetch
 
 
 def test_items_come_in_their_order_and_all_of_them() -> None:

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from model.captioner import Captioner, CaptionerConfig
 from model.training.batches import Batch, Size
-from model.training.origin import OriginUnusable
+from model.training.initialise import OriginUnusable
 from model.training.recipe import Recipe, SelfCriticalRecipe
 from model.training.self_critical import SelfCritical, sampled_logprobs
 from model.training.trainer import Trainer

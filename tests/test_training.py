@@ -1,4 +1,4 @@
-"""Training: the data, the recipe, the rates, and a run that a kill cannot change."""
+"""Training: runs that resume after a kill, recipes, data, activations, the optimiser."""
 
 import json
 import math
@@ -16,14 +16,13 @@ from support import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.captioner import Captioner
-from model.encoder import Encoder, OutputStride
+from model.encoder import Encoder
 from model.pixels import normalise, to_pixels
 from model.training.activations import trunk_activations
-from model.training.checkpoint import read_checkpoint, write_checkpoint
+from model.training.checkpoint import RunMismatch, read_checkpoint, write_checkpoint
 from model.training.dataset import DatasetUnusable, load_split
 from model.training.optimiser import make_average, make_optimiser, rate_factor, trained_parameters
 from model.training.recipe import RECIPES, Recipe, RecipeUnusable
-from model.training.state import RunMismatch
 from model.training.trainer import Trainer
 from model.training.views import view_image
 from model.vocabulary import Vocabulary
@@ -33,12 +32,12 @@ CPU = torch.device("cpu")
 
 
 def changed(recipe: Recipe, **settings: object) -> Recipe:
-    """`recipe` with other settings, checked."""
+    """Change settings of `recipe`, and validate it."""
     return Recipe.model_validate({**recipe.model_dump(), **settings})
 
 
-# Everything that chance has a hand in: dropout, views at random, a trained tail. Four batches and two checkpoints an
-# epoch, one of them in the middle of it.
+# Everything that uses random numbers: dropout, random views, a trained tail. An epoch has four batches and two
+# checkpoints, one of them in its middle.
 CAPTIONER = tiny.RECIPE.captioner.model_dump()
 SHORT = changed(
     tiny.RECIPE,
@@ -59,13 +58,13 @@ def train(recipe: Recipe, data: Path, run: Path) -> Trainer:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run that nothing came in between."""
+    """Train without interruption. Returns the folder of the run."""
     run = tmp_path_factory.mktemp("uninterrupted") / "run"
     train(SHORT, tiny_data, run)
     return run
 
 
-# A run that was killed.
+# Runs that are killed.
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -92,7 +91,7 @@ Trainer(Recipe.model_validate_json(recipe), Path(data), Path(run), torch.device(
 
 
 def train_until_killed(recipe: Recipe, data: Path, run: Path, checkpoint: int) -> None:
-    """Train in a process that dies while it writes its checkpoint number `checkpoint`, counted from 1."""
+    """Train in a process that is killed while it writes checkpoint number `checkpoint`, counted from 1."""
     done = subprocess.run(
         [sys.executable, "-c", KILLED_WHILE_WRITING, recipe.model_dump_json(), data, run, str(checkpoint)],
         capture_output=True,
@@ -128,7 +127,7 @@ def test_the_same_recipe_gives_the_same_weights(tiny_data: Path, uninterrupted: 
         pytest.param(CHECKPOINTS, id="at-the-very-end", marks=pytest.mark.slow),
     ],
 )
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
+def test_a_killed_run_resumes_to_equal_weights(
     checkpoint: int, tiny_data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -139,28 +138,28 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_still_arrives(
+def test_a_run_that_is_killed_repeatedly_finishes_with_equal_weights(
     tiny_data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    # Each process writes one whole checkpoint and dies while it writes its second.
+    # Each process writes one whole checkpoint, and is killed while it writes its second.
     for _ in range(CHECKPOINTS - 1):
         train_until_killed(SHORT, tiny_data, tmp_path / "run", checkpoint=2)
     train(SHORT, tiny_data, tmp_path / "run")
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
-def test_the_seconds_of_a_run_add_up_however_often_it_was_killed(tiny_data: Path, tmp_path: Path) -> None:
+def test_training_time_adds_up_over_kills(tiny_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train_until_killed(SHORT, tiny_data, run, checkpoint=CHECKPOINTS)
     before = read_checkpoint(run / "checkpoint.safetensors")[1]["time"]
     train(SHORT, tiny_data, run)
     after = read_checkpoint(run / "checkpoint.safetensors")[1]["time"]
     for kind in ("seconds", "processor_seconds"):
-        # What was left to do would have taken less.
+        # The rest of the run alone would take less.
         assert after[kind] > before[kind] > 0
 
 
-def test_a_run_that_is_over_is_not_trained_again(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_trained_again(tiny_data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     recipe = changed(SHORT, epochs=1)
     best = train(recipe, tiny_data, run).position.best_cider
@@ -170,7 +169,7 @@ def test_a_run_that_is_over_is_not_trained_again(tiny_data: Path, tmp_path: Path
     assert (run / "checkpoint.safetensors").read_bytes() == before
 
 
-def test_a_run_does_not_go_on_with_another_recipe(tiny_data: Path, uninterrupted: Path) -> None:
+def test_a_run_refuses_to_resume_with_another_recipe(tiny_data: Path, uninterrupted: Path) -> None:
     before = (uninterrupted / "checkpoint.safetensors").read_bytes()
     with pytest.raises(RunMismatch, match="another recipe") as caught:
         Trainer(changed(SHORT, learning_rate=0.02), tiny_data, uninterrupted, CPU)
@@ -178,25 +177,25 @@ def test_a_run_does_not_go_on_with_another_recipe(tiny_data: Path, uninterrupted
     assert (uninterrupted / "checkpoint.safetensors").read_bytes() == before
 
 
-def test_a_run_that_is_older_than_a_setting_goes_on_without_it(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_run_that_predates_a_setting_resumes_with_its_default(tiny_data: Path, tmp_path: Path) -> None:
     path = tmp_path / "run" / "checkpoint.safetensors"
     recipe = changed(SHORT, epochs=1)
     train(recipe, tiny_data, path.parent)
     tensors, record = read_checkpoint(path)
-    del record["run"]["recipe"]["distillation"]
-    del record["run"]["recipe"]["captioner"]["decoder"]["tied"]
+    del record["run"]["recipe"]["self_critical"]
+    del record["run"]["recipe"]["captioner"]["decoder"]["gate"]
     write_checkpoint(path, tensors, record)
     assert Trainer(recipe, tiny_data, path.parent, CPU).position.epoch == 1
-    untied = recipe.model_dump()
-    untied["captioner"]["decoder"]["tied"] = False
+    without_gate = recipe.model_dump()
+    without_gate["captioner"]["decoder"]["gate"] = False
     with pytest.raises(RunMismatch):
-        Trainer(Recipe.model_validate(untied), tiny_data, path.parent, CPU)
+        Trainer(Recipe.model_validate(without_gate), tiny_data, path.parent, CPU)
 
 
-# What a run does.
+# Runs.
 
 
-def test_the_loss_falls_and_the_score_rises_for_anyone_to_see_in_tensorboard(tiny_captioner: Path) -> None:
+def test_tensorboard_shows_a_falling_loss_and_a_rising_score(tiny_captioner: Path) -> None:
     events = EventAccumulator(str(tiny_captioner.parent / "logs")).Reload()
     losses = [event.value for event in events.Scalars("train/loss")]
     steps = [event.step for event in events.Scalars("train/loss")]
@@ -207,7 +206,7 @@ def test_the_loss_falls_and_the_score_rises_for_anyone_to_see_in_tensorboard(tin
     assert max(ciders) > 2 * ciders[0]
 
 
-def test_the_best_captioner_is_kept(tiny_captioner: Path) -> None:
+def test_the_best_captioner_is_saved(tiny_captioner: Path) -> None:
     _, record = read_checkpoint(tiny_captioner.parent / "checkpoint.safetensors")
     events = EventAccumulator(str(tiny_captioner.parent / "logs")).Reload()
     ciders = [event.value for event in events.Scalars("val/cider")]
@@ -216,18 +215,18 @@ def test_the_best_captioner_is_kept(tiny_captioner: Path) -> None:
     assert Captioner.load(tiny_captioner).config == tiny.RECIPE.captioner
 
 
-def test_a_run_that_gets_no_better_is_stopped(tiny_data: Path, tmp_path: Path) -> None:
-    # Rates so low that nothing is learnt.
+def test_a_run_stops_when_patience_ends(tiny_data: Path, tmp_path: Path) -> None:
+    # The rates are so low that nothing is learnt.
     recipe = changed(SHORT, epochs=50, patience=2, learning_rate=1e-12, tail_learning_rate=1e-12)
     train(recipe, tiny_data, tmp_path / "run")
     _, record = read_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
     assert (record["best_epoch"], record["epoch"]) == (0, 3)
-    # Nor does it go on when it is started again.
+    # It stays stopped when it is started again.
     assert Trainer(recipe, tiny_data, tmp_path / "run", CPU).fit() == record["best_cider"]
     assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors")[1] == record
 
 
-def test_training_leaves_the_trunk_alone_and_changes_all_the_rest(uninterrupted: Path, tiny_data: Path) -> None:
+def test_training_changes_everything_but_the_trunk(uninterrupted: Path, tiny_data: Path) -> None:
     before = Trainer(SHORT, tiny_data, uninterrupted.parent / "another", CPU).captioner
     tensors, _ = read_checkpoint(uninterrupted / "checkpoint.safetensors")
     stages = len(before.encoder.stages)
@@ -237,14 +236,14 @@ def test_training_leaves_the_trunk_alone_and_changes_all_the_rest(uninterrupted:
         assert torch.equal(tensor, tensors[f"captioner.{name}"]) == (name not in trained), name
 
 
-def test_a_frozen_encoder_stays_as_it_was(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_frozen_encoder_does_not_change(tiny_data: Path, tmp_path: Path) -> None:
     trainer = Trainer(changed(SHORT, tail_stages=0, epochs=1), tiny_data, tmp_path / "run", CPU)
     before = {name: tensor.clone() for name, tensor in trainer.captioner.encoder.state_dict().items()}
     trainer.fit()
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.captioner.encoder.state_dict().items())
 
 
-def test_it_trains_in_bfloat16_too(tiny_data: Path, tmp_path: Path) -> None:
+def test_training_runs_in_bfloat16(tiny_data: Path, tmp_path: Path) -> None:
     train(changed(SHORT, bfloat16=True, epochs=1), tiny_data, tmp_path / "run")
     tensors, _ = read_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
     assert all(tensor.isfinite().all() for tensor in tensors.values())
@@ -255,11 +254,11 @@ def test_it_trains_in_bfloat16_too(tiny_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
-def test_every_recipe_of_ours_loads_by_its_name_and_by_its_path(path: Path) -> None:
+def test_our_recipes_load_by_name_and_by_path(path: Path) -> None:
     assert Recipe.load(str(path.relative_to(RECIPES).with_suffix(""))) == Recipe.load(str(path))
 
 
-def test_a_recipe_may_say_only_what_is_different_from_another(tmp_path: Path) -> None:
+def test_a_recipe_can_extend_another(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('extends = "family"\nepochs = 1\n[captioner.decoder]\ncell = "gru"\n')
     base = Recipe.load("family")
@@ -269,14 +268,14 @@ def test_a_recipe_may_say_only_what_is_different_from_another(tmp_path: Path) ->
     assert base.captioner.decoder.hidden_size != Recipe().captioner.decoder.hidden_size
 
 
-def test_a_recipe_that_extends_none_of_ours_says_so(tmp_path: Path) -> None:
+def test_extending_an_unknown_recipe_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('extends = "nothing"\n')
     with pytest.raises(RecipeUnusable, match=r"nothing\.toml.*ours: .*family/lstm"):
         Recipe.load(str(path))
 
 
-def test_a_recipe_may_set_what_is_nested(tmp_path: Path) -> None:
+def test_a_recipe_can_set_nested_settings(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('epochs = 7\n[captioner]\nencoder = "test_efficientnet"\n[captioner.decoder]\nhidden_size = 8\n')
     recipe = Recipe.load(str(path))
@@ -300,7 +299,7 @@ def test_a_recipe_may_set_what_is_nested(tmp_path: Path) -> None:
         (b"\xff\xfe", "utf-8"),
     ],
 )
-def test_a_recipe_that_cannot_be_used_says_why_in_one_line(content: bytes, named: str, tmp_path: Path) -> None:
+def test_an_invalid_recipe_is_refused_in_one_line(content: bytes, named: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
     with pytest.raises(RecipeUnusable) as caught:
@@ -312,7 +311,7 @@ def test_a_recipe_that_cannot_be_used_says_why_in_one_line(content: bytes, named
 
 
 @pytest.mark.parametrize("name", ["nonesuch", "nowhere/nonesuch.toml"])
-def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(name: str) -> None:
+def test_an_unknown_recipe_is_refused_with_the_names_of_ours(name: str) -> None:
     with pytest.raises(RecipeUnusable, match=r"nonesuch.*frozen.*wordlight") as caught:
         Recipe.load(name)
     assert "\n" not in str(caught.value)
@@ -321,7 +320,7 @@ def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(name: str) -
 # Data.
 
 
-def test_a_split_holds_its_images_in_the_order_of_the_index(tiny_data: Path) -> None:
+def test_a_split_has_its_images_in_the_order_of_the_index(tiny_data: Path) -> None:
     samples = load_split(tiny_data, "val")
     index = json.loads((tiny_data / "captions.json").read_text())
     assert [sample.name for sample in samples] == [name for name in index if index[name]["split"] == "val"]
@@ -330,7 +329,7 @@ def test_a_split_holds_its_images_in_the_order_of_the_index(tiny_data: Path) -> 
     assert samples[0].image().size == (96, 96)
 
 
-def test_images_may_lie_in_tar_files_in_a_folder_named_flickr8k(tiny_data: Path, tmp_path: Path) -> None:
+def test_images_can_be_in_tar_files_in_a_folder_named_flickr8k(tiny_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "flickr8k"
     folder.mkdir()
     (folder / "captions.json").write_bytes((tiny_data / "captions.json").read_bytes())
@@ -342,7 +341,7 @@ def test_images_may_lie_in_tar_files_in_a_folder_named_flickr8k(tiny_data: Path,
     assert load_split(tmp_path, "train") == load_split(tiny_data, "train")
 
 
-def test_a_folder_that_is_no_data_set_is_refused_in_one_line(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_data_set_is_refused_in_one_line(tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetUnusable, match=r"no captions\.json"):
         load_split(tmp_path, "train")
     with pytest.raises(DatasetUnusable, match="no split named 'tset'"):
@@ -352,7 +351,7 @@ def test_a_folder_that_is_no_data_set_is_refused_in_one_line(tiny_data: Path, tm
         load_split(tmp_path, "train")
 
 
-# What the trunk says.
+# Activations of the trunk.
 
 
 def activations(encoder: Encoder, data: Path, cache: Path, *, views: int = 3, seed: int = 1) -> np.ndarray:
@@ -362,13 +361,13 @@ def activations(encoder: Encoder, data: Path, cache: Path, *, views: int = 3, se
     )
 
 
-def make_encoder(tail_stages: int = 3, seed: int = 0, output_stride: OutputStride = 32) -> Encoder:
+def make_encoder(tail_stages: int = 3, seed: int = 0) -> Encoder:
     torch.manual_seed(seed)
-    return Encoder("test_efficientnet", tail_stages, output_stride=output_stride)
+    return Encoder("test_efficientnet", tail_stages)
 
 
 @torch.inference_mode()
-def test_what_the_trunk_says_is_kept_for_every_view_of_every_image(tiny_data: Path, tmp_path: Path) -> None:
+def test_activations_are_kept_for_every_view_of_every_image(tiny_data: Path, tmp_path: Path) -> None:
     encoder = make_encoder()
     kept = activations(encoder, tiny_data, tmp_path)
     samples = load_split(tiny_data, "train")
@@ -383,7 +382,7 @@ def test_what_the_trunk_says_is_kept_for_every_view_of_every_image(tiny_data: Pa
             )
 
 
-def test_it_is_computed_once_and_anew_only_for_what_changes_it(tiny_data: Path, tmp_path: Path) -> None:
+def test_activations_are_computed_again_only_when_something_changes_them(tiny_data: Path, tmp_path: Path) -> None:
     def files() -> set[tuple[str, int]]:
         return {(path.name, path.stat().st_mtime_ns) for path in (tmp_path / "activations").iterdir()}
 
@@ -402,12 +401,10 @@ def test_it_is_computed_once_and_anew_only_for_what_changes_it(tiny_data: Path, 
     assert len(files()) == 5, "fewer views"
     activations(make_encoder(), tiny_data, tmp_path, views=2, seed=2)
     assert len(files()) == 5, "no random views, so the seed does not matter"
-    activations(make_encoder(output_stride=16), tiny_data, tmp_path)
-    assert len(files()) == 6, "a finer grid"
     assert first < files()
 
 
-def test_what_was_left_unfinished_is_not_taken_for_the_whole(tiny_data: Path, tmp_path: Path) -> None:
+def test_unfinished_activations_are_not_used(tiny_data: Path, tmp_path: Path) -> None:
     whole = np.array(activations(make_encoder(), tiny_data, tmp_path))
     (path,) = (tmp_path / "activations").iterdir()
     os.truncate(path, path.stat().st_size // 2)
@@ -424,7 +421,7 @@ def make_captioner(tail_stages: int = 3) -> Captioner:
     return Captioner(SHORT.captioner, Vocabulary(["a", "dog"]), tail_stages)
 
 
-def test_the_rate_rises_in_a_line_and_falls_to_a_twentieth() -> None:
+def test_the_learning_rate_warms_up_linearly_and_falls_to_a_twentieth() -> None:
     rates = [rate_factor(step, 110, 10) for step in range(111)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[10] == pytest.approx(1.0)
@@ -436,7 +433,7 @@ def test_the_rate_rises_in_a_line_and_falls_to_a_twentieth() -> None:
 
 
 @pytest.mark.parametrize("tail_stages", [0, 3])
-def test_every_trained_parameter_has_its_rate_and_only_matrices_decay(tail_stages: int) -> None:
+def test_every_trained_parameter_has_its_rate_and_only_matrices_have_weight_decay(tail_stages: int) -> None:
     captioner = make_captioner(tail_stages)
     tail = {id(parameter) for parameter in captioner.encoder.tail_parameters()}
     seen = []
@@ -449,7 +446,7 @@ def test_every_trained_parameter_has_its_rate_and_only_matrices_decay(tail_stage
     assert set(seen) == {id(parameter) for parameter in trained_parameters(captioner)}
 
 
-def test_the_average_follows_the_weights_and_forgets_what_they_began_with() -> None:
+def test_the_average_follows_the_weights_and_forgets_the_initial_ones() -> None:
     captioner = make_captioner()
     average = make_average(captioner, decay=0.9)
     bias = captioner.decoder.output_bias

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from wordlight.failure import fail
 
 if TYPE_CHECKING:
-    from wordlight.learning import AddCommand
+    from wordlight.command import AddCommand
 
 _ROOT = Path(__file__).parent.parent
 _BENCHMARKS = _ROOT / "benchmarks"

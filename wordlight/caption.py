@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wordlight.captioners import add_decoding_options, add_model_options, decoding_options, load_captioner
+from wordlight.command import number
 from wordlight.failure import fail
-from wordlight.number import number
 from wordlight.terminal import Bar
 
 if TYPE_CHECKING:
-    from wordlight.learning import AddCommand
+    from wordlight.command import AddCommand
     from wordlight.library.output import Output
     from wordlight.library.record import Outcome
     from wordlight.library.report import Writer

@@ -20,6 +20,7 @@ from wordlight.bulk.command import add_bulk
 from wordlight.caption import add_caption
 from wordlight.completion import add_completion
 from wordlight.configuration import add_configuration
+from wordlight.datasets import add_dataset
 from wordlight.explain import add_explain
 from wordlight.failure import fail
 from wordlight.learning import add_learning
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_caption(command)
     add_explain(command)
+    add_dataset(command)
     add_learning(command)
     add_bench(command)
     add_configuration(command)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wordlight.learning import AddCommand
+    from wordlight.command import AddCommand
 
 _HOW = """\
 to use it from the next shell on:

@@ -25,7 +25,7 @@ from wordlight.failure import fail
 from wordlight.home import HomeSettings
 
 if TYPE_CHECKING:
-    from wordlight.learning import AddCommand
+    from wordlight.command import AddCommand
 
 _ROOT = Path(__file__).parent.parent
 _SIZES = ((2**30, "GiB"), (2**20, "MiB"))

@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wordlight.command import number
 from wordlight.failure import fail
-from wordlight.number import number
 
 if TYPE_CHECKING:
     from model.training.published import Listed
-    from wordlight.learning import AddCommand
+    from wordlight.command import AddCommand
 
 
 def add_dataset(command: "AddCommand") -> None:
@@ -61,7 +61,7 @@ def _dataset(arguments: argparse.Namespace) -> int:
     """make a data folder to train on; one that was interrupted goes on where it was"""
     from model.training.data_folder import write_data_folder
     from model.training.dataset import DatasetUnusable
-    from model.training.picture_files import PictureFiles
+    from model.training.published import PictureFiles
 
     def complain(file: str, reason: str) -> None:
         print(f"{file}: {reason}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.images.picture import WorkingImage
     from jobs.job import Caption
     from model.captioner import Captioner
-    from wordlight.learning import AddCommand
+    from wordlight.command import AddCommand
     from wordlight.library.record import Failed
 
 _MORE = """\

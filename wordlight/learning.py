@@ -2,9 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from wordlight.captioners import (
     add_decoding_options,
@@ -14,19 +13,14 @@ from wordlight.captioners import (
     device_of,
     load_captioner,
 )
-from wordlight.datasets import add_dataset
 from wordlight.failure import fail
 
-
-class AddCommand(Protocol):
-    """Adds a command to the command line, and returns its parser."""
-
-    def __call__(self, name: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser: ...
+if TYPE_CHECKING:
+    from wordlight.command import AddCommand
 
 
-def add_learning(command: AddCommand) -> None:
+def add_learning(command: "AddCommand") -> None:
     """Add the commands."""
-    add_dataset(command)
     train = command("train", _train)
     train.add_argument("recipe", help="name of a recipe in model/training/recipes, or path of a TOML file")
     _add_data(train, "folder of the data set")
@@ -55,12 +49,6 @@ def add_learning(command: AddCommand) -> None:
     add_decoding_options(family)
     _add_runs(family)
 
-    levers = command("levers", _levers)
-    _add_data(levers, "folder that has flickr8k/, coco-dev/ and text/ in it")
-    add_decoding_options(levers)
-    levers.add_argument("--trained", action="store_true", help="train nothing: a table of what has been trained")
-    _add_runs(levers)
-
     gradients = command("gradients", _gradients)
     _add_data(gradients, "folder of the data set")
     _add_runs(gradients)
@@ -77,11 +65,11 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     """train a captioner; a run that was interrupted goes on where it was"""
+    from model.training.checkpoint import RunMismatch
     from model.training.dataset import DatasetUnusable
-    from model.training.origin import OriginUnusable
+    from model.training.initialise import OriginUnusable
     from model.training.processes import joined
     from model.training.recipe import Recipe, RecipeUnusable
-    from model.training.state import RunMismatch
     from model.training.trainer import Trainer
 
     folder = arguments.folder or Path("runs") / Path(arguments.recipe).stem
@@ -102,8 +90,8 @@ def _train(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     """measure a captioner: captions, attention, honesty; the last line is JSON"""
     from model.evaluation.evaluate import Evaluation
+    from model.evaluation.report import format_table, rounded
     from model.evaluation.scores import JavaMissing, require_java
-    from model.evaluation.table import format_table, rounded
     from model.training.dataset import DatasetUnusable
 
     try:
@@ -119,7 +107,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         fail(str(error))
     scores = rounded(scores)
     if arguments.figures and arguments.honesty:
-        from model.evaluation.figures import draw_reliability
+        from model.evaluation.report import draw_reliability
 
         draw_reliability(scores["reliability"], arguments.figures / "reliability.svg")
     print(format_table(scores))
@@ -131,8 +119,8 @@ def _family(arguments: argparse.Namespace) -> int:
     """train the nine captioners of the family that are not trained yet, and put their scores into docs/family.md"""
     from model.evaluation.family import family_recipes, format_family, score_family, train_family, write_table
     from model.evaluation.scores import JavaMissing, require_java
+    from model.training.checkpoint import RunMismatch
     from model.training.dataset import DatasetUnusable
-    from model.training.state import RunMismatch
 
     device, recipes = device_of(arguments), family_recipes()
     try:
@@ -147,32 +135,6 @@ def _family(arguments: argparse.Namespace) -> int:
     write_table(table)
     print(table)
     print(json.dumps([member.as_dict() for member in members]))
-    return 0
-
-
-def _levers(arguments: argparse.Namespace) -> int:
-    """train one captioner with one thing changed at a time, and put what each gave into docs/levers.md"""
-    from model.captioner import CaptionerNotLoadable
-    from model.evaluation.family import train_family, write_table
-    from model.evaluation.levers import DOCUMENT, format_levers, lever_recipes, score_levers, trained
-    from model.evaluation.scores import JavaMissing, require_java
-    from model.training.dataset import DatasetUnusable
-    from model.training.origin import OriginUnusable
-    from model.training.state import RunMismatch
-
-    device, recipes = device_of(arguments), lever_recipes()
-    try:
-        require_java()
-        if not arguments.trained:
-            train_family(recipes, arguments.data, arguments.runs, device)
-        names = trained(recipes, arguments.runs)
-        levers = score_levers(names, arguments.data, arguments.runs, decoding_options(arguments), device)
-    except (CaptionerNotLoadable, DatasetUnusable, JavaMissing, OriginUnusable, RunMismatch) as error:
-        fail(str(error))
-    table = format_levers(levers)
-    write_table(table, DOCUMENT)
-    print(table)
-    print(json.dumps([lever.as_dict() for lever in levers]))
     return 0
 
 

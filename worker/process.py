@@ -37,7 +37,9 @@ class Worker:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
-        captioner = load_ready(settings.model, device, settings.engine, settings.precision)
+        captioner = load_ready(
+            settings.model, device, settings.engine, settings.precision, cuda_graphs=settings.cuda_graphs
+        )
         assert captioner.engine is not None
         self._stop = threading.Event()
         redis = connect(settings.redis_url)

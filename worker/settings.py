@@ -17,6 +17,9 @@ class WorkerSettings(QueueSettings):
     device: str = Field("auto", description='"cpu", "cuda", "cuda:1", ...; "auto" takes a GPU where there is one')
     engine: EngineName = Field("auto", description='"pytorch" or "openvino"; "auto" takes OpenVINO on a CPU')
     precision: Precision = Field("fp32", description='"bf16" is faster where the processor or GPU knows it')
+    cuda_graphs: bool = Field(
+        False, description="on an NVIDIA GPU, record the decoder's steps once and replay them; not yet proven on GPUs"
+    )
     threads: int = Field(0, ge=0, description="threads that a CPU computes with; 0 lets PyTorch choose")
     batch_size: int = Field(16, ge=1, description="most pictures to caption at once")
     stuck_seconds: float = Field(300, gt=0, description="a batch that takes longer ends its worker")

@@ -1,7 +1,6 @@
-"""What computes the encoder: PyTorch, the reference, or something faster."""
+"""Engines compute the encoder: PyTorch, the reference, or OpenVINO, which is faster on a CPU."""
 
 import sys
 
-# OpenVINO's package tells its makers of its use, from its import on, where this one can be imported. Nobody has asked
-# those who use Wordlight.
+# On import, OpenVINO reports its use to its makers through this package, if present. Our users have not agreed to that.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

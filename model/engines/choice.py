@@ -1,7 +1,4 @@
-"""Which engine, and how exactly. In: a captioner and a choice; out: the same captioner, made ready.
-
-It must not know what an engine does.
-"""
+"""Choose an engine, and load captioners that are ready to write fast."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,8 +7,7 @@ import torch
 
 from model.adaptive import AdaptiveDecoder
 from model.captioner import Captioner, EncoderMissing
-from model.engines.engine import DTYPES, Engine, Precision
-from model.engines.pytorch import PyTorch
+from model.engines.engine import DTYPES, Engine, Precision, PyTorch
 from model.graph import GraphedDecoder
 from model.prepared import PreparedDecoder
 
@@ -29,31 +25,36 @@ def load_ready(
     precision: Precision = "fp32",
     *,
     translate: bool = True,
+    cuda_graphs: bool = False,
 ) -> Captioner:
-    """Load the captioner in `folder`, and make it ready: see make_ready.
+    """Load the captioner in `folder` and make it ready: see make_ready.
 
-    Where an engine has kept what it made of the encoder, that is not loaded a second time. What takes an engine seconds
-    to make is not made without `translate`, unless the engine was asked for by name. Raises CaptionerNotLoadable, too.
+    The encoder is not loaded if the engine has kept its own translation of it. Without `translate`, an engine that
+    would have to translate it first, which takes seconds, is used only if it is asked for by name. Raises
+    CaptionerNotLoadable, too.
     """
     if torch.device(device).type == "cpu" and name != "pytorch":
         try:
             return make_ready(Captioner.load(folder, device, encoder=False), name, precision)
         except EncoderMissing:
             name = name if translate or name != "auto" else "pytorch"
-    return make_ready(Captioner.load(folder, device), name, precision)
+    return make_ready(Captioner.load(folder, device), name, precision, cuda_graphs=cuda_graphs)
 
 
-def make_ready(captioner: Captioner, name: EngineName = "auto", precision: Precision = "fp32") -> Captioner:
-    """Make `captioner` as fast as it can be, for good: its weights must not change any more. Returns it.
+def make_ready(
+    captioner: Captioner, name: EngineName = "auto", precision: Precision = "fp32", *, cuda_graphs: bool = False
+) -> Captioner:
+    """Make `captioner` fast, and return it. Its weights must not change afterwards.
 
-    "auto" is OpenVINO on a CPU, where it is installed, and PyTorch elsewhere. With "bf16" products are computed in
-    bfloat16, which is faster on processors that have instructions for it, and some captions come out differently.
-    Raises EngineUnavailable, and EncoderMissing where there is no encoder and none was kept.
+    "auto" is OpenVINO on a CPU, if it is installed, and PyTorch otherwise. "bf16" computes products in bfloat16, which
+    is faster on processors with instructions for it, and changes some captions. `cuda_graphs` records the decoder's
+    steps on a GPU. Raises EngineUnavailable, and EncoderMissing if there is neither an encoder nor a translation of it.
     """
     captioner.engine = _engine(captioner, name, precision)
     if isinstance(captioner.decoder, AdaptiveDecoder):
         prepared = PreparedDecoder(captioner.decoder, DTYPES[precision])
-        captioner.writer = GraphedDecoder(prepared) if captioner.device.type == "cuda" else prepared
+        graphed = cuda_graphs and captioner.device.type == "cuda"
+        captioner.writer = GraphedDecoder(prepared) if graphed else prepared
     return captioner
 
 

@@ -1,12 +1,13 @@
-"""What an engine is: it computes the encoder. In: pixels; out: all that must be known of the images."""
+"""The interface of engines, which compute the encoder, and the reference: PyTorch."""
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import torch
 
 from model.memory import Memory
 
-# Of products. What is summed up, and probabilities, are float32 always.
+# Of matrix products. Sums and probabilities are always float32.
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -17,5 +18,21 @@ class Engine(Protocol):
     name: str
 
     def encode(self, pixels: torch.Tensor) -> Memory:
-        """Prepared pixels (B, 3, S, S), uint8, to what the decoder writes from, on the captioner's device."""
+        """Encode prepared pixels (B, 3, S, S), uint8, on the captioner's device."""
         ...
+
+
+class PyTorch:
+    """See Engine. The engine of GPUs."""
+
+    name = "pytorch"
+
+    def __init__(self, look: Callable[[torch.Tensor], Memory], device: torch.device, precision: Precision) -> None:
+        """`look` is the captioner's own."""
+        self._look, self._device, self._dtype = look, device, DTYPES[precision]
+
+    @torch.inference_mode()
+    def encode(self, pixels: torch.Tensor) -> Memory:
+        """See Engine."""
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            return self._look(pixels)

@@ -1,7 +1,6 @@
-"""The encoder in OpenVINO, several times faster on a CPU than PyTorch.
+"""The encoder in OpenVINO, which is several times faster on a CPU than PyTorch.
 
-In: a captioner on the CPU; out: an engine. The network is translated once and kept on disk, since that takes seconds.
-It must not know what is in the network.
+The network is translated once and kept on disk, because translation takes seconds.
 """
 
 import threading
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 _PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 _FILE = "encoder.xml"  # with the weights beside it
-# More pictures at once take more memory, and no less time: four are as fast as eight or sixteen.
+# Larger batches need more memory and are no faster than four.
 _AT_ONCE = 4
 
 
@@ -33,17 +32,17 @@ class OpenVINO:
     name = "openvino"
 
     def __init__(self, captioner: "Captioner", precision: Precision, store: Store | None = None) -> None:
-        """Uses as many threads as PyTorch does.
+        """Load or make the translation. The engine uses as many threads as PyTorch.
 
-        The captioner's own encoder is needed only where no translation was kept. Raises EncoderMissing, and what
-        OpenVINO raises when it cannot run the network.
+        The captioner needs its own encoder only if there is no translation yet. Raises EncoderMissing, and OpenVINO's
+        exceptions if it cannot run the network.
         """
         self._decoder = captioner.decoder
         settings = {
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, with all threads
-            # Every process would pin its threads to the same cores, the first ones.
+            # Otherwise every process would pin its threads to the same cores, the first ones.
             "ENABLE_CPU_PINNING": False,
         }
         core = openvino.Core()
@@ -52,7 +51,7 @@ class OpenVINO:
         self._one_at_a_time = threading.Lock()
 
     def encode(self, pixels: torch.Tensor) -> Memory:
-        """See Engine. May be called from several threads, which wait for each other."""
+        """See Engine. Thread-safe: calls run one at a time."""
         batch = pixels.numpy()
         with self._one_at_a_time:
             parts = [
@@ -63,14 +62,14 @@ class OpenVINO:
 
 
 class _Look(nn.Module):
-    """The captioner's look at pictures, as tensors in, tensors out."""
+    """Captioner.look with tensors as input and output, for tracing."""
 
     def __init__(self, captioner: "Captioner") -> None:
         super().__init__()
         self._captioner = captioner
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Pixels to the memory's tensors."""
+        """Encode pixels to the memory's tensors."""
         memory = self._captioner.look(pixels)
         return memory.tensors
 
@@ -81,11 +80,11 @@ def _translated(core: openvino.Core, captioner: "Captioner", store: Store) -> op
         try:
             return core.read_model(kept)
         except RuntimeError:
-            pass  # damaged: it will be replaced
+            pass  # damaged: it is replaced below
     side = captioner.config.image_size
     pixels = torch.zeros((1, 3, side, side), dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about shapes that tracing takes for constants: only the batch's may change
+        warnings.simplefilter("ignore")  # about shapes that tracing makes constant: only the batch size can change
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             _Look(captioner).eval(), pixels, check_trace=False
         )
@@ -93,7 +92,7 @@ def _translated(core: openvino.Core, captioner: "Captioner", store: Store) -> op
         model = openvino.convert_model(traced, example_input=pixels, input=[(shape, openvino.Type.u8)])
 
     def write(folder: Path) -> None:
-        # Not in half precision: that loses some of what was folded into the weights.
+        # Half precision would lose some of the batch statistics that are folded into the weights.
         openvino.save_model(model, folder / _FILE, compress_to_fp16=False)
 
     store.keep(write)

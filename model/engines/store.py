@@ -1,7 +1,4 @@
-"""What engines keep on disk between two starts, because it takes seconds to make. Losing it costs only those.
-
-In: what it was made from; out: files. It must not know what they are.
-"""
+"""A cache on disk for files that take an engine seconds to make. If it is lost, they are made again."""
 
 import hashlib
 import logging
@@ -15,15 +12,15 @@ import torch
 
 log = logging.getLogger(__name__)
 
-_MOST = 8  # of what was made from different things, the latest
+_MOST = 8  # entries that are kept, the latest ones
 _SOURCES = sorted(path for folder in Path(__file__).parents[:2] for path in folder.glob("*.py"))
 
 
 class Store:
-    """A folder for what was made from a captioner of some version, by some version of an engine, with this code."""
+    """A folder of files that belong to one version of a captioner, of an engine, and of this code."""
 
     def __init__(self, *made_from: str, folder: Path | None = None) -> None:
-        """`folder` is of all stores (default: wordlight/engines in the user's cache)."""
+        """`folder` contains all stores (default: wordlight/engines in the user's cache)."""
         self._all = folder or _cache() / "wordlight" / "engines"
         digest = hashlib.sha256("\n".join((*made_from, torch.__version__)).encode())
         for source in _SOURCES:
@@ -31,12 +28,12 @@ class Store:
         self._ours = self._all / digest.hexdigest()[:16]
 
     def find(self, name: str) -> Path | None:
-        """The file `name`, if it was kept."""
+        """Return the path of the file `name`, or None if it is not kept."""
         path = self._ours / name
         return path if path.exists() else None
 
     def keep(self, write: Callable[[Path], None]) -> None:
-        """Keep what `write` writes into the folder that it is given; where nothing can be kept, nothing is."""
+        """Keep the files that `write` writes into a folder. If the disk refuses, log it and keep nothing."""
         try:
             self._all.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._all, prefix="new-") as new:
@@ -44,16 +41,16 @@ class Store:
                 folder.mkdir()
                 write(folder)
                 shutil.rmtree(self._ours, ignore_errors=True)
-                folder.rename(self._ours)  # whole or not at all
+                folder.rename(self._ours)  # atomic
             kept = sorted(self._all.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime, reverse=True)
             for old in kept[_MOST:]:
                 shutil.rmtree(old, ignore_errors=True)
-        except (OSError, RuntimeError) as error:  # OpenVINO raises the latter when it cannot write
+        except (OSError, RuntimeError) as error:  # OpenVINO raises RuntimeError if it cannot write
             log.info("nothing is kept for the next start: %s", error)
 
 
 def _cache() -> Path:
-    """The user's, or, for a user without a home, as in a container, the machine's."""
+    """Return the user's cache or, for a user without a home, as in a container, the temporary folder."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:

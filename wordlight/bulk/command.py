@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wordlight.captioners import add_decoding_options, add_model_options, decoding_options
+from wordlight.command import number
 from wordlight.failure import fail
-from wordlight.number import number
 
 if TYPE_CHECKING:
-    from wordlight.learning import AddCommand
+    from wordlight.command import AddCommand
 
 _TELL_SECONDS = 10.0
 

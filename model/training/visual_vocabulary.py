@@ -1,23 +1,21 @@
-"""The words that a word detector may find in a picture. In: training captions and a vocabulary; out: their list.
+"""The words that a word detector can find in an image.
 
-Words of two kinds: content words that enough training images are described with, and what ImageNet's classes are
-called in plain speech (imagenet_words.json, made from WordNet's hypernyms and read through by hand). It must not know
-of tensors.
+There are two kinds: content words that enough training captions use, and plain names of ImageNet's classes
+(imagenet_words.json, made from WordNet's hypernyms and checked by hand).
 """
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.training.dataset import Sample
-from model.training.lemma import lemma
 from model.vocabulary import Vocabulary, split_words
 
 CLASSES = 1000
 
-# Words that say nothing of what is seen, or nothing that a single place could show.
+# Words that describe nothing visible, or nothing that a single place of an image could show.
 _UNSEEN = frozenset(
     """
     a an the in on is and with of are to at his her while down through that by its from as for over into up out it
@@ -28,19 +26,36 @@ _UNSEEN = frozenset(
     together all many both way s t no not them can just where do
     """.split()  # noqa: SIM905
 )
+_IRREGULAR = {
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "skis": "ski",
+    "leaves": "leaf",
+    "feet": "foot",
+    "knives": "knife",
+    "buses": "bus",
+    "shelves": "shelf",
+    "mice": "mouse",
+    "loaves": "loaf",
+    "sandwiches": "sandwich",
+    "benches": "bench",
+    "dishes": "dish",
+}
+_ALWAYS_PLURAL = {"glasses", "jeans"}
 
 
 @dataclass(frozen=True, slots=True)
 class VisibleWords:
-    """The words, in their singular; the first `learnt` are to be learnt from captions."""
+    """The words, in the singular. Captions teach the first `learnt` of them."""
 
     words: list[str]
     learnt: int
-    word_of_class: list[int]  # of each ImageNet class; len(words) where it has none
+    word_of_class: list[int]  # of each ImageNet class; len(words) for a class without a word
 
     @classmethod
     def of(cls, samples: Sequence[Sample], vocabulary: Vocabulary, min_images: int) -> "VisibleWords":
-        """Those of a training split: words of `vocabulary` that describe `min_images` images or that name a class."""
+        """Collect the words of `vocabulary` that describe `min_images` images or that name a class."""
         known = frozenset(vocabulary.words)
         images: Counter[str] = Counter()
         for sample in samples:
@@ -57,19 +72,37 @@ class VisibleWords:
         return cls(words, len(learnt), of_class)
 
     def forms_in(self, vocabulary: Vocabulary) -> list[int]:
-        """For each word of the vocabulary, which of ours it is a form of; len(words) for none."""
+        """Map each word of the vocabulary to the visible word that it is a form of, or to len(words)."""
         known = frozenset(vocabulary.words)
         number = {word: place for place, word in enumerate(self.words)}
         return [number.get(lemma(word, known), len(self.words)) for word in vocabulary.words]
 
 
 def said_of(sample: Sample, known: frozenset[str]) -> set[str]:
-    """The singulars of all words in an image's captions."""
+    """Collect the singulars of all words in the captions of an image."""
     return {lemma(word, known) for caption in sample.captions for word in split_words(caption)}
 
 
 def class_words() -> dict[str, list[int]]:
-    """ImageNet's classes by the word for them."""
+    """Load the words for ImageNet's classes: word → class numbers."""
     path = Path(__file__).with_name("imagenet_words.json")
     words: dict[str, list[int]] = json.loads(path.read_text(encoding="utf-8"))
     return words
+
+
+def lemma(word: str, known: Container[str]) -> str:
+    """Return the singular of `word` if it is a plural of one of the `known` words, otherwise `word`.
+
+    A few rules are enough: "dogs" and "dog" must count as one visible thing, and a mistake costs one word.
+    """
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word in _ALWAYS_PLURAL:
+        return word
+    if len(word) > 4 and word.endswith("ies") and f"{word[:-3]}y" in known:
+        return f"{word[:-3]}y"
+    if len(word) > 4 and word.endswith("es") and word[:-2].endswith(("ch", "sh", "ss", "x")) and word[:-2] in known:
+        return word[:-2]
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss") and word[:-1] in known:
+        return word[:-1]
+    return word
