@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # `make test SLOW=1` runs the slow tests too.
 MARKS := $(if $(SLOW),,-m "not slow")
 
-.PHONY: serve test lint links settings clean
+.PHONY: serve test lint settings links clean
 
 serve: $(VENV)/serve.stamp
 	@$(BIN)/wordlight serve
@@ -21,13 +21,13 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Corrects the line numbers of links from documents into the code.
-links:
-	@$(BIN)/python tests/documents.py
-
 # Generates docs/configuration.md from the settings classes.
 settings: $(VENV)/serve.stamp
 	@$(BIN)/wordlight config --markdown > docs/configuration.md
+
+# Sets the line numbers of links from the documents into the code right.
+links:
+	@$(BIN)/python tests/documents.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -126,7 +126,7 @@ def _work(seconds: float, environment: dict[str, str]) -> None:
     import worker.process
     from worker.settings import WorkerSettings
 
-    worker.process.load_ready = lambda *_: SleepingCaptioner(seconds)  # type: ignore
+    worker.process.load_ready = lambda *_, **__: SleepingCaptioner(seconds)  # type: ignore
     sys.exit(worker.process.run(WorkerSettings()))
 
 

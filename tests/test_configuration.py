@@ -1,4 +1,4 @@
-"""`wordlight config` and docs/configuration.md."""
+"""`wordlight config` and the tables of settings in the documentation."""
 
 import json
 import os
@@ -22,8 +22,10 @@ def config(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_the_page_of_settings_is_up_to_date() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == markdown(list(sections())), "run `make settings`"
+def test_the_documented_settings_are_those_of_the_code() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == markdown(list(sections())), (
+        "make it anew: wordlight config --markdown > docs/configuration.md"
+    )
 
 
 def test_every_setting_is_described_once() -> None:
@@ -36,7 +38,7 @@ def test_every_setting_is_described_once() -> None:
     )
 
 
-def test_values_are_shown_without_secrets() -> None:
+def test_what_is_set_is_shown_but_for_secrets() -> None:
     done = config(
         "--json",
         REDIS_URL="redis+sentinel://me:s3cret@a:1,b:2/main?sentinel_password=s3cret",
@@ -53,17 +55,17 @@ def test_values_are_shown_without_secrets() -> None:
     assert shown["WORDLIGHT_WEBHOOK_SECRET"] == {"value": "***", "set": True}
     assert shown["WORDLIGHT_PORT"] == {"value": "8000", "set": False}
     assert "s3cret" not in done.stdout + done.stderr
-    assert "WORDLIGHT_MAX_JOB is set, but there is no such setting" in done.stderr
+    assert "WORDLIGHT_MAX_JOB is set, and is no setting" in done.stderr
 
 
-def test_values_are_shown_as_text() -> None:
+def test_it_is_read_by_people_too() -> None:
     done = config(WORDLIGHT_PORT="9000")
     lines = {tuple(line.split()) for line in done.stdout.splitlines()}
     assert ("WORDLIGHT_PORT", "9000") in lines
     assert ("WORDLIGHT_MAX_JOBS", "1000", "(default)") in lines
 
 
-def test_an_invalid_value_is_one_line() -> None:
+def test_what_cannot_be_is_one_line() -> None:
     done = config(REDIS_URL="redis://:s3cret@host:port")
     assert done.returncode == os.EX_CONFIG
     assert done.stderr.startswith("wordlight: REDIS_URL: ")

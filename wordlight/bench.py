@@ -1,4 +1,8 @@
-"""`wordlight bench`: list and run the programs in benchmarks/. A checkout has them, the installed package does not."""
+"""`wordlight bench`: lists the programs in benchmarks/, and runs them.
+
+In: names, and options that are passed on; out: what the programs print, and the worst exit status. They are part of a
+checkout, not of the installed package. It must not know what they measure.
+"""
 
 import argparse
 import ast
@@ -25,12 +29,12 @@ def add_bench(command: "AddCommand") -> None:
         "words",
         nargs=argparse.REMAINDER,
         metavar="NAME … [OPTION …]",
-        help="programs to run in turn, and options for all of them; without names, list the programs",
+        help="programs to run, one after the other, and options for them; without any: list the programs",
     )
 
 
 def programs(folder: Path) -> dict[str, str]:
-    """Return the programs in `folder` with the first lines of their docstrings. Shared modules are left out."""
+    """The programs in `folder` by name, each with the first line of its docstring; modules for them are left out."""
     found = {}
     for path in sorted(folder.glob("*.py")):
         source = path.read_text(encoding="utf-8")
@@ -40,7 +44,7 @@ def programs(folder: Path) -> dict[str, str]:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    """run benchmarks of a checkout"""
+    """run benchmarks of a checkout; options after the names go to them"""
     found = programs(_BENCHMARKS)
     if not found:
         fail(f"there is no {_BENCHMARKS}: benchmarks come with the source, not with the installed package")
@@ -57,8 +61,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _run(name: str, options: list[str]) -> int:
-    """Run one program and return its exit status."""
-    # Measure the packages of this checkout, even if others are installed.
+    """The exit status of one program."""
+    # The packages beside benchmarks/ are those to be measured, wherever others are installed.
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     return subprocess.run([sys.executable, str(_BENCHMARKS / f"{name}.py"), *options], env=environment).returncode

@@ -1,6 +1,7 @@
-"""`wordlight config`: all settings with their current values, or as the tables of docs/configuration.md.
+"""`wordlight config`: every setting there is, and what it is here and now.
 
-It never shows a secret.
+In: the settings classes, and the environment through them; out: lines, JSON, or the tables of docs/configuration.md.
+No secret is shown, nor any piece of one.
 """
 
 import argparse
@@ -30,29 +31,26 @@ _ROOT = Path(__file__).parent.parent
 _SIZES = ((2**30, "GiB"), (2**20, "MiB"))
 _HEAD = """# Settings
 
-Each process reads its settings from environment variables. An invalid value ends the process with status 78 and one
-line that names the variable; an empty value counts as not set. `X_FILE=PATH` sets `X` to the text of a file, for
-secrets.
-
-`wordlight config` shows the current values. `make settings` generates this page from the settings classes, and a test
-checks that it is up to date.
+From the environment of each process. A value that cannot be ends the process with one line that names it; an empty one
+counts as not set. This is made by `wordlight config --markdown`, and held to the code by a test. `wordlight config`
+shows what the settings are in its own environment.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """An environment variable."""
+    """One variable of the environment."""
 
     variable: str
     default: str
-    valid_values: str
+    may_be: str
     description: str
     field: str
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The settings that a class adds to its base classes."""
+    """The settings that one class adds to those it is derived from."""
 
     title: str
     kind: type[BaseSettings]
@@ -64,18 +62,16 @@ def add_configuration(command: "AddCommand") -> None:
     config = command("config", _config)
     form = config.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object")
-    form.add_argument(
-        "--markdown", action="store_true", help="all settings and their defaults as Markdown (docs/configuration.md)"
-    )
+    form.add_argument("--markdown", action="store_true", help="all settings and their defaults, as tables")
 
 
 def sections() -> Iterator[Section]:
-    """Yield all settings, each under the first process that has it. Processes that are not installed are left out."""
+    """All settings, each under the first process that has it. What is not installed is left out."""
     for title, load in _SECTIONS:
         try:
             kind = load()
         except ModuleNotFoundError as error:
-            print(f"wordlight: {title}: not shown because {error.name} is not installed", file=sys.stderr)
+            print(f"wordlight: {title}: not shown, {error.name} is not installed", file=sys.stderr)
             continue
         inherited = {name for base in kind.__bases__ for name in getattr(base, "model_fields", {})}
         fields = {name: field for name, field in kind.model_fields.items() if name not in inherited}
@@ -83,18 +79,18 @@ def sections() -> Iterator[Section]:
 
 
 def markdown(found: Sequence[Section]) -> str:
-    """Return docs/configuration.md."""
+    """The document."""
     parts = [_HEAD]
     for section in found:
         rows = [_row(setting) for setting in section.settings]
-        table = ["| variable | default | value | |", "| --- | --- | --- | --- |", *rows]
+        table = ["| variable | default | may be | |", "| --- | --- | --- | --- |", *rows]
         parts += [f"## {section.title}\n", "\n".join(table) + "\n"]
     return "\n".join(parts)
 
 
 def _row(setting: Setting) -> str:
     default = f" `{setting.default}`" if setting.default else ""
-    return f"| `{setting.variable}` |{default} | {setting.valid_values} | {setting.description} |"
+    return f"| `{setting.variable}` |{default} | {setting.may_be} | {setting.description} |"
 
 
 def _worker() -> type[BaseSettings]:
@@ -126,7 +122,7 @@ _SECTIONS = (
 
 
 def _config(arguments: argparse.Namespace) -> int:
-    """show all settings with their current values"""
+    """show all settings as they are here, or in general"""
     found = list(sections())
     if arguments.markdown:
         print(markdown(found), end="")
@@ -146,7 +142,7 @@ def _config(arguments: argparse.Namespace) -> int:
     known = {name.upper() for name in effective}
     for name in sorted(os.environ):
         if name.upper().startswith("WORDLIGHT_") and name.upper() not in known:
-            print(f"wordlight: {name} is set, but there is no such setting", file=sys.stderr)
+            print(f"wordlight: {name} is set, and is no setting", file=sys.stderr)
     return 0
 
 
@@ -165,7 +161,7 @@ def _setting(kind: type[BaseSettings], name: str, field: FieldInfo) -> Setting:
     return Setting(
         variable=_variable(kind, name, field),
         default=_shown(field.get_default(call_default_factory=True)),
-        valid_values=_valid_values(field),
+        may_be=_may_be(field),
         description=(field.description or "").replace("|", "\\|"),
         field=name,
     )
@@ -178,7 +174,7 @@ def _variable(kind: type[BaseSettings], name: str, field: FieldInfo) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value as the environment has it. Secrets are replaced by asterisks."""
+    """As it is written in the environment, but for what is secret."""
     match value:
         case None:
             return ""
@@ -197,8 +193,8 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def _valid_values(field: FieldInfo) -> str:
-    """Describe the valid values."""
+def _may_be(field: FieldInfo) -> str:
+    """What is taken, in words."""
     words = _kind_of(field.annotation)
     for bound in field.metadata:
         match bound:
@@ -225,7 +221,7 @@ def _kind_of(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
     if get_origin(annotation) is list:
-        return "list, separated by commas"
+        return "several, with commas between"
     kinds: Mapping[Any, str] = {bool: "`true`, `false`", int: "whole number", float: "number", Path: "path"}
     for kind in (annotation, *get_args(annotation)):
         if kind in kinds:
