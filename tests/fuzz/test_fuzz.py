@@ -7,12 +7,10 @@ import pytest
 from benchmark import figures_of
 from command import Service
 
-FUZZ = "tests/fuzz"
-
 
 @pytest.mark.slow
 def test_every_fuzzed_request_gets_a_response_without_a_crash(tmp_path: Path) -> None:
-    figures = figures_of(f"{FUZZ}/uploads.py", "--inputs", "4000", "--seed", "20", "--failures", str(tmp_path))
+    figures = figures_of("tests/fuzz/uploads.py", "--inputs", "4000", "--seed", "20", "--failures", str(tmp_path))
     assert figures["inputs"] == 4000
     assert figures["failures"] == 0
     assert figures["answers"]["200"] + figures["answers"]["202"] > 200, "some uploads are valid"
@@ -21,7 +19,7 @@ def test_every_fuzzed_request_gets_a_response_without_a_crash(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_every_hostile_file_gets_a_response_that_fits_its_kind() -> None:
-    figures = figures_of(f"{FUZZ}/hostile_files.py")
+    figures = figures_of("tests/fuzz/hostile_files.py")
     assert figures["files"] >= 300
     assert set(figures["answers"]) == {"202", "415", "422"}
 
