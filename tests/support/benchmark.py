@@ -1,4 +1,4 @@
-"""Benchmarks as their users run them: in a process of their own."""
+"""Run benchmarks and fuzzers as a user does, as child processes."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 
-def run(benchmark: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A program in benchmarks/, with what it said."""
+def run(program: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of the checkout and return it with its output."""
     return subprocess.run(
-        [sys.executable, f"benchmarks/{benchmark}.py", *map(str, arguments)],
+        [sys.executable, program, *map(str, arguments)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
@@ -22,9 +22,9 @@ def run(benchmark: str, *arguments: object, **environment: str) -> subprocess.Co
     )
 
 
-def figures_of(benchmark: str, *arguments: object, **environment: str) -> dict[str, Any]:
-    """The figures that a benchmark ends with; fails with all that it said if it found anything."""
-    done = run(benchmark, *arguments, **environment)
+def figures_of(program: str, *arguments: object, **environment: str) -> dict[str, Any]:
+    """Return the figures in the last line of the program's output. Fails, with that output, if the program fails."""
+    done = run(program, *arguments, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures

@@ -1,8 +1,10 @@
-"""Fuzzing of the upload path: many broken pictures, in many broken requests, at a real web process.
+"""Fuzz the upload path: send mutated pictures in mutated requests to a real web process.
 
-In: how many, and a seed; out: a table of answers, and a last line of JSON. Ends with 1 if any input crashed the web
-process, was not answered or with a 5xx (but those that tell what of HTTP is not supported), or left a trace in its log;
-such inputs are saved. Input number N of a seed is always the same, so `--seed S --only N` tries it again.
+    python tests/fuzz/uploads.py --inputs 100000 --seed 1
+
+Prints a table of responses and a last line of JSON. The exit status is 1 if an input crashed the web process, got no
+response or a 5xx (except for unsupported parts of HTTP), or left an error in the log; such inputs are saved. An
+input depends only on its seed and number: `--seed S --only N` repeats it. The test suite sends 4,000 inputs.
 """
 
 import argparse
@@ -23,23 +25,23 @@ from request_mutations import Request, choose
 from small_pictures import small_pictures
 from web_process import WebProcess, web_process
 
-_SILENCE_SECONDS = 60.0  # longer than any upload or decoding may take
+_SILENCE_SECONDS = 60.0  # longer than the limits on uploads and decoding
 _LOOK_SECONDS = 0.25
 _SETTLE_SECONDS = 30
 _ENOUGH_FAILURES = 20
 _NOT_SUPPORTED = {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED}
-_UNCHANGED = 0.1  # of the pictures, so that accepted uploads are among the inputs
+_UNCHANGED = 0.1  # share of valid pictures, so that some uploads are accepted
 
 
 def main() -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=100_000, metavar="N", help="how many (default 100000)")
-    parser.add_argument("--seed", type=int, default=1, help="another seed makes other inputs (default 1)")
-    parser.add_argument("--only", type=int, metavar="N", help="only input number N of the seed")
-    parser.add_argument("--connections", type=int, default=6, metavar="N", help="at once (default 6)")
+    parser.add_argument("--inputs", type=int, default=100_000, metavar="N", help="number of inputs (default 100000)")
+    parser.add_argument("--seed", type=int, default=1, help="different seeds give different inputs (default 1)")
+    parser.add_argument("--only", type=int, metavar="N", help="send input number N only")
+    parser.add_argument("--connections", type=int, default=6, metavar="N", help="parallel connections (default 6)")
     parser.add_argument(
-        "--failures", type=Path, default=Path("fuzz-failures"), metavar="DIR", help="where to save them"
+        "--failures", type=Path, default=Path("fuzz-failures"), metavar="DIR", help="where to save failing inputs"
     )
     arguments = parser.parse_args()
     numbers = range(arguments.inputs) if arguments.only is None else [arguments.only]
@@ -53,7 +55,7 @@ def main() -> int:
 
 
 def make_input(seed: int, number: int) -> tuple[str, Request]:
-    """Input `number` of `seed`: the kind of request it is, and the request."""
+    """Return the kind of input `number` of `seed`, and its request."""
     dice = Random(f"{seed}/{number}")
     pictures = small_pictures()
     names = list(pictures)
@@ -65,20 +67,20 @@ def make_input(seed: int, number: int) -> tuple[str, Request]:
 
 
 class FuzzRun:
-    """One run against one web process, on several threads."""
+    """One run against one web process, with several client threads."""
 
     def __init__(self, web: WebProcess, seed: int, numbers: Iterator[int], failures: Path) -> None:
         self._web, self._seed, self._folder = web, seed, failures
         self._numbers = numbers
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._answers: Counter[tuple[str, str]] = Counter()  # (kind of request, answer)
+        self._answers: Counter[tuple[str, str]] = Counter()  # (kind of request, response)
         self._inputs = 0
         self._failed: list[str] = []
         self._children: set[int] = set()
 
     def run(self, connections: int) -> dict[str, object]:
-        """Send every input; returns the figures."""
+        """Send every input and return the figures."""
         usual = self._web.children()
         self._children |= usual
         before, files_before = self._web.memory_mib(), self._web.open_files()
@@ -101,7 +103,6 @@ class FuzzRun:
         for (_, answer), count in self._answers.items():
             by_answer[answer] += count
         return {
-            "benchmark": "fuzz_uploads",
             "seed": self._seed,
             "inputs": self._inputs,
             "failures": len(self._failed),
@@ -117,7 +118,7 @@ class FuzzRun:
         }
 
     def print_table(self) -> None:
-        """How each kind of request was answered."""
+        """Print the responses to each kind of request."""
         answers = sorted({answer for _, answer in self._answers})
         for kind in sorted({kind for kind, _ in self._answers}):
             said = {answer: self._answers[kind, answer] for answer in answers if (kind, answer) in self._answers}
@@ -163,20 +164,20 @@ class FuzzRun:
             self._children |= self._web.children()
 
     def _check_afterwards(self, usual_children: int) -> None:
-        """That it still takes pictures, keeps no more children than it began with, and logged no error."""
+        """Check that the web process still accepts pictures, has no extra children, and logged no error."""
         with RawClient(self._web.port, _SILENCE_SECONDS) as client:
             whole = small_pictures()["PNG"]
             head = b"POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
             head += b"Content-Length: %d\r\n\r\n"
             (answer,) = client.send(head % len(whole) + whole, owed=1)
             if answer.status not in (200, 202):
-                self._failed.append(f"afterwards, a good picture was answered {answer.status} {answer.kind}")
+                self._failed.append(f"afterwards, the response to a valid picture was {answer.status} {answer.kind}")
         pause, deadline = threading.Event(), time.monotonic() + _SETTLE_SECONDS
         while len(self._web.children()) > usual_children and time.monotonic() < deadline:
             pause.wait(_LOOK_SECONDS)
         if len(self._web.children()) > usual_children:
-            self._failed.append(f"{len(self._web.children())} children are left of {usual_children}")
-        self._failed += [f"in the log: {line}" for line in self._web.complaints()[:_ENOUGH_FAILURES]]
+            self._failed.append(f"{len(self._web.children())} children remain, not {usual_children}")
+        self._failed += [f"in the log: {line}" for line in self._web.errors()[:_ENOUGH_FAILURES]]
 
 
 if __name__ == "__main__":

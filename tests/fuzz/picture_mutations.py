@@ -1,8 +1,7 @@
-"""From valid picture files to nearly valid ones, by chance that can be repeated.
+"""Seeded mutations that turn valid picture files into nearly valid ones.
 
-In: a file, another one to take from, and a random.Random; out: bytes. Some changes know no format; others take a file
-to its pieces (chunks, segments, boxes, directory entries), change those, and put their lengths and checksums right, so
-that the change gets past the first check of a decoder. It must not know of HTTP.
+Some mutations know no format. Others split a file into its pieces (chunks, segments, boxes, directory entries), change
+those, and repair lengths and checksums, so that the change gets past a decoder's first checks.
 """
 
 import struct
@@ -19,17 +18,17 @@ _MOST_BYTES = 200_000
 
 
 def mutate(dice: Random, data: bytes, donor: bytes) -> bytes:
-    """One to three changes of `data`, which may take from `donor`, whatever format that is."""
+    """Apply one to three mutations to `data`. Some of them copy from `donor`, a file of any format."""
     for _ in range(dice.choice((1, 1, 1, 2, 3))):
         data = dice.choice(MUTATIONS)(dice, data, donor)[:_MOST_BYTES]
     return data
 
 
-# Changes that know no format.
+# Mutations that know no format.
 
 
 def _place(dice: Random, data: bytes) -> int:
-    """An offset into `data`; more often near its beginning, where headers are."""
+    """Return an offset into `data`, more often near the start, where the headers are."""
     return dice.randrange(max(1, min(len(data), dice.choice((16, 64, 256, 1 << 30)))))
 
 
@@ -92,7 +91,7 @@ def _prepend_magic(dice: Random, data: bytes, donor: bytes) -> bytes:
     return donor[: dice.choice((2, 4, 8, 12, 24))] + data
 
 
-# Changes of pieces.
+# Mutations of pieces.
 
 
 def _swap_pieces(dice: Random, data: bytes, _donor: bytes) -> bytes:
@@ -121,7 +120,7 @@ def _foreign_piece(dice: Random, data: bytes, donor: bytes) -> bytes:
 
 
 def _change_in_piece(dice: Random, data: bytes, donor: bytes) -> bytes:
-    """A change inside one piece, whose length and checksum are right again afterwards."""
+    """Change one piece, then repair its length and checksum."""
     pieces = split(data)
     at = dice.randrange(len(pieces))
     change = dice.choice((_flip_bits, _odd_bytes, _odd_integer, _insert, _delete, _truncate, _transplant))
@@ -130,7 +129,7 @@ def _change_in_piece(dice: Random, data: bytes, donor: bytes) -> bytes:
 
 
 def _repacked_pixels(dice: Random, data: bytes, donor: bytes) -> bytes:
-    """A change of the filtered rows inside a PNG, which zlib would otherwise catch; others: see _change_in_piece."""
+    """Change a PNG's filtered rows inside the zlib stream. Other formats: see _change_in_piece."""
     pieces = split(data)
     packed = [at for at, piece in enumerate(pieces) if piece[4:8] == b"IDAT"]
     if not packed:
@@ -151,11 +150,11 @@ MUTATIONS: Sequence[Mutation] = (
 )  # fmt: skip
 
 
-# Taking files to pieces, and putting right what was changed.
+# Splitting files, and repairing changed pieces.
 
 
 def split(data: bytes) -> list[bytes]:
-    """The pieces of a file, in order, at least one; where there is no structure (any more), the rest as one piece."""
+    """Split a file into its pieces, at least one. A part without structure is one piece."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         pieces = [data[:8], *_split_by(data[8:], lambda at: 12 + int.from_bytes(at[:4], "big"))]
     elif data.startswith(b"\xff\xd8"):
@@ -169,13 +168,13 @@ def split(data: bytes) -> list[bytes]:
         pieces = _tiff_pieces(data)
     elif data[4:8] == b"ftyp":
         pieces = _split_by(data, _iso_box)
-    else:  # BMP, whose header is a row of integers, and whatever else
+    else:  # BMP (its header is a row of integers), and everything else
         pieces = [data[:14], *(data[at : at + 4] for at in range(14, min(54, len(data)), 4)), data[54:]]
     return [piece for piece in pieces if piece] or [b""]
 
 
 def _split_by(data: bytes, length: Callable[[bytes], int]) -> list[bytes]:
-    """`data` cut where `length` of what is left says that a piece ends; a piece has at least a byte."""
+    """Cut `data` into pieces of at least one byte; `length` of the rest gives the size of the next piece."""
     pieces: list[bytes] = []
     while data and len(pieces) < 1000:
         size = max(1, length(data[:_MOST_BYTES]))
@@ -188,7 +187,7 @@ def _jpeg_segment(data: bytes) -> int:
     if data[1:2] in (b"\xd8", b"\xd9", b"\x01"):
         return 2
     size = 2 + int.from_bytes(data[2:4], "big")
-    if data[1:2] == b"\xda":  # a scan goes on until the next marker that is no restart
+    if data[1:2] == b"\xda":  # a scan extends to the next marker other than a restart marker
         while size + 1 < len(data) and (data[size] != 0xFF or data[size + 1] in (0, *range(0xD0, 0xD8))):
             size += 1
     return size
@@ -207,7 +206,7 @@ def _gif_block(data: bytes) -> int:
 
 
 def _iso_box(data: bytes) -> int:
-    """The length of a box; of one that holds boxes, only that of what comes before them."""
+    """Return the length of a box; for a container box, the length of its header."""
     inside = {b"meta": 12, b"iprp": 8, b"ipco": 8, b"moov": 8, b"trak": 8, b"mdia": 8, b"minf": 8, b"stbl": 8}
     return inside.get(data[4:8]) or int.from_bytes(data[:4], "big")
 
@@ -226,7 +225,7 @@ def _png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _sealed(whole: bytes, before: bytes, after: bytes) -> bytes:
-    """A changed piece of `whole` with its length, and its checksum if there is one, put right."""
+    """Repair the length, and the checksum if there is one, of a changed piece of `whole`."""
     if whole.startswith(b"\x89PNG") and len(before) >= 12 and before[:4] != b"\x89PNG":
         return _png_chunk(after[4:8].ljust(4, b"x"), after[8 : max(8, len(after) - 4)])
     if whole.startswith(b"RIFF") and len(before) >= 8 and not before.startswith(b"RIFF"):

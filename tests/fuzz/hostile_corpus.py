@@ -1,7 +1,6 @@
-"""Hostile and odd files by kind, made when they are needed and never shipped.
+"""Hostile and odd files by kind, generated on demand, the same every time.
 
-In: nothing; out: files, the same at every call, with the statuses that each kind may be answered; it knows no more of
-HTTP than those.
+Each kind lists the status codes that are right for it.
 """
 
 import io
@@ -21,7 +20,7 @@ _RED = (220, 30, 30)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Files of one kind: how each may be answered, and what makes them."""
+    """Files of one kind: the allowed status codes, and a function that generates the files."""
 
     name: str
     allowed: frozenset[int]
@@ -39,7 +38,7 @@ def _plain(name: str, size: tuple[int, int] = (40, 30)) -> bytes:
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """Return a PNG chunk with length and checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
@@ -50,7 +49,7 @@ def _png(width: int, height: int, rows: bytes, *extra: bytes, depth: int = 8, co
 
 
 def _tiff(entries: list[tuple[int, int, int, int]], data: bytes = bytes(64), next_directory: int = 0) -> bytes:
-    """An 8 × 8 grey TIFF; `entries` (tag, type, count, value) come on top of what it needs."""
+    """Return an 8 × 8 grey TIFF with additional or replaced `entries` (tag, type, count, value)."""
     start = 8 + 2 + 12 * (9 + len(entries)) + 4
     needed = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, start)]
     needed += [(277, 3, 1, 1), (278, 4, 1, 8), (279, 4, 1, 64)]
@@ -137,7 +136,7 @@ def _other_formats() -> Iterator[bytes]:
 
 
 def _claimed_pixels() -> Iterator[bytes]:
-    """Headers that promise more pixels than are taken, before little data."""
+    """Headers that claim more pixels than the limit, followed by little data."""
     yield _png(60_000, 60_000, b"")
     yield _png(0x7FFFFFFF, 0x7FFFFFFF, b"")
     yield _png(9000, 9000, bytes((9000 // 8 + 1) * 9000), depth=1, colours=0)
@@ -156,7 +155,7 @@ def _claimed_pixels() -> Iterator[bytes]:
 
 
 def _large() -> Iterator[bytes]:
-    """As many pixels as are taken, in few bytes: these are decoded, or refused for want of memory."""
+    """The maximum number of pixels in few bytes. They are decoded, or refused for lack of memory."""
     yield _png(8000, 8000, bytes(1001 * 8000), depth=1, colours=0)
     yield _png(8000, 8000, bytes(24_001 * 8000))
     yield _encoded(Image.new("L", (8000, 8000)), "JPEG")

@@ -1,4 +1,4 @@
-"""Values that a careless or hostile client puts where HTTP and forms want others. Tables, and nothing else."""
+"""Tables of invalid or unusual values for headers, form fields, queries and JSON."""
 
 DISPOSITIONS = (
     b"",

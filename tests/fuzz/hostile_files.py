@@ -1,7 +1,9 @@
-"""Hundreds of hostile and odd files, sent to a real web process one after the other.
+"""Send hundreds of hostile and odd files to a real web process, one by one.
 
-In: nothing; out: a table of the kinds of files and of the answers, and a last line of JSON. Ends with 1 if the web
-process died, closed a connection, answered 5xx, or anything that files of that kind must not be answered.
+    python tests/fuzz/hostile_files.py
+
+Prints the responses to each kind of file and a last line of JSON. The exit status is 1 if the web process died, closed
+a connection, logged an error, or gave a response that is wrong for the kind of file (any 5xx is).
 """
 
 import json
@@ -17,14 +19,14 @@ _SILENCE_SECONDS = 60.0
 
 
 def main() -> int:
-    """Send them all; returns the exit status."""
+    """Send all files and return the exit status."""
     answered: dict[str, Counter[str]] = {kind.name: Counter() for kind in KINDS}
     failures: list[str] = []
     with web_process() as web, RawClient(web.port, _SILENCE_SECONDS) as client:
         before, children = web.memory_mib(), web.children()
         for kind in KINDS:
             files = list(kind.files())
-            client.close()  # some take so long to make that the server would close an idle connection meanwhile
+            client.close()  # some files take long to make, and the server closes idle connections
             for number, data in enumerate(files):
                 try:
                     (answer,) = client.send(request(data, [(b"Content-Type", b"image/png")]).data, owed=1)
@@ -32,7 +34,7 @@ def main() -> int:
                     answered[kind.name]["none"] += 1
                     failures.append(f"{kind.name}, number {number}: {none}")
                     continue
-                # A picture whose job is over already was taken in, too.
+                # 200 means that the job is already over: the picture was accepted.
                 status = TAKEN if answer.status == 200 else answer.status
                 answered[kind.name][str(status)] += 1
                 if status not in kind.allowed:
@@ -40,7 +42,7 @@ def main() -> int:
         if web.alive:
             after, replaced = web.memory_mib(), len(web.children() - children)
             decoders = max(web.memory_mib(child)["peak"] for child in web.children())
-            failures += [f"in the log: {line}" for line in web.complaints()]
+            failures += [f"in the log: {line}" for line in web.errors()]
         else:
             after, replaced, decoders = {"now": 0.0, "peak": 0.0}, 0, 0.0
             failures.append(f"the web process ended with {web.process.returncode}:\n{web.log_tail()}")
@@ -55,7 +57,6 @@ def main() -> int:
     for failure in failures:
         print(f"FAILED {failure}")
     figures = {
-        "benchmark": "hostile_files",
         "files": total.total(),
         "failures": len(failures),
         "answers": dict(sorted(total.items())),

@@ -1,7 +1,4 @@
-"""A client of HTTP that sends any bytes whatever, on a connection that it keeps while it can.
-
-In: requests as bytes; out: answers, or why there is none. It must not know what the requests are about.
-"""
+"""An HTTP client that sends arbitrary bytes over a keep-alive connection."""
 
 import http.client
 import io
@@ -10,10 +7,8 @@ import socket
 from dataclasses import dataclass
 from typing import Self
 
-NOT_HTTP, NO_PROBLEM = (
-    "not HTTP",
-    "NO PROBLEM",
-)  # errors without problem+json: to what is not HTTP at all; and to what is
+# Error responses without a problem+json body: uvicorn's own response to malformed HTTP, and everything else.
+NOT_HTTP, NO_PROBLEM = "not HTTP", "NO PROBLEM"
 
 _PROBLEM = "application/problem+json"
 _SERVERS_OWN = b"Invalid HTTP request received."  # uvicorn's
@@ -21,14 +16,14 @@ _SERVERS_OWN = b"Invalid HTTP request received."  # uvicorn's
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. `kind` is the last part of a problem's type; empty for what is no error."""
+    """A complete response. `kind` is the last part of the problem's type, or empty if there is no error."""
 
     status: int
     kind: str
 
 
 class NoAnswer(Exception):
-    """The connection was closed without an answer, or was `silent` for too long."""
+    """No response came: the connection was closed, or timed out (`silent`)."""
 
     def __init__(self, message: str, *, silent: bool) -> None:
         super().__init__(message)
@@ -36,7 +31,7 @@ class NoAnswer(Exception):
 
 
 class RawClient:
-    """One connection at a time, to a port on this machine."""
+    """A client with one connection at a time to a local port."""
 
     def __init__(self, port: int, timeout_seconds: float) -> None:
         self._port, self._timeout = port, timeout_seconds
@@ -49,16 +44,16 @@ class RawClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if one is open."""
         if self._connection:
             self._connection.close()
             self._connection = None
 
     def send(self, data: bytes, owed: int) -> list[Answer]:
-        """Send `data`; returns the answers that it is owed. Raises NoAnswer when one is missing.
+        """Send `data` and return the `owed` responses. Raises NoAnswer if one is missing.
 
-        What is owed none gets a connection of its own, our half of which is closed after it; the first answer that
-        comes is returned, if any does.
+        Data that is owed no response gets its own connection, half-closed after sending. The first response is
+        returned, if one comes.
         """
         if not owed:
             self.close()
@@ -70,7 +65,7 @@ class RawClient:
             answers = [self._read(method) for _ in range(max(1, owed))]
         except TimeoutError:
             self.close()
-            raise NoAnswer(f"silent for {self._timeout:g} s", silent=True) from None
+            raise NoAnswer(f"no response for {self._timeout:g} s", silent=True) from None
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise NoAnswer(f"closed: {type(error).__name__}: {error}", silent=False) from None
@@ -80,7 +75,7 @@ class RawClient:
 
     def _read(self, method: str) -> Answer:
         if self._connection is None:
-            raise ConnectionError("closed between two answers")
+            raise ConnectionError("closed between two responses")
         response = http.client.HTTPResponse(self._connection, method=method)  # type: ignore[arg-type]
         response.begin()
         body = response.read()
@@ -90,7 +85,7 @@ class RawClient:
 
 
 class _Connection:
-    """A socket, and one buffer for all answers that are read from it."""
+    """A socket with one read buffer for all its responses."""
 
     def __init__(self, port: int, timeout_seconds: float) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout_seconds)
@@ -98,16 +93,16 @@ class _Connection:
         self._buffer = _KeptOpen(socket.SocketIO(self._socket, "r"))
 
     def send(self, data: bytes, *, last: bool) -> None:
-        """Send all, and nothing after it if it is the `last`."""
+        """Send all of `data`. If it is the `last`, close our half of the connection."""
         try:
             self._socket.sendall(data)
             if last:
                 self._socket.shutdown(socket.SHUT_WR)
         except ConnectionError:
-            pass  # it may have been answered before it was all sent; if not, reading will tell
+            pass  # the server may have responded before it read everything; if not, reading fails
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """What http.client wants of a socket."""
+        """Implement the part of a socket that http.client uses."""
         return self._buffer
 
     def close(self) -> None:
@@ -116,14 +111,14 @@ class _Connection:
 
 
 class _KeptOpen(io.BufferedReader):
-    """A buffer that http.client cannot close when it has read an answer: the next one may be in it."""
+    """A buffer that http.client cannot close after a response: it may already hold the next one."""
 
     def close(self) -> None:
-        """Leave it open."""
+        """Do nothing."""
 
 
 def _kind(response: http.client.HTTPResponse, body: bytes) -> str:
-    if response.status < 400 or not body:  # what HEAD asks for has no body
+    if response.status < 400 or not body:  # responses to HEAD have no body
         return ""
     if response.headers.get_content_type() == _PROBLEM:
         return str(json.loads(body)["type"]).rpartition(":")[2]

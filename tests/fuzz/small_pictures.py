@@ -1,19 +1,16 @@
-"""Small valid picture files of every accepted format, in many of the ways in which each can be written.
-
-In: nothing; out: bytes by name, the same at every call. What to do to them is for others to know.
-"""
+"""Small valid picture files of every accepted format, in many variants, the same every time."""
 
 import io
 from functools import cache
 
 from PIL import ExifTags, Image, ImageCms
 
-SIDE = 24  # pixels: small, so that many can be tried
+SIDE = 24  # pixels: small, so that many inputs can be tried
 
 
 @cache
 def small_pictures() -> dict[str, bytes]:
-    """Files by name; the format is what comes before the first space."""
+    """Return files by name. The part before the first space is the format."""
     picture = _picture()
     exif, profile = _exif(), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     frames = {"save_all": True, "append_images": [picture.rotate(90), picture.rotate(180)], "duration": 100}
@@ -65,7 +62,7 @@ def small_pictures() -> dict[str, bytes]:
 
 
 def _picture() -> Image.Image:
-    """Something with edges, slopes and all colours."""
+    """Return a picture with edges, gradients and many colours."""
     slope = Image.radial_gradient("L").resize((SIDE, SIDE))
     picture = Image.merge("RGB", [slope.rotate(angle) for angle in (0, 40, 80)])
     picture.paste((200, 30, 60), (0, 0, SIDE // 3, SIDE // 2))

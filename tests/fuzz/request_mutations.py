@@ -1,7 +1,6 @@
-"""Requests that send a picture, from ordinary to outrageous, by chance that can be repeated.
+"""Seeded requests that upload a picture, from valid to malformed.
 
-In: the bytes of a file and a random.Random; out: the bytes of a request, and what may be expected of the answer. CASES
-is the table of all kinds: a new way to send pictures is a new row. It must not know what is in the files.
+CASES lists all kinds. A new way to send pictures needs a new row.
 """
 
 import io
@@ -18,11 +17,11 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send on a connection."""
+    """The bytes to send on a connection."""
 
     data: bytes
-    # How many answers must come. Requests that end where they say, as HTTP wants it, are owed one each, and the
-    # connection can go on. What is owed none is the last on its connection, which may also be closed without an answer.
+    # The number of responses that must come. A correctly framed request is owed one, and the connection stays usable.
+    # Bytes that are owed none are the last on their connection, which the server may close without a response.
     owed: int = 1
 
 
@@ -30,7 +29,7 @@ Build = Callable[[Random, bytes], Request]
 
 
 def request(body: bytes, headers: Headers, method: bytes = b"POST", target: bytes = PATH) -> Request:
-    """A request whose framing is right."""
+    """Return a correctly framed request."""
     lines = [(b"Host", b"localhost"), *headers, (b"Content-Length", b"%d" % len(body))]
     return Request(_head(lines, method, target) + body)
 
@@ -39,7 +38,7 @@ def _head(headers: Headers, method: bytes = b"POST", target: bytes = PATH, versi
     return b" ".join((method, target, version)) + b"\r\n" + b"".join(b"%s: %s\r\n" % line for line in headers) + b"\r\n"
 
 
-# Ordinary requests.
+# Valid requests.
 
 _IMAGE_TYPES = (b"image/jpeg", b"image/png", b"image/webp", b"image/gif", b"image/bmp", b"image/tiff", b"image/avif")
 
@@ -53,7 +52,7 @@ def _form(_dice: Random, file: bytes) -> Request:
 
 
 def part(body: bytes, disposition: bytes, content_type: bytes = b"", *extra: bytes) -> bytes:
-    """One part of a form, without the boundary before it."""
+    """Return one part of a form, without its boundary."""
     lines = [b"Content-Disposition: " + disposition, *extra]
     if content_type:
         lines.append(b"Content-Type: " + content_type)
@@ -118,7 +117,7 @@ def _large_field(dice: Random, file: bytes) -> Request:
 
 
 def _option_fields(dice: Random, file: bytes) -> Request:
-    """Fields that mean something, or will; with values that they may have, and others."""
+    """Send fields that exist, with valid and invalid values."""
     fields = [
         part(dice.choice(odd_values.OPTION_VALUES), b'form-data; name="%s"' % dice.choice(odd_values.OPTION_NAMES))
         for _ in range(dice.randrange(1, 6))
@@ -132,7 +131,7 @@ def _nested_form(_dice: Random, file: bytes) -> Request:
 
 
 def _damaged_form(dice: Random, file: bytes) -> Request:
-    """A form whose bytes were changed anywhere, sent with the length that it then has."""
+    """Send a form with bytes changed anywhere and a correct Content-Length."""
     whole = _form(dice, file).data.partition(b"\r\n\r\n")[2]
     change = dice.randrange(8)
     at = dice.randrange(len(whole))
@@ -156,7 +155,7 @@ def _damaged_form(dice: Random, file: bytes) -> Request:
     return request(whole, [(b"Content-Type", b"multipart/form-data; boundary=b0undary")])
 
 
-# Other routes, and other bodies than forms and pictures. Nobody captions here, so none waits for a score.
+# Other routes and other bodies. No worker runs, so no request waits for a score.
 
 _AT_ONCE = (b"Prefer", b"respond-async")
 
@@ -212,24 +211,24 @@ def _zip_body(dice: Random, file: bytes) -> Request:
 
 
 def _zip(dice: Random, file: bytes) -> bytes:
-    """An archive of the file, more often damaged than whole."""
+    """Return a ZIP archive of the file, damaged more often than not."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", dice.choice((zipfile.ZIP_STORED, *[zipfile.ZIP_DEFLATED] * 3))) as archive:
         for name in dice.sample(odd_values.FILE_NAMES, dice.choice((0, 1, 2, 5))):
-            # The date is part of the input, which must be the same each time.
+            # A fixed date, so that the input is the same every time.
             entry = zipfile.ZipInfo(name.decode("latin-1"))
             archive.writestr(entry, dice.choice((file, file[:100], bytes(300_000))), archive.compression)
         archive.comment = dice.choice((b"", b"", b"PK\5\6", dice.randbytes(300)))
     whole = bytearray(packed.getvalue())
     for _ in range(dice.choice((0, 1, 1, 3, 10))):
-        # Most of what can be wrong is in the last bytes: the directory and its end.
+        # The central directory, at the end, is the most fragile part.
         at = len(whole) - 1 - dice.randrange(min(len(whole), dice.choice((22, 200, 1 << 30))))
         whole[at] = dice.choice((0, 1, 255, whole[at] ^ 1 << dice.randrange(8)))
     cut = dice.randrange(len(whole))
     return bytes(dice.choice((whole, whole, whole, whole + whole, dice.randbytes(50) + whole, whole[:cut])))
 
 
-# Odd heads around a good body.
+# Odd headers with a valid body.
 
 
 def _odd_content_type(dice: Random, file: bytes) -> Request:
@@ -247,7 +246,7 @@ def _odd_target(dice: Random, file: bytes) -> Request:
     return request(file, [(b"Content-Type", b"image/png")], method, target)
 
 
-# Bodies in chunks, and lies about where a request ends.
+# Chunked bodies, and wrong lengths.
 
 
 def _chunked(dice: Random, file: bytes) -> Request:
@@ -319,7 +318,7 @@ def _noise(dice: Random, _file: bytes) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A kind of request: how often it is chosen against the others, and how it is made."""
+    """A kind of request, its weight among all kinds, and the function that builds it."""
 
     name: str
     weight: int
@@ -327,11 +326,11 @@ class Case:
 
 
 CASES = (
-    # What changed pictures travel in.
+    # Carriers of mutated pictures.
     Case("image as the body", 44, _image_body),
     Case("form", 16, _form),
     Case("in chunks", 4, _chunked),
-    # Odd, but framed as HTTP wants it.
+    # Odd, but correctly framed.
     Case("odd boundary", 3, _odd_boundary),
     Case("odd part", 4, _odd_part),
     Case("odd charset", 2, _odd_charset),
@@ -349,7 +348,7 @@ CASES = (
     Case("odd target", 2, _odd_target),
     Case("100-continue", 1, _expects_continue),
     Case("pipelined", 1, _pipelined),
-    # The last of their connection.
+    # Incorrectly framed: the last of their connection.
     Case("lie about length", 1, _lie_about_length),
     Case("bad chunks", 1, _bad_chunks),
     Case("cut off", 1, _cut_off),
@@ -360,5 +359,5 @@ CASES = (
 
 
 def choose(dice: Random) -> Case:
-    """A row of the table, by weight."""
+    """Draw a kind by weight."""
     return dice.choices(CASES, [case.weight for case in CASES])[0]
