@@ -24,8 +24,8 @@ from app.origins import is_safe, refuse_cross_site, refuse_rebinding
 from app.problems import ProblemError, queue_unreachable
 from app.settings import AppSettings
 from app.tickets import is_ticket
+from jobs.ids import shared_secret
 from jobs.problem import Problem
-from jobs.secret import shared_secret
 
 # Basic, so that browsers ask for the key themselves, and send it with everything: the page, EventSource and /docs.
 _BASIC = 'Basic realm="Wordlight", charset="UTF-8"'

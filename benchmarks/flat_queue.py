@@ -151,7 +151,7 @@ class Run:
                 consumer.heartbeat([], _RESULT.model.version)
                 consumer.sweep()
                 for claim in consumer.start(consumer.claim(100)):
-                    consumer.say([(claim, 0, ['{"word":"a"}', '{"word":"dog"}'])])
+                    consumer.publish_words([(claim, 0, ['{"word":"a"}', '{"word":"dog"}'])])
                     if dice.random() < 0.05:
                         consumer.fail(claim, _PROBLEM)
                     else:

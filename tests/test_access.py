@@ -38,7 +38,7 @@ from app.problems import ProblemError
 from app.settings import AppSettings
 from app.tickets import ticket
 from jobs.connection import connect, connect_async
-from jobs.secret import shared_secret
+from jobs.ids import shared_secret
 from wordlight.embedded import EmbeddedValkey
 
 PICTURE = encode(tiny.picture("red", "green"))
