@@ -13,7 +13,7 @@ import pytest
 import tiny
 from command import start_command
 from pyarrow import parquet
-from queue_servers import wait_until
+from support.queue_servers import wait_until
 
 from wordlight.bulk.parts import Parts
 from wordlight.bulk.place import NoSuchPlace, Place

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from queueing import PROBLEM, claim_all, produce
 from redis import Redis
+from support.queueing import PROBLEM, claim_all, produce
 
 from app import heatmaps
 from app.contact_sheet import contact_sheet

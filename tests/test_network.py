@@ -8,8 +8,8 @@ import httpx
 import pytest
 from command import start_command
 from network import Network, NoNamespaces
-from queue_server import RestartableValkey
 from redis import Redis
+from support.queue_server import RestartableValkey
 from test_failures import JPEG, PICTURES
 
 from jobs import keys

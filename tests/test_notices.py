@@ -2,8 +2,8 @@
 
 import asyncio
 
-from queueing import ANY, PICTURE, RESULT, claim_all
 from redis import Redis
+from support.queueing import ANY, PICTURE, RESULT, claim_all
 
 from app.notices import Notices
 from jobs import keys

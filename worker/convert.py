@@ -1,7 +1,4 @@
-"""From what the captioner says to what the contract says, with no more attention than was asked for.
-
-In: words and captions of model/, and a job's options; out: those of jobs/.
-"""
+"""Convert the captioner's words and captions to those of the contract, with as much attention as the job asks for."""
 
 from jobs.job import Attention, Caption, Word
 from jobs.options import AttentionForm, CaptionOptions, ScoreOptions

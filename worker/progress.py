@@ -1,8 +1,4 @@
-"""What a worker does between two words: tells which have been decided, and hears which jobs nobody wants any more.
-
-In: words as the model decides them; out: events in Redis, the images to give up, and those that somebody follows. It
-must not know how words are chosen.
-"""
+"""What a worker does between two words: publishes the decided words and learns which jobs were canceled."""
 
 import logging
 import math
@@ -14,54 +10,56 @@ from redis.exceptions import RedisError
 from jobs.consumer import Claim, Consumer
 from jobs.job import Said
 from model.watch import Decided
-from worker.spoken import word_for
+from worker.convert import word_for
 
 log = logging.getLogger(__name__)
 
-# A step takes milliseconds: asking whether jobs are still wanted need not be done at each.
-_ASK_SECONDS = 0.1
+# A decoding step takes milliseconds. Asking Redis at each of them would slow it down.
+_CHECK_SECONDS = 0.1
 
 
-class JobWatch:
-    """Watches the decoding of some jobs, which are its images 0, 1, 2, …"""
+class JobProgress:
+    """The progress of jobs that are decoded together. Job i is the model's image i."""
 
     def __init__(self, consumer: Consumer, claims: Sequence[Claim]) -> None:
         self._consumer, self._claims = consumer, claims
         self.followed: set[int] = set()
         self._unwanted: set[int] = set()
-        # Words that Redis has not taken yet: told before anything that comes after them.
-        self._untold: dict[int, list[str]] = {}
-        self._told = [0] * len(claims)
-        self._asked = -math.inf  # at the first step: somebody may have come while the picture was looked at
+        # Events that Redis has not accepted yet. They are published before later ones.
+        self._pending: dict[int, list[str]] = {}
+        self._published = [0] * len(claims)
+        self._checked = -math.inf  # check at the first step: a follower may have come while the picture was encoded
 
     def step(self, decided: Sequence[Decided]) -> Collection[int]:
-        """See model.watch.Watch."""
+        """Publish the words just decided; return the images to give up (see `model.watch.Watch`)."""
         for one in decided:
-            self._untold.setdefault(one.image, []).append(self._event(one))
+            self._pending.setdefault(one.image, []).append(self._event(one))
         try:
-            if self._untold:
-                self._tell()
-            if time.monotonic() - self._asked > _ASK_SECONDS:
-                self._ask()
+            if self._pending:
+                self._publish()
+            if time.monotonic() - self._checked > _CHECK_SECONDS:
+                self._check_interest()
         except RedisError as error:
-            log.warning("words are not told yet: %s", error)
+            log.warning("words are published later: %s", error)
         return self._unwanted
 
     def finish(self) -> None:
-        """Tell what is left to be told. May raise redis.exceptions.RedisError."""
-        if self._untold:
-            self._tell()
+        """Publish the words that are still pending. Raises redis.exceptions.RedisError."""
+        if self._pending:
+            self._publish()
 
-    def _tell(self) -> None:
-        images = [image for image in self._untold if image not in self._unwanted]
-        unwanted = self._consumer.say([(self._claims[i], self._told[i], self._untold[i]) for i in images])
+    def _publish(self) -> None:
+        images = [image for image in self._pending if image not in self._unwanted]
+        unwanted = self._consumer.publish_words(
+            [(self._claims[i], self._published[i], self._pending[i]) for i in images]
+        )
         for image in images:
-            self._told[image] += len(self._untold[image])
-        self._untold.clear()
+            self._published[image] += len(self._pending[image])
+        self._pending.clear()
         self._give_up(images, unwanted)
 
-    def _ask(self) -> None:
-        self._asked = time.monotonic()
+    def _check_interest(self) -> None:
+        self._checked = time.monotonic()
         images = [image for image in range(len(self._claims)) if image not in self._unwanted]
         interest = self._consumer.interest([self._claims[image] for image in images])
         self.followed.update(image for image in images if self._claims[image].entry in interest.followed)
@@ -70,7 +68,7 @@ class JobWatch:
     def _give_up(self, images: Sequence[int], entries: Collection[str]) -> None:
         for image in images:
             if self._claims[image].entry in entries:
-                log.info("job %s is not wanted any more", self._claims[image].job_id)
+                log.info("job %s was canceled, deleted or taken over", self._claims[image].job_id)
                 self._unwanted.add(image)
 
     def _event(self, one: Decided) -> str:
