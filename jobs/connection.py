@@ -93,9 +93,9 @@ def connect_async(url: str) -> aioredis.Redis:
         "timeout": _QUEUE_SECONDS,
     }
     if address.service:
-        sentinel = _AsyncSentinel(address.hosts, sentinel_kwargs=_sentinel_options(address))
+        sentinel = _AsyncSentinel(_Sentinel(address.hosts, sentinel_kwargs=_sentinel_options(address)))
         pool: aioredis.BlockingConnectionPool
-        pool = _AsyncSentinelPool(address.service, sentinel, ssl=address.tls, **options)
+        pool = _AsyncSentinelPool(address.service, sentinel, ssl=address.tls, **options)  # type: ignore[no-untyped-call]
     else:
         kind: type[aioredis.connection.AbstractConnection] = aioredis.Connection
         if address.path:
@@ -167,39 +167,27 @@ class _Sentinel(Sentinel):
         with self._lock:
             try:
                 return super().discover_master(service_name)  # type: ignore[no-untyped-call, no-any-return]
-            except (MasterNotFoundError, ResponseError) as error:
-                raise MasterNotFoundError(_why(error)) from None
+            except MasterNotFoundError:
+                raise MasterNotFoundError("no Sentinel that answers knows a live primary of that name") from None
+            except ResponseError as error:
+                raise MasterNotFoundError(f"a Sentinel refuses to answer: {error}") from None
             finally:
                 for client in self.sentinels:
                     client.close()
 
 
-class _AsyncSentinel(aiosentinel.Sentinel):
-    """The same for asyncio."""
+class _AsyncSentinel:
+    """The same for asyncio. It asks in a thread, because asyncio waits for the peer when it closes a TLS connection."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
-        self._lock = asyncio.Lock()
+    def __init__(self, sentinel: _Sentinel) -> None:
+        self._sentinel = sentinel
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        async with self._lock:
-            try:
-                return await super().discover_master(service_name)  # type: ignore[no-any-return]
-            except (aiosentinel.MasterNotFoundError, ResponseError) as error:
-                raise aiosentinel.MasterNotFoundError(_why(error)) from None
-            finally:
-                for client in self.sentinels:
-                    await client.aclose()
+        return await asyncio.to_thread(self._sentinel.discover_master, service_name)
 
 
 class _AsyncSentinelPool(aiosentinel.SentinelConnectionPool, aioredis.BlockingConnectionPool):
     """Connections to the primary that Sentinels name; a command waits where all are in use."""
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ResponseError):
-        return f"a Sentinel refuses to answer: {error}"
-    return "no Sentinel that answers knows a live primary of that name"
 
 
 def _connection_options(address: Address) -> dict[str, Any]:

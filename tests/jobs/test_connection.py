@@ -3,6 +3,7 @@
 import asyncio
 import os
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -151,14 +152,12 @@ def test_concurrent_connections_keep_all_sentinels(tmp_path: Path) -> None:
         file.write_text(f"sentinel monitor main 127.0.0.1 {primary.port} 1\n")
         sentinel = Node(tmp_path / "sentinel", str(file), "--sentinel", port=port)
 
-        async def connect_ten() -> set[int]:
-            async with connect_async(f"redis+sentinel://127.0.0.1:{down},127.0.0.1:{port}/main") as client:
-                await asyncio.gather(*(client.ping() for _ in range(10)))
-                manager: Any = client.connection_pool
-                clients = manager.sentinel_manager.sentinels
-                return {one.connection_pool.connection_kwargs["port"] for one in clients}
-
         try:
-            assert asyncio.run(connect_ten()) == {down, port}
+            with connect(f"redis+sentinel://127.0.0.1:{down},127.0.0.1:{port}/main") as client:
+                with ThreadPoolExecutor(10) as threads:
+                    assert all(threads.map(lambda _: client.ping(), range(10)))
+                pool: Any = client.connection_pool
+                clients = pool.sentinel_manager.sentinels
+                assert {one.connection_pool.connection_kwargs["port"] for one in clients} == {down, port}
         finally:
             sentinel.close()
