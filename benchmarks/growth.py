@@ -38,7 +38,7 @@ from jobs.job import ModelInfo, Result
 from jobs.options import CaptionOptions
 from jobs.producer import Picture, Producer, Submission
 from jobs.settings import QueueSettings
-from worker.spoken import caption_for
+from worker.convert import caption_for
 
 _CLAIMED = 16  # a worker's default
 _OPERATIONS = ("enqueue", "claim", "start", "finish")

@@ -50,7 +50,7 @@ def work(environment: dict[str, str]) -> None:
     os.environ.update(environment)
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 2)
-    from worker.process import run
+    from worker.main import run
     from worker.settings import WorkerSettings
 
     sys.exit(run(WorkerSettings()))
@@ -61,7 +61,7 @@ class Workers:
 
     def __init__(self, count: int, environment: dict[str, str]) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["worker.process", "worker.settings", "jobs.connection"])
+        self._context.set_forkserver_preload(["worker.main", "worker.settings", "jobs.connection"])
         self._environment = environment
         self._alive = [self._start() for _ in range(count)]
 

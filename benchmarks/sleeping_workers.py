@@ -90,7 +90,7 @@ class SleepingWorkers:
 
     def __init__(self, count: int, seconds: float, environment: dict[str, str]) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["worker.process", "sleeping_workers"])
+        context.set_forkserver_preload(["worker.main", "sleeping_workers"])
         self._all: list[ForkServerProcess] = []
         for _ in range(count):
             process = context.Process(target=_work, args=(seconds, environment))
@@ -123,11 +123,11 @@ def _work(seconds: float, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     torch.set_num_threads(1)
-    import worker.process
+    import worker.main
     from worker.settings import WorkerSettings
 
-    worker.process.load_ready = lambda *_, **__: SleepingCaptioner(seconds)  # type: ignore
-    sys.exit(worker.process.run(WorkerSettings()))
+    worker.main.load_ready = lambda *_, **__: SleepingCaptioner(seconds)  # type: ignore
+    sys.exit(worker.main.run(WorkerSettings()))
 
 
 @dataclass(frozen=True)

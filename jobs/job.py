@@ -1,7 +1,6 @@
-"""The contract: what a job is, what its result looks like, and how both are written down in Redis.
+"""The contract: a job, its result, and how both are stored in Redis.
 
-In: the fields of a record; out: a `Job`, which is also what HTTP clients read. Plain data: it must not know how
-captions are made or how requests arrive. The golden files in tests/golden pin the bytes.
+HTTP clients read the same models as JSON. The golden files in tests/golden pin the bytes.
 """
 
 from datetime import UTC, datetime
@@ -14,12 +13,12 @@ from jobs.problem import Problem
 
 Record = dict[bytes, bytes]
 
-# What was asked for where the record does not say: those of version 0.1.0 do not.
+# The options of a record without options, as version 0.1.0 wrote them.
 NO_OPTIONS = b'{"kind":"caption"}'
 
 
 class Status(StrEnum):
-    """Where a job is on its road. The last four are terminal: a job reaches exactly one of them, once."""
+    """The state of a job. The last four are terminal: a job reaches exactly one of them, once."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -76,7 +75,7 @@ class Caption(BaseModel):
 
 
 class Said(BaseModel):
-    """The data of an event `word`: a word of a caption, as soon as it is decided."""
+    """The data of an event `word`: a word of a caption that has just been decided."""
 
     attempt: int
     caption: int
@@ -92,21 +91,21 @@ class ModelInfo(BaseModel):
 
 
 class Result(BaseModel):
-    """What a worker found out."""
+    """The result of a job."""
 
     model: ModelInfo
     captions: list[Caption]
 
 
 class ImageSize(BaseModel):
-    """The size of the upright picture as it was sent, in pixels."""
+    """The size of the upright original in pixels."""
 
     width: int
     height: int
 
 
 class Job(BaseModel):
-    """A job as everyone sees it."""
+    """A job as clients see it."""
 
     id: str
     name: str | None = Field(description="the file's name, where it came with others")
@@ -130,7 +129,7 @@ class Job(BaseModel):
 
     @classmethod
     def from_record(cls, job_id: str, record: Record, keep_seconds: int) -> "Job":
-        """Read a job from its Redis hash, as jobs/scripts/*.lua write it; it is kept so long when it is over."""
+        """Read a job from its Redis hash. A finished job is kept for `keep_seconds`."""
         result = Result.model_validate_json(record[b"result"]) if b"result" in record else None
         completed = int(record[b"completed"]) if b"completed" in record else None
         return cls(
@@ -181,7 +180,7 @@ SUMMARY = ("name", "status", "created", "completed", "text", "error")
 
 
 class Batch(BaseModel):
-    """Jobs that came in one request."""
+    """The jobs of one request."""
 
     id: str
     created_at: datetime
@@ -191,7 +190,7 @@ class Batch(BaseModel):
 
     @classmethod
     def of(cls, batch_id: str, created: bytes, jobs: list[JobSummary]) -> "Batch":
-        """A batch whose jobs are now as `jobs` say."""
+        """Create a batch from the summaries of its jobs."""
         counts = {status: sum(job.status is status for job in jobs) for status in Status}
         return cls(
             id=batch_id,

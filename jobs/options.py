@@ -1,7 +1,7 @@
-"""What a client may ask for: the one type of options that app checks, the queue keeps and worker obeys.
+"""The options of a job: how to caption a picture, or which caption to score.
 
-In: text or JSON fields of a request; out: options in which every default is filled in, so that a job says all about
-itself. Plain data: how words are chosen is model/'s business.
+`app` validates them, the queue stores them, the worker obeys them. Every default is filled in, so that a stored job is
+complete.
 """
 
 import re
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, 
 MOST_CAPTIONS = 20
 CONSENSUS_BEAMS = 20  # by default: the best of 3, 5, 10 and 20 on `val`
 _HAS_A_WORD = re.compile(r"[^\W_]")
-# The same as JSON Schema writes it, for the documentation.
+# The same in the syntax of JSON Schema, for the documentation.
 _WORD = r"[\p{L}\p{N}]"
 _SEED_BITS = 32
 
@@ -32,7 +32,7 @@ class Strategy(StrEnum):
 
     @property
     def searches(self) -> bool:
-        """Whether several sentences are kept in mind at once; the others decide word by word."""
+        """Whether the strategy keeps several sentences at once. The others decide word by word."""
         return self in (Strategy.BEAM, Strategy.DIVERSE, Strategy.CONSENSUS)
 
 
@@ -100,7 +100,7 @@ class CaptionOptions(_Options):
     @classmethod
     def _one_sentence_when_greedy(cls, value: int, info: ValidationInfo) -> int:
         if info.data.get("strategy") is Strategy.GREEDY and value != 1:
-            raise ValueError("greedy search finds one sentence")
+            raise ValueError("must be 1 with strategy 'greedy'")
         return value
 
     @field_validator("beam_size", mode="before")
@@ -124,7 +124,7 @@ class CaptionOptions(_Options):
             return value
         if not strategy.searches:
             if value != 1:
-                raise ValueError(f"strategy {strategy.value!r} has no beams")
+                raise ValueError(f"must be 1 with strategy {strategy.value!r}")
         elif value < captions:
             raise ValueError("must be at least num_captions")
         elif strategy is Strategy.DIVERSE and value % captions:
@@ -138,19 +138,19 @@ class CaptionOptions(_Options):
         if info.field_name == "seed" and value is None and strategy is Strategy.SAMPLE:
             return secrets.randbits(_SEED_BITS)
         if value is not None and strategy not in (None, Strategy.SAMPLE) and not _is_default(info.field_name, value):
-            raise ValueError("is for strategy 'sample' only")
+            raise ValueError("needs strategy 'sample'")
         return value
 
     @field_validator("prefix")
     @classmethod
     def _prefix_has_words(cls, value: str) -> str:
         if value.strip() and not _HAS_A_WORD.search(value):
-            raise ValueError("has no word in it")
+            raise ValueError("must contain a word")
         return value.strip()
 
 
 class ScoreOptions(_Options):
-    """How probable a given caption is, and where its words look."""
+    """Which caption to score: how probable it is, and where its words look."""
 
     kind: Literal["score"] = "score"
     caption: str = Field(
@@ -161,7 +161,7 @@ class ScoreOptions(_Options):
     @classmethod
     def _caption_has_words(cls, value: str) -> str:
         if not _HAS_A_WORD.search(value):
-            raise ValueError("has no word in it")
+            raise ValueError("must contain a word")
         return value.strip()
 
 
@@ -171,10 +171,10 @@ _ADAPTER: TypeAdapter[CaptionOptions | ScoreOptions] = TypeAdapter(Options)
 
 
 def read_options(text: str | bytes) -> CaptionOptions | ScoreOptions:
-    """Options as `model_dump_json` wrote them. Raises ValueError."""
+    """Read options from the JSON of `model_dump_json`. Raises ValueError."""
     return _ADAPTER.validate_json(text)
 
 
 def _is_default(field: str | None, value: object) -> bool:
-    # What `model_dump_json` wrote is read again: it names every field.
+    # The JSON of `model_dump_json` names every field, and is read again.
     return field == "temperature" and value in (1, 1.0, "1", "1.0")

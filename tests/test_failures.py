@@ -20,7 +20,13 @@ from support.api import encode, problem, start_api
 from support.command import Command
 from support.queue_server import RestartableValkey
 from support.queueing import ANY, get, history, produce
-from support.workers import assert_each_succeeded_once, start_slow_worker, start_worker, submit, wait_until_ended
+from support.workers import (
+    assert_each_succeeded_once,
+    start_slow_worker,
+    start_worker,
+    submit_long_jobs,
+    wait_until_ended,
+)
 
 from jobs import keys
 from jobs.job import Status
@@ -177,7 +183,7 @@ def test_workers_killed_at_random_lose_nothing(
     settings: QueueSettings, redis: Redis, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
     """A short form of benchmarks/kills.py."""
-    job_ids = submit(settings, 48)
+    job_ids = submit_long_jobs(settings, 48)
     for kill in range(4):
         worker = start_slow_worker(settings, slow_captioner, batch_size=4)
         wait_until_ended(settings, job_ids, count=4 * (kill + 1))

@@ -54,8 +54,8 @@ def test_it_stops_cleanly_and_its_jobs_are_there_again(tmp_path: Path, tiny_capt
 
 
 def test_a_worker_that_dies_is_started_again(service: Service) -> None:
-    line = service.command.wait_for_line("worker.process: ")
-    pid = int(line.split("worker.process: ")[1].split(":")[0].split("-")[-2])
+    line = service.command.wait_for_line("worker.main: ")
+    pid = int(line.split("worker.main: ")[1].split(":")[0].split("-")[-2])
     os.kill(pid, signal.SIGKILL)
     service.command.wait_for_line("the worker ended (SIGKILL)")
     headers = {"Content-Type": "image/jpeg", "Prefer": "wait=60"}

@@ -157,7 +157,7 @@ def _worker(_arguments: argparse.Namespace) -> int:
     from model.captioner import CaptionerNotLoadable
     from model.device import DeviceUnavailable
     from model.engines.choice import EngineUnavailable
-    from worker.process import run
+    from worker.main import run
     from worker.settings import WorkerSettings
 
     try:

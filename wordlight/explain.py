@@ -86,7 +86,7 @@ def _said(arguments: argparse.Namespace, captioner: "Captioner", working: "Worki
 
     from PIL import Image
 
-    from worker.spoken import caption_for
+    from worker.convert import caption_for
 
     decoding = decoding_options(arguments)
     memory = captioner.encode(captioner.prepare(Image.open(io.BytesIO(working.data)))[None])

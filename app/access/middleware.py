@@ -24,8 +24,8 @@ from app.access.unauthorized_page import is_for_a_person, put_in_words
 from app.loopback import is_loopback
 from app.problems import ProblemError, queue_unreachable
 from app.settings import AppSettings
+from jobs.ids import shared_secret
 from jobs.problem import Problem
-from jobs.secret import shared_secret
 
 # Basic, so that browsers ask for the key themselves, and send it with everything: the page, EventSource and /docs.
 _BASIC = 'Basic realm="Wordlight", charset="UTF-8"'

@@ -24,8 +24,8 @@ from app.http.access_log import Exchange
 from app.services import Services
 from app.settings import AppSettings
 from jobs import metrics as counted
-from jobs.backlog import Backlog, read_backlog
 from jobs.connection import connect_async
+from jobs.inspector import Backlog, read_backlog
 
 log = logging.getLogger(__name__)
 

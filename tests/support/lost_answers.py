@@ -1,4 +1,4 @@
-"""Connections that lose an answer of the server when told to; the client library then asks again, as it always does."""
+"""Connections that can lose a server's answer, so that the client library repeats the call."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ _lose = False
 
 @contextmanager
 def one_answer_lost(lose: bool = True) -> Iterator[None]:
-    """The first answer to a script call inside is lost, if `lose`: the script has run, and will run again."""
+    """Lose the first answer to a script call inside, if `lose`: the script has run and is called again."""
     global _lose
     _lose = lose
     try:
@@ -26,14 +26,14 @@ def one_answer_lost(lose: bool = True) -> Iterator[None]:
 
 
 def losing(client: Redis) -> Redis:
-    """The client, which has not connected yet, with connections that may lose answers."""
+    """Let the connections of a client that has not connected yet lose answers."""
     client.connection_pool.connection_class = _Connection
     client.connection_pool.connection_kwargs["retry"] = Retry(NoBackoff(), 2)
     return client
 
 
 def losing_async(client: aioredis.Redis) -> aioredis.Redis:
-    """The client, which has not connected yet, with connections that may lose answers."""
+    """Let the connections of a client that has not connected yet lose answers."""
     client.connection_pool.connection_class = _AsyncConnection
     client.connection_pool.connection_kwargs["retry"] = AsyncRetry(NoBackoff(), 2)
     return client

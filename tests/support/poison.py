@@ -10,7 +10,7 @@ import sys
 import torch
 
 from model.captioner import Captioner
-from worker.process import run
+from worker.main import run
 from worker.settings import WorkerSettings
 
 _encode = Captioner.encode

@@ -1,4 +1,4 @@
-"""A Valkey that tests may kill, stop and start again, with its data on disk as in production."""
+"""A Valkey that tests can kill, pause and restart, with its data on disk as in production."""
 
 import signal
 import subprocess
@@ -15,20 +15,20 @@ from support.command import free_port
 
 
 class RestartableValkey:
-    """A server on a port of its own, which keeps that port and its data (AOF, everysec)."""
+    """A server that keeps its port and its data (AOF, everysec) over restarts."""
 
     def __init__(self, folder: Path, host: str = "127.0.0.1", prefix: Sequence[str] = ()) -> None:
-        """`prefix` goes before the command."""
+        """`prefix` is put before the command."""
         self._folder, self._host, self._port, self._prefix = folder, host, free_port(), prefix
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where to reach it."""
+        """The server's URL."""
         return f"redis://{self._host}:{self._port}/0"
 
     def start(self) -> None:
-        """Start it and wait until it has loaded its data."""
+        """Start the server and wait until it has loaded its data."""
         assert self._process is None
         listen = ("--port", str(self._port), "--bind", self._host, "--protected-mode", "no")
         keep = ("--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
@@ -40,18 +40,18 @@ class RestartableValkey:
             client.ping()
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill the server with SIGKILL."""
         assert self._process
         self._process.kill()
         self._process.wait()
         self._process = None
 
     def stop(self) -> None:
-        """Make it silent: connections stay open, and nothing is answered."""
+        """Pause the server: connections stay open, and no command is answered."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let it answer again."""
+        """Resume the paused server."""
         assert self._process
         self._process.send_signal(signal.SIGCONT)

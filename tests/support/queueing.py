@@ -1,4 +1,4 @@
-"""The queue's two halves as tests use them: each call of a producer in an event loop of its own."""
+"""Producer and consumer for tests. Each call of a producer runs in its own event loop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def produce(settings: QueueSettings, action: Callable[[Producer], Awaitable[T]]) -> T:
-    """Do something with a producer, in an event loop of its own."""
+    """Run an action with a producer in a new event loop."""
 
     async def act() -> T:
         async with connect_async(settings.redis_url) as client:
@@ -31,7 +31,7 @@ def produce(settings: QueueSettings, action: Callable[[Producer], Awaitable[T]])
 
 
 def submit(settings: QueueSettings, count: int = 1, submission: Submission = ANY) -> list[str]:
-    """Submit the same picture so many times; returns the jobs' ids."""
+    """Submit the same picture `count` times; return the ids of the jobs."""
 
     async def act(producer: Producer) -> list[str]:
         return [await producer.submit(submission, PICTURE) for _ in range(count)]
@@ -40,19 +40,19 @@ def submit(settings: QueueSettings, count: int = 1, submission: Submission = ANY
 
 
 def get(settings: QueueSettings, job_id: str, owner: str = "") -> Job:
-    """The owner's job, which must be there."""
+    """Return a job of the owner that must exist."""
     job = produce(settings, lambda producer: producer.get(job_id, owner))
     assert job
     return job
 
 
 def history(settings: QueueSettings, job_id: str) -> list[str]:
-    """The names of the job's events."""
+    """Return the names of the job's events."""
     return [event.name for event in produce(settings, lambda producer: producer.events(job_id, "0"))]
 
 
 def claim_all(consumer: Consumer, count: int) -> list[Claim]:
-    """Claim until `count` jobs are held; a first call may only make the group."""
+    """Claim `count` jobs. The first call may only create the consumer group."""
     claims: list[Claim] = []
     while len(claims) < count:
         claims += consumer.claim(count - len(claims))
@@ -60,7 +60,7 @@ def claim_all(consumer: Consumer, count: int) -> list[Claim]:
 
 
 def take_over_all(consumer: Consumer, count: int) -> list[Claim]:
-    """Scan until `count` jobs were taken over. Entries become old enough by themselves."""
+    """Scan until `count` jobs are taken over. Entries grow old enough by themselves."""
     claims: list[Claim] = []
     while len(claims) < count:
         claims += consumer.take_over(count - len(claims))

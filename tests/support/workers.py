@@ -1,6 +1,7 @@
-"""Worker processes, jobs that keep them busy for a while, and waiting for the end of those jobs."""
+"""Worker processes, and jobs that keep them busy."""
 
 import asyncio
+import io
 from pathlib import Path
 
 from jobs.job import Status
@@ -8,11 +9,17 @@ from jobs.options import CaptionOptions
 from jobs.producer import Picture, Producer, Submission
 from jobs.settings import QueueSettings
 from support import tiny
-from support.api import encode
 from support.command import Command, start_command
 from support.queueing import get, history, produce
 
-PICTURE = encode(tiny.picture("red", "green"))
+
+def _jpeg() -> bytes:
+    file = io.BytesIO()
+    tiny.picture("red", "green").save(file, "JPEG")
+    return file.getvalue()
+
+
+PICTURE = _jpeg()
 
 
 def start_worker(settings: QueueSettings, captioner: Path, **environment: str) -> Command:
@@ -27,24 +34,24 @@ def start_worker(settings: QueueSettings, captioner: Path, **environment: str) -
 
 
 def start_slow_worker(settings: QueueSettings, slow_captioner: Path, batch_size: int) -> Command:
-    """A worker that has work in its hands for long enough to be caught at it, when jobs ask for much."""
+    """Start a worker that takes long enough for each batch of `submit_long_jobs` to be interrupted in it."""
     return start_worker(settings, slow_captioner, WORDLIGHT_BATCH_SIZE=str(batch_size))
 
 
-def submit(settings: QueueSettings, count: int) -> list[str]:
-    """Jobs that ask for much, and none for what another asks: a worker has a while to work on each batch."""
+def submit_long_jobs(settings: QueueSettings, count: int) -> list[str]:
+    """Submit different jobs with many beams and words; return their ids."""
 
     async def act(producer: Producer) -> list[str]:
-        asked = Submission(CaptionOptions(beam_size=20, max_words=100))
-        # What follows the end of a JPEG is not looked at.
+        submission = Submission(CaptionOptions(beam_size=20, max_words=100))
+        # A decoder ignores what follows the end of a JPEG.
         pictures = [Picture(PICTURE + bytes(number), 96, 96) for number in range(count)]
-        return [await producer.submit(asked, picture) for picture in pictures]
+        return [await producer.submit(submission, picture) for picture in pictures]
 
     return produce(settings, act)
 
 
 def wait_until_ended(settings: QueueSettings, job_ids: list[str], count: int | None = None) -> None:
-    """Until `count` of the jobs (all of them, when not told) are over; each notice is a reason to look."""
+    """Wait until `count` of the jobs (by default all) are over. Check at each notice."""
 
     async def act(producer: Producer) -> None:
         async with asyncio.timeout(90):

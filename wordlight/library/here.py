@@ -108,7 +108,7 @@ def _captioned(
 ) -> list[Outcome]:
     import torch
 
-    from worker.spoken import caption_for
+    from worker.convert import caption_for
 
     pixels = [ready.pixels for ready in batch if isinstance(ready, _Ready)]
     written = iter(captioner.caption_pixels(torch.stack(pixels), decoding) if pixels else [])

@@ -35,7 +35,7 @@ from app.main import create_app
 from app.problems import ProblemError
 from app.settings import AppSettings
 from jobs.connection import connect, connect_async
-from jobs.secret import shared_secret
+from jobs.ids import shared_secret
 from wordlight.embedded import EmbeddedValkey
 
 PICTURE = encode(tiny.picture("red", "green"))

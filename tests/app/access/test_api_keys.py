@@ -14,6 +14,8 @@ from jobs.connection import connect_async
 
 T = TypeVar("T")
 
+pytestmark = pytest.mark.every_queue_server
+
 
 @pytest.fixture
 def with_keys(redis_url: str) -> Callable[[Callable[[ApiKeys], Awaitable[T]]], T]:

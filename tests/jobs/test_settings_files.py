@@ -1,4 +1,4 @@
-"""Settings whose values are in files: read as they are, and refused with one line that names the variable."""
+"""Settings from files, and the one-line errors that name the variable."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def test_any_setting_may_be_the_text_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_setting_can_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, text in (
         ("REDIS_URL", "redis://:p%40ss@queue:6379/0\n"),
         ("WORDLIGHT_WEBHOOK_SECRET", "whsec_" + 32 * "A"),
@@ -35,7 +35,7 @@ def test_any_setting_may_be_the_text_of_a_file(tmp_path: Path, monkeypatch: pyte
     assert "redis_url" in HomeSettings().model_fields_set  # so that no server is embedded beside it
 
 
-def test_what_is_passed_in_comes_first_and_no_name_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_take_precedence_and_an_empty_path_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL_FILE", "")
     monkeypatch.setenv("WORDLIGHT_MAX_JOBS", "5")
     assert QueueSettings(max_jobs=3).max_jobs == 3
@@ -49,12 +49,12 @@ def test_what_is_passed_in_comes_first_and_no_name_is_no_file(monkeypatch: pytes
         (None, "cannot be read: No such file or directory"),
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"\xff\xfe", "is no text in UTF-8"),
-        (70_000 * b"x", "is too large for a setting"),
+        (b"\xff\xfe", "is not text in UTF-8"),
+        (70_000 * b"x", "is too large"),
     ],
     ids=["missing", "empty", "blank", "binary", "large"],
 )
-def test_a_file_that_cannot_be_is_one_line(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_an_unusable_file_is_reported_in_one_line(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "url"
     if content is not None:
         path.write_bytes(content)
@@ -63,14 +63,14 @@ def test_a_file_that_cannot_be_is_one_line(tmp_path: Path, content: bytes | None
     assert command.lines[:-1] == [f"wordlight: REDIS_URL_FILE: {path} {said}"]
 
 
-def test_a_value_and_a_file_are_one_too_many(tmp_path: Path) -> None:
+def test_a_value_and_a_file_together_are_refused(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("redis://127.0.0.1:1/0")
     command = start_command("jobs", "list", REDIS_URL="redis://127.0.0.1:2/0", REDIS_URL_FILE=str(tmp_path / "url"))
     assert command.end(0) == os.EX_CONFIG
-    assert command.lines[0] == "wordlight: REDIS_URL and REDIS_URL_FILE are both set: which of them holds?"
+    assert command.lines[0] == "wordlight: REDIS_URL and REDIS_URL_FILE are both set; set only one of them"
 
 
-def test_a_value_in_a_file_that_cannot_be_is_not_shown(tmp_path: Path) -> None:
+def test_an_invalid_value_in_a_file_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("http://:secret@127.0.0.1/0")
     command = start_command("jobs", "list", REDIS_URL_FILE=str(tmp_path / "url"))
     assert command.end(0) == os.EX_CONFIG

@@ -1,8 +1,9 @@
-"""The queue's two halves against a real Valkey: nothing lost, nothing ended twice."""
+"""Producer and consumer on a real queue server: no job is lost, and none ends twice."""
 
 import asyncio
 import threading
 
+import pytest
 from redis import Redis
 from support.queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 
@@ -12,12 +13,14 @@ from jobs.job import Status
 from jobs.producer import File, Picture, Producer, QueueFull
 from jobs.settings import QueueSettings
 
+pytestmark = pytest.mark.every_queue_server
 
-def test_a_job_runs_its_course(settings: QueueSettings, redis: Redis) -> None:
+
+def test_a_job_from_submission_to_result(settings: QueueSettings, redis: Redis) -> None:
     (job_id,) = submit(settings)
     assert get(settings, job_id).status is Status.QUEUED
     consumer = Consumer(redis, settings)
-    (claim,) = claim_all(consumer, 1)  # though it came before the group was made
+    (claim,) = claim_all(consumer, 1)  # although the job is older than the consumer group
     assert (claim.job_id, claim.image, claim.attempt) == (job_id, b"image", 0)
     (started,) = consumer.start([claim])
     assert get(settings, job_id).status is Status.PROCESSING
@@ -32,7 +35,7 @@ def test_a_job_runs_its_course(settings: QueueSettings, redis: Redis) -> None:
     assert history(settings, job_id) == ["queued", "processing", "succeeded"]
 
 
-def test_a_finished_job_leaves_only_what_expires(settings: QueueSettings, redis: Redis) -> None:
+def test_all_keys_of_a_finished_job_expire(settings: QueueSettings, redis: Redis) -> None:
     (job_id,) = submit(settings)
     consumer = Consumer(redis, settings)
     consumer.succeed(consumer.start(claim_all(consumer, 1))[0], RESULT)
@@ -43,7 +46,7 @@ def test_a_finished_job_leaves_only_what_expires(settings: QueueSettings, redis:
         assert 0 < redis.ttl(key) <= settings.result_ttl_seconds
 
 
-def test_admission_never_passes_its_bound(settings: QueueSettings) -> None:
+def test_concurrent_submissions_never_exceed_max_jobs(settings: QueueSettings) -> None:
     settings = settings.model_copy(update={"max_jobs": 7})
 
     async def burst(producer: Producer) -> list[str | BaseException]:
@@ -54,23 +57,23 @@ def test_admission_never_passes_its_bound(settings: QueueSettings) -> None:
     assert sum(isinstance(answer, QueueFull) for answer in answers) == 33
 
 
-def test_a_dead_workers_jobs_are_taken_over(settings: QueueSettings, redis: Redis) -> None:
+def test_jobs_of_a_dead_worker_are_taken_over(settings: QueueSettings, redis: Redis) -> None:
     ids = submit(settings, 5)
-    dead, heir = Consumer(redis, settings), Consumer(redis, settings)
+    dead, other = Consumer(redis, settings), Consumer(redis, settings)
     begun = dead.start(claim_all(dead, 5))
-    claims = take_over_all(heir, 5)
+    claims = take_over_all(other, 5)
     assert {claim.job_id for claim in claims} == set(ids)
     assert {claim.attempt for claim in claims} == {1}
-    for started in heir.start(claims):
-        assert heir.succeed(started, RESULT)
-    # The first worker was only asleep. What it has to say is no longer wanted, and nothing changes.
+    for started in other.start(claims):
+        assert other.succeed(started, RESULT)
+    # The first worker was only stopped. Its results are refused and change nothing.
     assert not any(dead.succeed(claim, RESULT) for claim in begun)
     assert not any(dead.fail(claim, PROBLEM) for claim in begun)
     for job_id in ids:
         assert history(settings, job_id) == ["queued", "processing", "processing", "succeeded"]
 
 
-def test_an_old_attempt_is_refused_while_the_new_one_runs(settings: QueueSettings, redis: Redis) -> None:
+def test_an_old_attempt_is_refused_while_a_new_one_runs(settings: QueueSettings, redis: Redis) -> None:
     (job_id,) = submit(settings)
     old, new = Consumer(redis, settings), Consumer(redis, settings)
     (first,) = old.start(claim_all(old, 1))
@@ -81,7 +84,7 @@ def test_an_old_attempt_is_refused_while_the_new_one_runs(settings: QueueSetting
     assert get(settings, job_id).error == PROBLEM
 
 
-def test_finish_may_be_asked_again_when_its_answer_was_lost(settings: QueueSettings, redis: Redis) -> None:
+def test_finish_can_be_repeated_after_a_lost_answer(settings: QueueSettings, redis: Redis) -> None:
     (job_id,) = submit(settings)
     consumer = Consumer(redis, settings)
     (started,) = consumer.start(claim_all(consumer, 1))
@@ -90,7 +93,7 @@ def test_finish_may_be_asked_again_when_its_answer_was_lost(settings: QueueSetti
     assert history(settings, job_id).count("succeeded") == 1
 
 
-def test_a_heartbeat_keeps_what_it_holds(settings: QueueSettings, redis: Redis) -> None:
+def test_a_heartbeat_prevents_takeover(settings: QueueSettings, redis: Redis) -> None:
     submit(settings, 2)
     alive, other = Consumer(redis, settings), Consumer(redis, settings)
     kept, neglected = claim_all(alive, 2)
@@ -112,23 +115,23 @@ def test_a_heartbeat_keeps_what_it_holds(settings: QueueSettings, redis: Redis) 
     assert alive.heartbeat([kept.entry, neglected.entry]) == {kept.entry}
 
 
-def test_a_scan_for_neglected_jobs_comes_past_live_ones(settings: QueueSettings, redis: Redis) -> None:
+def test_a_takeover_scan_gets_past_live_entries(settings: QueueSettings, redis: Redis) -> None:
     settings = settings.model_copy(update={"max_jobs": 2000})
     submit(settings, 150)
-    dead, alive, heir = (Consumer(redis, settings) for _ in range(3))
+    dead, alive, other = (Consumer(redis, settings) for _ in range(3))
     claims = claim_all(dead, 150)
-    # The head of the list is kept alive throughout; only the last three are neglected.
+    # All but the last three entries are kept alive.
     live = [claim.entry for claim in claims[:-3]]
     for entry in live:
         redis.xclaim(keys.STREAM, keys.GROUP, alive.name, 0, [entry])
-    found: list[Claim] = []
-    while len(found) < 3:
+    taken: list[Claim] = []
+    while len(taken) < 3:
         alive.heartbeat(live)
-        found += heir.take_over(1)  # the smallest scan there is: ten entries at a time
-    assert {claim.entry for claim in found} == {claim.entry for claim in claims[-3:]}
+        taken += other.take_over(1)  # the smallest scan: ten entries
+    assert {claim.entry for claim in taken} == {claim.entry for claim in claims[-3:]}
 
 
-def test_work_handed_back_is_taken_at_once(settings: QueueSettings, redis: Redis) -> None:
+def test_jobs_that_a_worker_hands_back_are_taken_over_at_once(settings: QueueSettings, redis: Redis) -> None:
     settings = settings.model_copy(update={"takeover_seconds": 3600})
     submit(settings, 2)
     leaving, other = Consumer(redis, settings), Consumer(redis, settings)
@@ -136,14 +139,14 @@ def test_work_handed_back_is_taken_at_once(settings: QueueSettings, redis: Redis
     assert len(other.take_over(10)) == 2
 
 
-def test_a_job_that_always_kills_its_worker_goes_to_the_dead_letters(settings: QueueSettings, redis: Redis) -> None:
+def test_a_job_that_kills_every_worker_becomes_a_dead_letter(settings: QueueSettings, redis: Redis) -> None:
     settings = settings.model_copy(update={"max_attempts": 2, "takeover_seconds": 0.01})
     (job_id,) = submit(settings)
     first = Consumer(redis, settings)
     assert first.start(claim_all(first, 1))
     for expected in (1, 0):
-        next_one = Consumer(redis, settings)
-        assert len(next_one.start(take_over_all(next_one, 1))) == expected
+        other = Consumer(redis, settings)
+        assert len(other.start(take_over_all(other, 1))) == expected
     job = get(settings, job_id)
     assert job.status is Status.FAILED
     assert job.error
@@ -165,7 +168,7 @@ def test_a_job_expires_with_or_without_workers(settings: QueueSettings, redis: R
     assert redis.xlen(keys.STREAM) == 0
 
 
-def test_a_lost_group_is_made_again_from_the_beginning(settings: QueueSettings, redis: Redis) -> None:
+def test_a_lost_consumer_group_is_created_again(settings: QueueSettings, redis: Redis) -> None:
     consumer = Consumer(redis, settings)
     consumer.claim(1)
     submit(settings, 2)
@@ -173,7 +176,7 @@ def test_a_lost_group_is_made_again_from_the_beginning(settings: QueueSettings, 
     assert len(claim_all(consumer, 2)) == 2
 
 
-def test_names_of_workers_long_gone_are_swept(settings: QueueSettings, redis: Redis) -> None:
+def test_a_sweep_removes_workers_that_left_long_ago(settings: QueueSettings, redis: Redis) -> None:
     gone = Consumer(redis, settings.model_copy(update={"takeover_seconds": 0.0001}))
     holding = Consumer(redis, settings)
     submit(settings, 2)
@@ -185,11 +188,11 @@ def test_names_of_workers_long_gone_are_swept(settings: QueueSettings, redis: Re
     assert holding.heartbeat([holding_claim[0].entry])
 
 
-def test_a_sweep_of_many_jobs_goes_on_where_the_last_one_ended(settings: QueueSettings, redis: Redis) -> None:
+def test_a_sweep_continues_where_the_last_one_ended(settings: QueueSettings, redis: Redis) -> None:
     pictures = [File(Picture(b"%d" % number, 40, 30)) for number in range(500)]
     produce(settings, lambda producer: producer.submit_batch(ANY, pictures))
     consumer = Consumer(redis, settings)
-    consumer.claim(1)  # makes the group
+    consumer.claim(1)  # creates the consumer group
     redis.xtrim(keys.STREAM, maxlen=0)
     consumer.sweep(scans=1)
     assert 0 < redis.xlen(keys.STREAM) < 250
@@ -198,7 +201,7 @@ def test_a_sweep_of_many_jobs_goes_on_where_the_last_one_ended(settings: QueueSe
     assert redis.xlen(keys.STREAM) == 500
 
 
-def test_workers_are_counted_while_they_are_heard_of(settings: QueueSettings, redis: Redis) -> None:
+def test_live_workers_are_counted(settings: QueueSettings, redis: Redis) -> None:
     assert produce(settings, lambda producer: producer.workers()) == 0
     consumer = Consumer(redis, settings)
     consumer.heartbeat([])

@@ -1,7 +1,8 @@
 """The worker process: three threads around one model.
 
-The intake claims and prepares, the heartbeat keeps what is claimed, and the main thread captions. SIGTERM or SIGINT:
-the batch at hand is finished, the rest handed back. A second one: everything is handed back, at once.
+The prefetch thread claims and prepares jobs, the heartbeat keeps the claims, and the main thread captions. After
+SIGTERM or SIGINT, the worker finishes its batch and hands the other jobs back. After a second signal, it hands back
+everything at once.
 """
 
 import logging
@@ -18,11 +19,10 @@ from jobs.consumer import Consumer
 from jobs.metrics import Recorder
 from model.device import choose_device
 from model.engines.choice import load_ready
-from worker.captioning import Captioning, DeviceBroken
+from worker.batch import BatchRunner, DeviceBroken
+from worker.buffer import Buffer, WorkerState
 from worker.heartbeat import Heartbeat
-from worker.held import Held
-from worker.intake import Intake
-from worker.ready import ReadyJobs
+from worker.prefetch import Prefetcher
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -45,15 +45,15 @@ class Worker:
         redis = connect(settings.redis_url)
         self._consumer = Consumer(redis, settings)
         self._recorder = Recorder(redis)
-        self._held = Held()
-        self._ready = ReadyJobs(settings.batch_size, settings.solo_attempts)
-        self._captioning = Captioning(
-            captioner, self._consumer, self._held, self._recorder, self._stop, self._remember_too_large
+        self._state = WorkerState()
+        self._buffer = Buffer(settings.batch_size, settings.solo_attempts)
+        self._batch_runner = BatchRunner(
+            captioner, self._consumer, self._state, self._recorder, self._stop, self._limit_batch_size
         )
-        self._intake = Intake(
+        self._prefetcher = Prefetcher(
             self._consumer,
-            self._held,
-            self._ready,
+            self._state,
+            self._buffer,
             captioner.prepare,
             self._recorder,
             self._stop,
@@ -62,7 +62,7 @@ class Worker:
         self._heartbeat_stop = threading.Event()
         self._heartbeat = Heartbeat(
             self._consumer,
-            self._held,
+            self._state,
             self._heartbeat_stop,
             takeover_seconds=settings.takeover_seconds,
             stuck_seconds=settings.stuck_seconds,
@@ -75,44 +75,44 @@ class Worker:
         )
 
     def run(self) -> int:
-        """Work until told to stop, or until something is broken; returns the exit status."""
+        """Work until told to stop, or until something breaks. Return the exit status."""
         self._heartbeat.start()
-        self._intake.start()
+        self._prefetcher.start()
         status = 0
         while not self._stop.is_set():
-            batch = self._ready.take(timeout=_POLL_SECONDS)
+            batch = self._buffer.take(timeout=_POLL_SECONDS)
             try:
                 if batch:
-                    self._captioning.run(batch)
-                    self._held.discard([job.claim.entry for job in batch])
+                    self._batch_runner.run(batch)
+                    self._state.release([job.claim.entry for job in batch])
             except DeviceBroken:
-                log.critical("the device is broken: leaving")
+                log.critical("the device is broken: stopping")
                 self._stop.set()
                 status = 1
-            # Without one of its threads this process would look alive and do nothing.
-            if not ((self._intake.is_alive() and self._heartbeat.is_alive()) or self._stop.is_set()):
-                log.critical("a thread has died: leaving")
+            # Without one of its threads, this process would look alive and do nothing.
+            if not ((self._prefetcher.is_alive() and self._heartbeat.is_alive()) or self._stop.is_set()):
+                log.critical("a thread has died: stopping")
                 self._stop.set()
                 status = 1
-        self._intake.join()
+        self._prefetcher.join()
         self._heartbeat_stop.set()
         self._heartbeat.join()
         self._leave()
         return status
 
     def stop(self, signum: int, _frame: FrameType | None) -> None:
-        """A signal handler: finish the batch at hand and leave; asked twice, leave."""
+        """Handle a signal: finish the batch and stop; at the second signal, stop at once."""
         if self._stop.is_set():
-            log.warning("%s again: handing everything back", signal.Signals(signum).name)
+            log.warning("second %s: handing all jobs back", signal.Signals(signum).name)
             # In a thread: this handler may have interrupted code that holds a lock which leaving needs.
-            threading.Thread(target=self._leave_at_once).start()
+            threading.Thread(target=self._leave_at_once, name="leave").start()
         self._stop.set()
 
-    def _remember_too_large(self, size: int) -> None:
-        # Not found out again with every batch.
+    def _limit_batch_size(self, size: int) -> None:
+        """Halve the largest batch size, so that later batches do not run out of memory as well."""
         if size > 1:
-            log.warning("from now on, no batch is larger than %d", size // 2)
-            self._ready.limit(size // 2)
+            log.warning("batches are limited to %d jobs from now on", size // 2)
+            self._buffer.limit(size // 2)
 
     def _leave_at_once(self) -> None:
         self._leave()
@@ -120,18 +120,18 @@ class Worker:
 
     def _leave(self) -> None:
         try:
-            self._consumer.leave(self._held.entries())
+            self._consumer.leave(self._state.entries())
         except RedisError as error:
-            # Nothing is lost: what we hold is taken over when our heartbeat has been missing long enough.
-            log.warning("left without saying goodbye: %s", error)
+            # Nothing is lost: another worker takes the jobs over when the heartbeat has been missing long enough.
+            log.warning("stopped without handing jobs back: %s", error)
 
 
 def run(settings: WorkerSettings) -> int:
-    """Run a worker until SIGTERM or SIGINT; returns the exit status.
+    """Run a worker until SIGTERM or SIGINT. Return the exit status.
 
     Raises CaptionerNotLoadable, DeviceUnavailable and EngineUnavailable.
     """
-    # Before there is anything to hand back, a signal simply ends the process, even as PID 1, which has no default.
+    # Until there is something to hand back, a signal ends the process. PID 1 has no default action for signals.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     worker = Worker(settings)

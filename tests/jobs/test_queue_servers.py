@@ -1,16 +1,10 @@
-"""The queue on every kind of server that REDIS_URL may name: a user with few rights, TLS, Sentinels, a cluster.
-
-What other files test on a plain server is tested here once more on each of these; and a whole service runs on each.
-"""
+"""A whole service on each kind of queue server, and the rights of the documented user."""
 
 import os
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -18,75 +12,19 @@ import pytest
 from support import tiny
 from support.api import encode, start_api
 from support.command import free_port, start_command
-from support.queue_servers import Node, behind_tls, certificates, cluster, one_server, watched
+from support.queue_servers import PASSWORD, documented_user, one_server
 from support.queueing import submit
 from support.running import follow
 from support.webhooks import SECRET
-from test_queue import *  # noqa: F403
 
 from jobs.connection import connect
 from jobs.consumer import Consumer
 from jobs.producer import TooFewReplicas
 from jobs.settings import QueueSettings
-from tests.app.access.test_api_keys import *  # noqa: F403
-from tests.app.access.test_rate_limits import *  # noqa: F403
-
-DOCUMENT = Path(__file__).parent.parent / "docs" / "queue-server.md"
-PASSWORD = "a-long-password"
-_KINDS = ("tls", "sentinel", "tls-sentinel", "cluster", "tls-cluster")
-# Commands that the tests alone use, to look at what there is and to make things happen.
-_OF_TESTS = ("+ttl", "+scan", "+dump", "+xtrim", "+xgroup|destroy")
-
-
-def documented_user() -> str:
-    """The line for users.acl in the documentation, with a password."""
-    (line,) = re.findall(r"^user wordlight .*$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
-    return str(line).replace("PASSWORD", PASSWORD)
-
-
-@dataclass(frozen=True)
-class Server:
-    """Some kind of queue server: what we are told of it, and all its processes."""
-
-    url: str
-    nodes: list[Node]
-
-
-@pytest.fixture(
-    scope="module",
-    params=["user", *(pytest.param(kind, marks=pytest.mark.slow) for kind in _KINDS)],
-)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp(request.param)
-    with ExitStack() as stack:
-        made = certificates(folder) if "tls" in request.param else None
-        if "cluster" in request.param:
-            nodes = stack.enter_context(cluster(folder, tls=made))
-            yield Server(nodes.url, nodes.nodes)
-        elif "sentinel" in request.param:
-            watch = stack.enter_context(watched(folder, tls=made))
-            yield Server(watch.url, [watch.primary])
-        else:
-            users = folder / "users.acl"
-            users.write_text(f"{documented_user()} {' '.join(_OF_TESTS)}\n")
-            node = stack.enter_context(one_server(folder, "--aclfile", str(users)))
-            url = f"redis://wordlight:{PASSWORD}@127.0.0.1:{node.port}/0"
-            if made:
-                port = stack.enter_context(behind_tls(node.port, made))
-                url = f"rediss://wordlight:{PASSWORD}@127.0.0.1:{port}/0{made.query}"
-            yield Server(url, [node])
-
-
-@pytest.fixture
-def redis_url(server: Server) -> str:
-    """The URL of the server, which is empty."""
-    for node in server.nodes:
-        node.client.flushall()
-    return server.url
 
 
 def wordlight(url: str, *arguments: str, status: int = 0) -> str:
-    """What a command says that ends so."""
+    """Run a command that ends with `status`; return its output."""
     done = subprocess.run(
         [sys.executable, "-m", "wordlight", *arguments],
         env=os.environ | {"REDIS_URL": url},
@@ -102,7 +40,7 @@ def files(*pictures: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:
 
 
 def use_everything(url: str, captioner: Path) -> None:
-    """What a service does in its life, with a web process and workers."""
+    """Start a web process and a worker, and use every feature that touches the queue."""
     secret = wordlight(url, "keys", "create", "anna", "--limit", "100/minute").strip()
     wordlight(url, "keys", "create", "anna", status=1)
     wordlight(url, "keys", "create", "otto", "--scope", "metrics")
@@ -122,7 +60,7 @@ def use_everything(url: str, captioner: Path) -> None:
     headers = {"Authorization": f"Bearer {secret}"}
     first, second, third = (encode(tiny.picture("red", colour)) for colour in ("green", "blue", "white"))
     with httpx.Client(base_url=address, timeout=90, headers=headers) as client:
-        # A job with a webhook where nobody listens: two tries.
+        # A job with a webhook that nobody answers: two attempts.
         form = {"webhook_url": f"http://127.0.0.1:{free_port()}/"}
         waiting = {"Prefer": "wait=60", "Idempotency-Key": "once"}
         job = client.post("/v1/captions", data=form, files={"image": first}, headers=waiting).json()
@@ -133,12 +71,12 @@ def use_everything(url: str, captioner: Path) -> None:
         names = [event.name for event in follow(client, f"/v1/captions/{job['id']}/events")]
         assert [names[0], names[1], names[-1]] == ["queued", "processing", "succeeded"]
         assert client.get(f"/v1/captions/{job['id']}/captions/0/sheet.png").status_code == 200
-        # Who follows a job that is yet to come hears of it by a notice.
-        asked = client.post(
+        # The follower of a waiting job is woken by a notice.
+        waiting_job = client.post(
             "/v1/captions?strategy=greedy", content=second, headers={"Content-Type": "image/jpeg"}
         ).json()
-        assert follow(client, f"/v1/captions/{asked['id']}/events")[-1].name == "succeeded"
-        # A batch with twins, while there is nobody to work.
+        assert follow(client, f"/v1/captions/{waiting_job['id']}/events")[-1].name == "succeeded"
+        # A batch of identical pictures, without a worker.
         assert worker.end() == 0
         batch = client.post("/v1/batches", files=files(third, third, third)).json()
         ids = [job["id"] for job in batch["jobs"]]
@@ -169,13 +107,14 @@ def use_everything(url: str, captioner: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_whole_service_runs_on_it(redis_url: str, tiny_captioner: Path) -> None:
+@pytest.mark.every_queue_server
+def test_a_whole_service_runs_on_every_queue_server(redis_url: str, tiny_captioner: Path) -> None:
     use_everything(redis_url, tiny_captioner)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_documented_user_may_do_all_that_is_needed_and_no_more(tiny_captioner: Path, tmp_path: Path) -> None:
+def test_the_documented_user_has_all_rights_that_are_needed_and_no_more(tiny_captioner: Path, tmp_path: Path) -> None:
     users = tmp_path / "users.acl"
     users.write_text(documented_user() + "\n")
     with one_server(tmp_path, "--aclfile", str(users)) as node:
@@ -186,7 +125,7 @@ def test_the_documented_user_may_do_all_that_is_needed_and_no_more(tiny_captione
             submit(QueueSettings(redis_url=url, replicas=1))
         denied = [entry["object"] for entry in node.client.acl_log()]
         assert denied == []
-        # What the administrator has done since is in the figures, too, but is none of these.
+        # The figures include the commands of the test's own client. None of those is granted.
         used = {name.removeprefix("cmdstat_") for name in node.info("commandstats")}
         granted = set(re.findall(r"\+([a-z|]+)", documented_user()))
         assert granted - used == set()

