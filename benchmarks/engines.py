@@ -8,10 +8,10 @@ from typing import get_args
 
 import torch
 
-from model.captioner import SHIPPED, Captioner
-from model.engines.choice import EngineName, EngineUnavailable, make_ready
-from model.engines.engine import Precision
-from model.pixels import normalise
+from model.runtime.captioner import SHIPPED, Captioner
+from model.runtime.engines.choice import EngineName, EngineUnavailable, make_ready
+from model.runtime.engines.engine import Precision
+from model.runtime.pixels import normalise
 
 # Eager PyTorch in float32, as in training.
 REFERENCE = "eager"

@@ -23,10 +23,10 @@ from figures import finish, side_by_side
 from photographs import photographs
 from torch.profiler import ProfilerActivity, profile
 
-from model.caption import Caption
-from model.captioner import SHIPPED, Captioner
-from model.memory import Memory
-from model.options import DecodingOptions, Strategy
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions, Strategy
+from model.network.encoded_images import Memory
+from model.runtime.captioner import SHIPPED, Captioner
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _STRATEGIES = {"greedy": DecodingOptions(strategy=Strategy.GREEDY), "beam 3": DecodingOptions()}

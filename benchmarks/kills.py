@@ -36,7 +36,7 @@ from whole_service import responds
 
 from jobs import keys
 from jobs.connection import connect
-from model.captioner import SHIPPED
+from model.runtime.captioner import SHIPPED
 from wordlight.embedded import EmbeddedValkey
 
 _CLIENTS = 16

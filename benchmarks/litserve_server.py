@@ -14,8 +14,8 @@ import torch
 from engines import load
 from PIL import Image
 
-from model.caption import Caption
-from model.options import DecodingOptions
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions
 
 # Long enough to batch requests that arrive together, and short compared with one batch.
 _GATHER_SECONDS = 0.01

@@ -23,9 +23,9 @@ from load import CaptionClient
 from photographs import small_pictures
 from whole_service import WholeService, whole_service
 
-from model.captioner import Captioner, CaptionerConfig
-from model.decoder import DecoderConfig
-from model.vocabulary import Vocabulary
+from model.network.decoder import DecoderConfig
+from model.runtime.captioner import Captioner, CaptionerConfig
+from model.text.vocabulary import Vocabulary
 
 _POINTS = 10
 _IN_FLIGHT = 24

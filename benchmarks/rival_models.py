@@ -28,7 +28,7 @@ from load import Client
 from PIL import Image
 from whole_service import ROOT, children, free_port, responds
 
-from model.options import DecodingOptions
+from model.decoding.options import DecodingOptions
 
 _START_SECONDS = 120
 

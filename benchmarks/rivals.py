@@ -30,7 +30,7 @@ from figures import Sample, finish, side_by_side
 from photographs import photographs
 from rival_models import RIVALS, Setting
 
-from model.captioner import SHIPPED
+from model.runtime.captioner import SHIPPED
 
 # Several batches of requests over HTTP: the first and the last batch are not full.
 _REQUESTS_A_CLIENT = 4

@@ -36,10 +36,10 @@ from PIL import Image
 from whole_service import WholeService, clean_environment, whole_service
 
 from jobs.options import CaptionOptions
-from model.captioner import SHIPPED
-from model.device import choose_device
-from model.engines.choice import load_ready
-from model.options import DecodingOptions
+from model.decoding.options import DecodingOptions
+from model.runtime.captioner import SHIPPED
+from model.runtime.device import choose_device
+from model.runtime.engines.choice import load_ready
 
 _BATCHES_IN_FLIGHT = 3
 _BATCHES_BEFORE = 2

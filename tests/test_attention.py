@@ -2,7 +2,7 @@
 
 import torch
 
-from model.attention import AdditiveAttention
+from model.network.attention import AdditiveAttention
 
 IMAGES, ROWS, PLACES = 2, 3, 6
 QUERY, ANNOTATION, ATTENTION = 5, 7, 4

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from model.text.vocabulary import END, PAD, START, Vocabulary
 from model.training.batches import Batch, Batches, Size, pad_captions
 from model.training.dataset import Sample
-from model.vocabulary import END, PAD, START, Vocabulary
 
 VOCABULARY = Vocabulary(["a", "dog", "left", "right"])
 A, DOG, LEFT, RIGHT = VOCABULARY.encode("a dog left right")

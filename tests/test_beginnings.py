@@ -9,12 +9,12 @@ from support.members import tiny_member
 from support.plain import SEEDS, SPECIAL, plain_beams, random_decoder, random_memory, random_vocabulary
 from test_watch import Onlooker
 
-from model.caption import Caption, Word
-from model.decoder import Decoder
-from model.options import DecodingOptions
-from model.vocabulary import END, Vocabulary
-from model.watch import Decided, Watching
-from model.writing import write
+from model.decoding.caption import Caption, Word
+from model.decoding.generate import write
+from model.decoding.options import DecodingOptions
+from model.decoding.streaming import Decided, Watching
+from model.network.decoder import Decoder
+from model.text.vocabulary import END, Vocabulary
 
 IMAGES, WORDS = 7, 12
 VOCABULARY = random_vocabulary(WORDS)

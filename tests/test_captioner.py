@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from support import tiny
 
-from model.captioner import Captioner, CaptionerConfig, CaptionerNotLoadable
-from model.options import DecodingOptions
+from model.decoding.options import DecodingOptions
+from model.runtime.captioner import Captioner, CaptionerConfig, CaptionerNotLoadable
 from model.training.checkpoint import read_checkpoint, without_prefix
 
 FILES = ("captioner.safetensors", "config.json", "vocabulary.json")

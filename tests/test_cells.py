@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.cells import CELLS, CellName
+from model.network.cells import CELLS, CellName
 
 INPUT, HIDDEN, STEPS = 7, 5, 6
 THEIRS: dict[CellName, type[nn.Module]] = {"rnn": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}

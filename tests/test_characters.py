@@ -12,13 +12,13 @@ from support.members import ALPHABET, tiny_member
 from support.plain import random_memory
 from test_watch import Onlooker
 
-from model.caption import Caption
-from model.characters import LONGEST_WORD, SPACE, Characters
-from model.options import DecodingOptions, Strategy
-from model.rules import SpellingRules
-from model.scoring import score
-from model.vocabulary import END, UNKNOWN, split_words
-from model.writing import write
+from model.decoding.caption import Caption
+from model.decoding.constraints import SpellingRules
+from model.decoding.generate import write
+from model.decoding.options import DecodingOptions, Strategy
+from model.decoding.scoring import score
+from model.text.characters import LONGEST_WORD, SPACE, Characters
+from model.text.vocabulary import END, UNKNOWN, split_words
 
 MEMBER = "lstm-additive-characters"
 STRATEGIES = [

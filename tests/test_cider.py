@@ -5,10 +5,10 @@ import random
 import pytest
 from pycocoevalcap.cider.cider import Cider
 
+from model.text.vocabulary import Vocabulary
 from model.training.cider import CiderD
 from model.training.dataset import Sample
 from model.training.self_critical import Reward
-from model.vocabulary import Vocabulary
 
 Caption = list[int]
 

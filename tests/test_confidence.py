@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from model.caption import Caption, Word, WordMap
-from model.confidence import ConfidenceConfig, confidence, features
+from model.decoding.caption import Caption, Word, WordMap
+from model.decoding.confidence import ConfidenceConfig, confidence, features
 from model.evaluation.calibration import (
     Bin,
     as_good_as_people,

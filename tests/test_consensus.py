@@ -8,11 +8,11 @@ import pytest
 import torch
 from support.plain import SEEDS, random_decoder, random_memory, random_vocabulary
 
-from model.consensus import agreement, by_consensus
-from model.hypothesis import Hypothesis
-from model.options import DecodingOptions, Strategy
+from model.decoding.consensus import agreement, by_consensus
+from model.decoding.generate import write
+from model.decoding.hypothesis import Hypothesis
+from model.decoding.options import DecodingOptions, Strategy
 from model.training.cider import CiderD
-from model.writing import write
 
 VOCABULARY = random_vocabulary(12)
 EVEN = np.ones(20)

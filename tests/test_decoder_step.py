@@ -6,9 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from model.cells import State
-from model.decoder import Decoder, DecoderConfig
-from model.vocabulary import PAD, START
+from model.network.cells import State
+from model.network.decoder import Decoder, DecoderConfig
+from model.text.vocabulary import PAD, START
 
 IMAGES, ROWS, STEPS = 2, 3, 5
 CHANNELS, HEIGHT, WIDTH = 6, 2, 3

@@ -12,10 +12,10 @@ from support.plain import (
     random_memory,
 )
 
-from model.decoder import Decoder
-from model.memory import Memory
-from model.search import beam_search
-from model.vocabulary import END
+from model.decoding.beam_search import beam_search
+from model.network.decoder import Decoder
+from model.network.encoded_images import Memory
+from model.text.vocabulary import END
 
 
 def plain_diverse_search(

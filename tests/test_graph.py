@@ -10,13 +10,13 @@ from support import tiny
 from test_adaptive import decoder as decoder
 from test_adaptive import sight
 
-from model.adaptive import AdaptiveConfig, AdaptiveDecoder
-from model.captioner import Captioner, CaptionerConfig
-from model.engines.choice import make_ready
-from model.graph import GraphedDecoder, Record, Stepped, _flat
-from model.options import DecodingOptions, Strategy
-from model.prepared import PreparedDecoder
-from model.vocabulary import Vocabulary
+from model.decoding.options import DecodingOptions, Strategy
+from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder
+from model.runtime.captioner import Captioner, CaptionerConfig
+from model.runtime.cuda_graph import GraphedDecoder, Record, Stepped, _flat
+from model.runtime.engines.choice import make_ready
+from model.runtime.fused_decoder import PreparedDecoder
+from model.text.vocabulary import Vocabulary
 
 OPTIONS = {
     "beam": DecodingOptions(beam_size=3, num_captions=3),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.caption import Caption, Word, WordMap
+from model.decoding.caption import Caption, Word, WordMap
 from model.evaluation.coco_dev import Box, Photograph
 from model.evaluation.coco_mentions import hallucinated, hallucination
 from model.evaluation.grounding import coverage, grounding, looked

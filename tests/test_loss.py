@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from model.text.vocabulary import END, PAD
 from model.training.likelihood import caption_loss
-from model.vocabulary import END, PAD
 
 IMAGES, ROWS, STEPS, PLACES, VOCABULARY = 2, 2, 3, 4, 7
 # The second image has one caption only.

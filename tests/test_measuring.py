@@ -11,13 +11,13 @@ import torch
 from support import things, tiny
 from support.command import start_command
 
-from model.captioner import Captioner
+from model.decoding.options import DecodingOptions
 from model.evaluation.captions import score_captions, write_captions
 from model.evaluation.coco_dev import load_coco_dev
 from model.evaluation.deletion import blank, deletion, most_attended
 from model.evaluation.evaluate import Evaluation
 from model.evaluation.report import format_table, rounded
-from model.options import DecodingOptions
+from model.runtime.captioner import Captioner
 from model.training.dataset import DatasetUnusable, load_split
 
 OPTIONS = DecodingOptions(beam_size=2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.evaluation.coco_mentions import Mention, classes, classes_named, mentions
-from model.function_words import DANGLING, FUNCTION_WORDS
+from model.text.function_words import DANGLING, FUNCTION_WORDS
 
 
 @pytest.mark.parametrize(

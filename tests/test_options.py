@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from model.options import MOST_BEAMS, DecodingOptions, Strategy
+from model.decoding.options import MOST_BEAMS, DecodingOptions, Strategy
 
 
 @pytest.mark.parametrize(

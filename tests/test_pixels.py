@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model.pixels import as_stored, normalise, to_pixels
+from model.runtime.pixels import as_stored, normalise, to_pixels
 
 
 def halves(size: tuple[int, int]) -> Image.Image:

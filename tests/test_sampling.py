@@ -6,9 +6,9 @@ import pytest
 import torch
 from support.plain import SEEDS, SPECIAL, assert_scored_right, next_words, random_decoder, random_memory, says_again
 
-from model.sampling import draw, sample, uniform_numbers
-from model.search import beam_search
-from model.vocabulary import END, PAD, START, UNKNOWN
+from model.decoding.beam_search import beam_search
+from model.decoding.sampling import draw, sample, uniform_numbers
+from model.text.vocabulary import END, PAD, START, UNKNOWN
 
 MANY = 4000
 # Evenly spread: of each token there must be as many as its probability says, but for one at either end.

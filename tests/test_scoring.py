@@ -3,12 +3,12 @@
 import pytest
 from support.plain import random_decoder, random_memory, random_vocabulary, score
 
-from model.caption import Caption
-from model.decoder import Decoder
-from model.options import DecodingOptions, Strategy
-from model.scoring import score as score_sentences
-from model.vocabulary import UNKNOWN
-from model.writing import write
+from model.decoding.caption import Caption
+from model.decoding.generate import write
+from model.decoding.options import DecodingOptions, Strategy
+from model.decoding.scoring import score as score_sentences
+from model.network.decoder import Decoder
+from model.text.vocabulary import UNKNOWN
 
 WORDS = 12
 VOCABULARY = random_vocabulary(WORDS)

@@ -16,8 +16,8 @@ from support.plain import (
     score,
 )
 
-from model.search import beam_search
-from model.vocabulary import END, PAD, START, UNKNOWN
+from model.decoding.beam_search import beam_search
+from model.text.vocabulary import END, PAD, START, UNKNOWN
 
 
 @pytest.mark.parametrize("seed", SEEDS)

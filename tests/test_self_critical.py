@@ -11,13 +11,13 @@ import torch
 from support import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model.captioner import Captioner, CaptionerConfig
+from model.runtime.captioner import Captioner, CaptionerConfig
+from model.text.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 from model.training.batches import Batch, Size
 from model.training.initialise import OriginUnusable
 from model.training.recipe import Recipe, SelfCriticalRecipe
 from model.training.self_critical import SelfCritical, sampled_logprobs
 from model.training.trainer import Trainer
-from model.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 
 CPU = torch.device("cpu")
 DECODER = tiny.RECIPE.captioner.decoder.model_copy(update={"dropout": 0.4})

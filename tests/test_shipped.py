@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from model.captioner import SHIPPED, Captioner
+from model.decoding.options import DecodingOptions
 from model.evaluation.coco_dev import NAME as COCO_DEV
 from model.evaluation.evaluate import Evaluation
 from model.evaluation.scores import JavaMissing, require_java
-from model.function_words import FUNCTION_WORDS
-from model.options import DecodingOptions
+from model.runtime.captioner import SHIPPED, Captioner
+from model.text.function_words import FUNCTION_WORDS
 
 SAMPLES = Path(__file__).parent.parent / "app" / "static" / "samples"
 

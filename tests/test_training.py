@@ -15,9 +15,10 @@ import torch
 from support import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model.captioner import Captioner
-from model.encoder import Encoder
-from model.pixels import normalise, to_pixels
+from model.network.encoder import Encoder
+from model.runtime.captioner import Captioner
+from model.runtime.pixels import normalise, to_pixels
+from model.text.vocabulary import Vocabulary
 from model.training.activations import trunk_activations
 from model.training.checkpoint import RunMismatch, read_checkpoint, write_checkpoint
 from model.training.dataset import DatasetUnusable, load_split
@@ -25,7 +26,6 @@ from model.training.optimiser import make_average, make_optimiser, rate_factor, 
 from model.training.recipe import RECIPES, Recipe, RecipeUnusable
 from model.training.trainer import Trainer
 from model.training.views import view_image
-from model.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, split_words
+from model.text.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, split_words
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import pytest
 import torch
 from support.plain import random_decoder, random_memory, random_vocabulary
 
-from model.caption import Caption
-from model.decoder import Decoder
-from model.options import DecodingOptions, Strategy
-from model.watch import Decided
-from model.writing import write
+from model.decoding.caption import Caption
+from model.decoding.generate import write
+from model.decoding.options import DecodingOptions, Strategy
+from model.decoding.streaming import Decided
+from model.network.decoder import Decoder
 
 WORDS = 12
 VOCABULARY = random_vocabulary(WORDS)

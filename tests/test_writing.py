@@ -4,14 +4,14 @@ import pytest
 import torch
 from support.plain import SEEDS, plain_beam_search, random_decoder, random_memory, random_vocabulary, score
 
-from model.caption import Caption
-from model.decoder import Decoder
-from model.memory import Memory
-from model.options import DecodingOptions, Strategy
-from model.rules import Rules
-from model.search import beam_search
-from model.vocabulary import UNKNOWN
-from model.writing import write
+from model.decoding.beam_search import beam_search
+from model.decoding.caption import Caption
+from model.decoding.constraints import Rules
+from model.decoding.generate import write
+from model.decoding.options import DecodingOptions, Strategy
+from model.network.decoder import Decoder
+from model.network.encoded_images import Memory
+from model.text.vocabulary import UNKNOWN
 
 WORDS = 12
 VOCABULARY = random_vocabulary(WORDS)

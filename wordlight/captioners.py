@@ -9,8 +9,8 @@ from wordlight.failure import fail
 if TYPE_CHECKING:
     import torch
 
-    from model.captioner import Captioner
-    from model.options import DecodingOptions
+    from model.decoding.options import DecodingOptions
+    from model.runtime.captioner import Captioner
 
 # A parser, or a group of one.
 Options = argparse._ActionsContainer
@@ -56,8 +56,8 @@ def add_device_option(parser: Options) -> None:
 
 def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -> "Captioner":
     """The captioner that was asked for, to caption so many pictures; ends the command where there is none."""
-    from model.captioner import SHIPPED, CaptionerNotLoadable
-    from model.engines.choice import EngineUnavailable, load_ready
+    from model.runtime.captioner import SHIPPED, CaptionerNotLoadable
+    from model.runtime.engines.choice import EngineUnavailable, load_ready
 
     few = pictures is not None and pictures < _WORTH_TRANSLATING
     folder, device = arguments.model or SHIPPED, device_of(arguments)
@@ -70,7 +70,7 @@ def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -
 def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
     """What --beam and --consensus say."""
     from jobs.options import CONSENSUS_BEAMS
-    from model.options import DecodingOptions, Strategy
+    from model.decoding.options import DecodingOptions, Strategy
 
     strategy = Strategy.CONSENSUS if arguments.consensus else Strategy.BEAM
     beams = arguments.beam
@@ -84,7 +84,7 @@ def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
 
 def device_of(arguments: argparse.Namespace) -> "torch.device":
     """The device that was asked for; ends the command where there is none."""
-    from model.device import DeviceUnavailable, choose_device
+    from model.runtime.device import DeviceUnavailable, choose_device
 
     try:
         return choose_device(arguments.device)

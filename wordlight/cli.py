@@ -154,9 +154,9 @@ def _worker(_arguments: argparse.Namespace) -> int:
     # if left alone, takes the processor from the web process. Read when PyTorch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
-    from model.captioner import CaptionerNotLoadable
-    from model.device import DeviceUnavailable
-    from model.engines.choice import EngineUnavailable
+    from model.runtime.captioner import CaptionerNotLoadable
+    from model.runtime.device import DeviceUnavailable
+    from model.runtime.engines.choice import EngineUnavailable
     from worker.main import run
     from worker.settings import WorkerSettings
 

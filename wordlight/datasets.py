@@ -110,7 +110,7 @@ def _stored(data: bytes, side: int) -> bytes:
     from PIL import Image
 
     from app.images.picture import PictureLimits, PictureRefused, prepare
-    from model.pixels import stored_jpeg
+    from model.runtime.pixels import stored_jpeg
     from model.training.data_folder import PictureUnusable
 
     try:

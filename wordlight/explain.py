@@ -15,7 +15,7 @@ from wordlight.failure import fail
 if TYPE_CHECKING:
     from app.images.picture import WorkingImage
     from jobs.job import Caption
-    from model.captioner import Captioner
+    from model.runtime.captioner import Captioner
     from wordlight.command import AddCommand
     from wordlight.library.record import Failed
 
@@ -52,7 +52,7 @@ def add_explain(command: "AddCommand") -> None:
 def _explain(arguments: argparse.Namespace) -> int:
     """draw the heatmap of each word of a caption"""
     from app.rendering.contact_sheet import contact_sheet
-    from model.function_words import FUNCTION_WORDS
+    from model.text.function_words import FUNCTION_WORDS
     from wordlight.library.record import Failed
     from wordlight.library.writers import replace_file
 

@@ -140,8 +140,8 @@ def _family(arguments: argparse.Namespace) -> int:
 
 def _gradients(arguments: argparse.Namespace) -> int:
     """measure how far back gradients reach in the family's captioners, and draw docs/gradients.svg"""
-    from model.captioner import CaptionerNotLoadable
     from model.evaluation.gradients import draw, measure
+    from model.runtime.captioner import CaptionerNotLoadable
     from model.training.dataset import DatasetUnusable
 
     try:

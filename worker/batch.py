@@ -21,10 +21,10 @@ from jobs.logs import log_fields
 from jobs.metrics import BATCH_SIZE, OUT_OF_MEMORY_SPLITS, STAGE_SECONDS, Recorder, Stage
 from jobs.options import CaptionOptions, ScoreOptions
 from jobs.problem import Problem
-from model.caption import Caption as ModelCaption
-from model.captioner import Captioner
-from model.memory import Memory
-from model.options import DecodingOptions, Strategy
+from model.decoding.caption import Caption as ModelCaption
+from model.decoding.options import DecodingOptions, Strategy
+from model.network.encoded_images import Memory
+from model.runtime.captioner import Captioner
 from worker.buffer import PreparedJob, WorkerState
 from worker.convert import caption_for
 from worker.progress import JobProgress

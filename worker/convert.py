@@ -2,7 +2,7 @@
 
 from jobs.job import Caption, Word, WordMap
 from jobs.options import AttentionMaps, CaptionOptions, ScoreOptions
-from model import caption as said
+from model.decoding import caption as said
 
 
 def word_for(options: CaptionOptions | ScoreOptions | None, word: said.Word) -> Word:

@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 from jobs.connection import connect
 from jobs.consumer import Consumer
 from jobs.metrics import Recorder
-from model.device import choose_device
-from model.engines.choice import load_ready
+from model.runtime.device import choose_device
+from model.runtime.engines.choice import load_ready
 from worker.batch import BatchRunner, DeviceBroken
 from worker.buffer import Buffer, WorkerState
 from worker.heartbeat import Heartbeat

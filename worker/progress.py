@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from jobs.consumer import Claim, Consumer
 from jobs.job import Said
-from model.watch import Decided
+from model.decoding.streaming import Decided
 from worker.convert import word_for
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class JobProgress:
         self._checked = -math.inf  # check at the first step: a follower may have come while the picture was encoded
 
     def step(self, decided: Sequence[Decided]) -> Collection[int]:
-        """Publish the words just decided; return the images to give up (see `model.watch.Watch`)."""
+        """Publish the words just decided; return the images to give up (see `model.decoding.streaming.Watch`)."""
         for one in decided:
             self._pending.setdefault(one.image, []).append(self._event(one))
         try:

@@ -5,9 +5,9 @@ from pathlib import Path
 from pydantic import Field
 
 from jobs.settings import QueueSettings
-from model.captioner import SHIPPED
-from model.engines.choice import EngineName
-from model.engines.engine import Precision
+from model.runtime.captioner import SHIPPED
+from model.runtime.engines.choice import EngineName
+from model.runtime.engines.engine import Precision
 
 
 class WorkerSettings(QueueSettings):

@@ -1,5 +1,5 @@
 // Function words: what a sentence needs and a picture does not show. In: a word; out: whether it is one.
-// The list is that of model/function_words.py; tests/test_page.py holds the two together.
+// The list is that of model/text/function_words.py; tests/test_page.py holds the two together.
 
 const FUNCTION_WORDS = new Set(
   (

@@ -22,10 +22,10 @@ from PIL import Image
 from scipy.stats import kendalltau
 from tqdm import tqdm
 
-from model.captioner import Captioner
 from model.evaluation.captions import prepare, score_captions
+from model.runtime.captioner import Captioner
+from model.text.vocabulary import split_words
 from model.training.dataset import DatasetUnusable, Sample
-from model.vocabulary import split_words
 
 EXPERT, CROWD = "expert-annotations.txt", "crowdflower-annotations.txt"
 _SENTENCES = 64

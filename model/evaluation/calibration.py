@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from model.caption import Caption
-from model.confidence import ConfidenceConfig, confidence, features
+from model.decoding.caption import Caption
+from model.decoding.confidence import ConfidenceConfig, confidence, features
 from model.training.cider import quick_ciders
 
 # The number of references of each image. Another number would be another measure.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from tqdm import tqdm
 
-from model.caption import Caption
-from model.captioner import Captioner
-from model.options import DecodingOptions
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions
+from model.runtime.captioner import Captioner
 from model.training.dataset import Sample
 
 _IMAGES = 32

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from model.evaluation.coco_dev import Photograph
-from model.vocabulary import split_words
+from model.text.vocabulary import split_words
 
 _WORDS = Path(__file__).with_name("coco_words.toml")
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from model.caption import Caption
-from model.captioner import Captioner
+from model.decoding.caption import Caption
 from model.evaluation.coco_mentions import mentions
 from model.evaluation.grounding import Grid, grid_of
+from model.runtime.captioner import Captioner
 from model.training.dataset import Sample
 
 SHARE = 0.2

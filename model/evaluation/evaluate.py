@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from model.caption import Caption
-from model.captioner import Captioner
-from model.confidence import ConfidenceConfig, confidence
+from model.decoding.caption import Caption
+from model.decoding.confidence import ConfidenceConfig, confidence
+from model.decoding.options import DecodingOptions
 from model.evaluation import calibration, coco_dev
 from model.evaluation.agreement import (
     CROWD,
@@ -30,7 +30,7 @@ from model.evaluation.coco_mentions import hallucination
 from model.evaluation.deletion import deletion
 from model.evaluation.grounding import grounding
 from model.evaluation.scores import coco_scores, diversity
-from model.options import DecodingOptions
+from model.runtime.captioner import Captioner
 from model.training.cider import quick_ciders
 from model.training.dataset import Sample
 

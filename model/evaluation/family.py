@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from model.captioner import Captioner
+from model.decoding.options import DecodingOptions
 from model.evaluation.coco_dev import load_named
 from model.evaluation.scores import coco_scores
-from model.options import DecodingOptions
-from model.pixels import normalise
+from model.runtime.captioner import Captioner
+from model.runtime.pixels import normalise
 from model.training.checkpoint import CHECKPOINT, read_record
 from model.training.dataset import Sample
 from model.training.recipe import Recipe

@@ -14,10 +14,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import nn
 
-from model.captioner import Captioner
-from model.decoder import AnyDecoder, Decoder
-from model.memory import Memory
-from model.pixels import normalise
+from model.network.decoder import AnyDecoder, Decoder
+from model.network.encoded_images import Memory
+from model.runtime.captioner import Captioner
+from model.runtime.pixels import normalise
 from model.training.batches import pad_captions
 from model.training.dataset import Sample, load_split
 from model.training.recipe import Recipe

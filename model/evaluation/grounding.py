@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from model.caption import Caption, WordMap
+from model.decoding.caption import Caption, WordMap
 from model.evaluation.coco_dev import Box, Photograph
 from model.evaluation.coco_mentions import mentions
 

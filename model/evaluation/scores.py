@@ -15,8 +15,8 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from scipy.stats import bootstrap
 
-from model.function_words import DANGLING
-from model.vocabulary import split_words
+from model.text.function_words import DANGLING
+from model.text.vocabulary import split_words
 
 
 class JavaMissing(Exception):

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from model.encoder import Encoder
-from model.pixels import normalise, to_pixels
+from model.network.encoder import Encoder
+from model.runtime.pixels import normalise, to_pixels
 from model.training.dataset import Sample
 from model.training.views import view_image
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.text.vocabulary import END, PAD, START, Vocabulary, split_words
 from model.training.dataset import Sample
 from model.training.processes import Processes
 from model.training.views import view_caption
-from model.vocabulary import END, PAD, START, Vocabulary, split_words
 
 ItemT = TypeVar("ItemT")
 

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel
 
-from model.captioner import Captioner
+from model.runtime.captioner import Captioner
 from model.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"  # in a run's folder

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocoevalcap.cider.cider import Cider
 
-from model.vocabulary import split_words
+from model.text.vocabulary import split_words
 
 ORDERS = 4  # unigrams to 4-grams
 _SIGMA = 6.0  # of the penalty for a length other than the reference's

@@ -13,9 +13,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from model.network.word_detector import WordDetector
 from model.training.dataset import Sample
 from model.training.visual_vocabulary import VisibleWords, said_of
-from model.word_detector import WordDetector
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.adaptive import AdaptiveConfig, AdaptiveDecoder
-from model.captioner import STORED, Captioner, CaptionerNotLoadable
-from model.characters import VOCABULARIES
-from model.encoder import Encoder, load_imagenet_lite2
+from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder
+from model.network.encoder import Encoder, load_imagenet_lite2
+from model.network.word_detector import anywhere
+from model.runtime.captioner import STORED, Captioner, CaptionerNotLoadable
+from model.text.characters import VOCABULARIES
+from model.text.vocabulary import SPECIALS, Vocabulary, split_words
 from model.training.dataset import Sample
 from model.training.detection import train_detector
 from model.training.recipe import Recipe
 from model.training.visual_vocabulary import VisibleWords, class_words
-from model.vocabulary import SPECIALS, Vocabulary, split_words
-from model.word_detector import anywhere
 
 _TEXT_SHARE = 0.3  # the weight of a word of text relative to one of a caption, in word frequencies
 _LOOKED_AT = 600  # images that show how often the detector sees each word

@@ -10,14 +10,14 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from model.adaptive import AdaptiveDecoder, Glance, Sight
-from model.captioner import Captioner, Seen
-from model.function_words import FUNCTION_WORDS
-from model.memory import AdaptiveMemory
+from model.network.adaptive import AdaptiveDecoder, Glance, Sight
+from model.network.encoded_images import AdaptiveMemory
+from model.runtime.captioner import Captioner, Seen
+from model.text.function_words import FUNCTION_WORDS
+from model.text.vocabulary import END, PAD, Vocabulary
 from model.training.batches import Batch
 from model.training.recipe import Recipe
 from model.training.text import Imagination
-from model.vocabulary import END, PAD, Vocabulary
 
 _SEEN = 0.2  # a word guides attention only if some place shows it with this probability
 _FUNCTION_WEIGHT = 0.3  # function words are so many that they count for less

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from model.captioner import Captioner
+from model.runtime.captioner import Captioner
 from model.training.batches import Part
 from model.training.likelihood import Objective
 from model.training.processes import Processes

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from model.captioner import CaptionerConfig
+from model.runtime.captioner import CaptionerConfig
 from model.training.detection import DetectionRecipe
 from model.training.text import TextRecipe
 

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 
 import torch
 
-from model.captioner import Captioner, Seen
-from model.decoder import AnyDecoder
-from model.memory import Memory
-from model.rules import Rules
-from model.sampling import sample, uniform_numbers
-from model.search import beam_search
+from model.decoding.beam_search import beam_search
+from model.decoding.constraints import Rules
+from model.decoding.sampling import sample, uniform_numbers
+from model.network.decoder import AnyDecoder
+from model.network.encoded_images import Memory
+from model.runtime.captioner import Captioner, Seen
+from model.text.vocabulary import END, PAD, Vocabulary, split_words
 from model.training.batches import Batch, pad_captions
 from model.training.cider import CiderD, References
 from model.training.dataset import Sample
 from model.training.likelihood import Objective
 from model.training.recipe import SelfCriticalRecipe
 from model.training.views import is_mirrored, view_caption
-from model.vocabulary import END, PAD, Vocabulary, split_words
 
 
 class SelfCritical:
@@ -91,7 +91,7 @@ class SelfCritical:
 def sampled_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Compute the log-probabilities (B, R, T) with which `targets` (B, R, T) were drawn; 0 for <pad>.
 
-    Sampling follows model/rules.py, so forbidden words have no part in the distribution of `logits` (B, R, T, V).
+    Sampling follows decoding/constraints.py, so forbidden words have no part in the distribution of `logits` (B, R, T, V).
     """
     steps, vocabulary_size = logits.shape[2:]
     forbidden = torch.zeros(1, steps, vocabulary_size, device=logits.device)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.text.vocabulary import UNKNOWN, Vocabulary
 from model.training.batches import pad_captions
 from model.training.dataset import DatasetUnusable
-from model.vocabulary import UNKNOWN, Vocabulary
 
 _PLACES = 14  # of an imagined image
 _STRAYS = 3  # places that can show something that the sentence does not name

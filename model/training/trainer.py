@@ -17,9 +17,9 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from model.adaptive import AdaptiveDecoder
-from model.captioner import Captioner
-from model.options import DecodingOptions, Strategy
+from model.decoding.options import DecodingOptions, Strategy
+from model.network.adaptive import AdaptiveDecoder
+from model.runtime.captioner import Captioner
 from model.training.activations import trunk_activations
 from model.training.batches import Batches, Prefetch, load_parts
 from model.training.checkpoint import CHECKPOINT, Position, RunState, Stopwatch, check_same_run

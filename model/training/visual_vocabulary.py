@@ -10,8 +10,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.text.vocabulary import Vocabulary, split_words
 from model.training.dataset import Sample
-from model.vocabulary import Vocabulary, split_words
 
 CLASSES = 1000
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Route, expect
 from support.browsing import caption_photograph, drop_file, map_is_blank, map_pixels, wait_for_state
 from support.command import Service
 
-from model.function_words import FUNCTION_WORDS
+from model.text.function_words import FUNCTION_WORDS
 
 pytestmark = pytest.mark.browser
 

@@ -1,7 +1,7 @@
 """The documents as the tests read them: fenced blocks by section, and links into the code.
 
 Run as a program (`make links`) it sets the line numbers of links into the code right: the text of such a link names a
-symbol, as in [`LSTMCell`](../model/cells.py#L80), or quotes a line.
+symbol, as in [`LSTMCell`](../model/network/cells.py#L80), or quotes a line.
 """
 
 import ast

@@ -2,11 +2,11 @@
 
 import torch
 
-from model.characters import Characters
-from model.decoder import Decoder
 from model.evaluation.family import MEMBERS
+from model.network.decoder import Decoder
+from model.text.characters import Characters
+from model.text.vocabulary import Vocabulary
 from model.training.recipe import Recipe
-from model.vocabulary import Vocabulary
 from support.plain import SPECIAL, random_decoder, random_vocabulary
 
 WORDS = 12

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from model.decoder import Decoder, DecoderConfig
-from model.hypothesis import Hypothesis
-from model.memory import Memory
-from model.search import beam_search
-from model.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary
+from model.decoding.beam_search import beam_search
+from model.decoding.hypothesis import Hypothesis
+from model.network.decoder import Decoder, DecoderConfig
+from model.network.encoded_images import Memory
+from model.text.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary
 
 SPECIAL = len(SPECIALS)
 LENGTH_POWER = 0.7

@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from model.captioner import Captioner
+from model.runtime.captioner import Captioner
 from worker.main import run
 from worker.settings import WorkerSettings
 

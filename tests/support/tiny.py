@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from model.captioner import CaptionerConfig
-from model.decoder import DecoderConfig
+from model.network.decoder import DecoderConfig
+from model.runtime.captioner import CaptionerConfig
 from model.training.recipe import Recipe
 from model.training.trainer import Trainer
 

@@ -15,8 +15,8 @@ from jobs.metrics import Recorder
 from jobs.options import CaptionOptions, ScoreOptions, Strategy
 from jobs.producer import Picture, Producer, Submission
 from jobs.settings import QueueSettings
-from model.captioner import Captioner
-from model.memory import Memory
+from model.network.encoded_images import Memory
+from model.runtime.captioner import Captioner
 from worker.batch import BatchRunner, DeviceBroken
 from worker.buffer import Buffer, PreparedJob, WorkerState
 

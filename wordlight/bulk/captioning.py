@@ -19,12 +19,12 @@ from PIL import Image
 
 from app.images.decoder import DecoderBusy, PictureDecoder
 from app.images.picture import PictureLimits, PictureRefused
-from model.caption import Caption
-from model.captioner import SHIPPED
-from model.device import choose_device
-from model.engines.choice import EngineName, load_ready
-from model.engines.engine import Precision
-from model.options import DecodingOptions
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions
+from model.runtime.captioner import SHIPPED
+from model.runtime.device import choose_device
+from model.runtime.engines.choice import EngineName, load_ready
+from model.runtime.engines.engine import Precision
 from wordlight.bulk.parts import Form, Parts, Row
 from wordlight.bulk.place import Found, Place
 

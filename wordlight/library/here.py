@@ -23,8 +23,8 @@ from wordlight.library.record import Captioned, Failed, Outcome
 if TYPE_CHECKING:
     import torch
 
-    from model.captioner import Captioner
-    from model.options import DecodingOptions
+    from model.decoding.options import DecodingOptions
+    from model.runtime.captioner import Captioner
 
 _DECODERS = 2
 _DECODE_SECONDS = 60.0

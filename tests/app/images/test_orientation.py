@@ -8,9 +8,9 @@ from PIL import ExifTags, Image, features
 from support import tiny
 
 from app.images.picture import PictureLimits, prepare
-from model.caption import Caption
-from model.captioner import Captioner
-from model.options import DecodingOptions
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions
+from model.runtime.captioner import Captioner
 
 # A height and a width of whole blocks of JPEG's: what is turned by a quarter is cut into the same blocks.
 SIZE = (128, 96)

@@ -6,8 +6,8 @@ It must not know how the choice is made.
 import torch
 from torch import nn
 
-from model.characters import FIRST_MARK, LAST_MARK, LONGEST_WORD, SPACE
-from model.vocabulary import END, PAD, START, UNKNOWN
+from model.text.characters import FIRST_MARK, LAST_MARK, LONGEST_WORD, SPACE
+from model.text.vocabulary import END, PAD, START, UNKNOWN
 
 
 class Rules:

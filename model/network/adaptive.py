@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn import functional
 
-from model.cells import LSTMCell, State
-from model.decoder import AnyDecoder
-from model.memory import FAINT, AdaptiveMemory, Memory, spread
-from model.vocabulary import PAD
-from model.word_detector import anywhere
+from model.network.cells import LSTMCell, State
+from model.network.decoder import AnyDecoder
+from model.network.encoded_images import FAINT, AdaptiveMemory, Memory, spread
+from model.network.word_detector import anywhere
+from model.text.vocabulary import PAD
 
 
 class AdaptiveConfig(BaseModel):

@@ -13,7 +13,8 @@ import torch
 log = logging.getLogger(__name__)
 
 _MOST = 8  # entries that are kept, the latest ones
-_SOURCES = sorted(path for folder in Path(__file__).parents[:2] for path in folder.glob("*.py"))
+_MODEL = Path(__file__).parents[2]
+_SOURCES = sorted(path for package in ("network", "runtime") for path in (_MODEL / package).rglob("*.py"))
 
 
 class Store:

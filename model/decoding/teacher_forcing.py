@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
-from model.cells import State
-from model.decoder import Stepping
-from model.memory import Memory
-from model.vocabulary import START
-from model.watch import Watching
+from model.decoding.streaming import Watching
+from model.network.cells import State
+from model.network.decoder import Stepping
+from model.network.encoded_images import Memory
+from model.text.vocabulary import START
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Caption:
     """A sentence. Its `logprob` is the sum over its words and the decision to end there (unless cut at the limit).
 
     Log-probabilities are those of the decoder itself, however the words were chosen: no temperature, no penalty, and
-    nothing forbidden. `confidence` is the probability that it is right (model/confidence.py), and `confident` whether
+    nothing forbidden. `confidence` is the probability that it is right (confidence.py), and `confident` whether
     that reaches the captioner's threshold; both are None for a captioner that is not calibrated.
     """
 

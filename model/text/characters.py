@@ -1,14 +1,14 @@
 """Sentences as characters. In: sentences; out: token ids, and back.
 
 A captioner that writes characters writes words all the same: what stands between two spaces. What makes characters a
-sentence is in model/rules.py. It must not know of tensors or images.
+sentence is in constraints.py. It must not know of tensors or images.
 """
 
 import string
 from collections.abc import Iterable, Sequence
 from typing import Literal, Self
 
-from model.vocabulary import SPECIALS, Span, Vocabulary
+from model.text.vocabulary import SPECIALS, Span, Vocabulary
 
 # The first characters of every alphabet: what stands between two letters or digits only.
 MARKS = " '-"

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.caption import Caption, Word, WordMap
-from model.hypothesis import Hypothesis
-from model.memory import Memory
-from model.vocabulary import UNKNOWN, Span, Vocabulary
+from model.decoding.caption import Caption, Word, WordMap
+from model.decoding.hypothesis import Hypothesis
+from model.network.encoded_images import Memory
+from model.text.vocabulary import UNKNOWN, Span, Vocabulary
 
 
 class Speller:

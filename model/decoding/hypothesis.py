@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from model.vocabulary import END
+from model.text.vocabulary import END
 
 
 @dataclass(frozen=True, slots=True)

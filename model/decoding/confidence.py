@@ -9,7 +9,7 @@ import math
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.caption import Caption
+from model.decoding.caption import Caption
 
 
 class ConfidenceConfig(BaseModel):

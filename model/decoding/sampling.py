@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import torch
 
-from model.decoder import Stepping
-from model.forcing import force_prefix
-from model.hypothesis import Hypothesis, read_off
-from model.memory import Memory
-from model.rules import Rules, SpellingRules
-from model.vocabulary import END
-from model.watch import Watching
+from model.decoding.constraints import Rules, SpellingRules
+from model.decoding.hypothesis import Hypothesis, read_off
+from model.decoding.streaming import Watching
+from model.decoding.teacher_forcing import force_prefix
+from model.network.decoder import Stepping
+from model.network.encoded_images import Memory
+from model.text.vocabulary import END
 
 # Beyond these temperatures sampling is greedy, or even, and float32 would overflow.
 _COLDEST, _HOTTEST = 1e-30, 1e30
@@ -53,7 +53,7 @@ def sample(
 ) -> list[list[Hypothesis]]:
     """R sentences of each image, in the order drawn, from the numbers `uniform` (B, R, T) in [0, 1).
 
-    They start with the tokens `prefix`, and what may follow is in model/rules.py. A sentence that has not ended T
+    They start with the tokens `prefix`, and what may follow is in constraints.py. A sentence that has not ended T
     tokens after the prefix is cut there, without an <end>. Log-probabilities are those of the unrestricted decoder.
     """
     device = memory.annotations.device

@@ -1,6 +1,6 @@
 """Tokens and their numbers. In: sentences; out: token ids, and back. It must not know of tensors or images.
 
-A token is a word or, in model/characters.py, a character. Whoever decodes need not know which: sentences are split into
+A token is a word or, in characters.py, a character. Whoever decodes need not know which: sentences are split into
 tokens here, and tokens are put together to words here.
 """
 

@@ -7,10 +7,10 @@ for the whole vocabulary, and products with the same factor are one. It must not
 import torch
 from torch.nn import functional
 
-from model.adaptive import AdaptiveDecoder
-from model.cells import State
-from model.memory import AdaptiveMemory, Memory
-from model.product import Product
+from model.network.adaptive import AdaptiveDecoder
+from model.network.cells import State
+from model.network.encoded_images import AdaptiveMemory, Memory
+from model.runtime.packed_linear import Product
 
 
 class PreparedDecoder:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import torch
 
-from model.beams import Beams
-from model.forcing import Forced
-from model.watch import Certain
+from model.decoding.beams import Beams
+from model.decoding.streaming import Certain
+from model.decoding.teacher_forcing import Forced
 
 
 class Beginnings:

@@ -14,10 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from model.attention import ATTENTIONS, AttentionName
-from model.cells import CELLS, CellName, Parts, State
-from model.memory import Memory
-from model.vocabulary import PAD
+from model.network.attention import ATTENTIONS, AttentionName
+from model.network.cells import CELLS, CellName, Parts, State
+from model.network.encoded_images import Memory
+from model.text.vocabulary import PAD
 
 
 class DecoderConfig(BaseModel):

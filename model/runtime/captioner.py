@@ -17,23 +17,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from model.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
-from model.caption import Caption
-from model.characters import VOCABULARIES, TokenName
-from model.confidence import ConfidenceConfig, confidence
-from model.decoder import Decoder, DecoderConfig, Stepping
-from model.encoder import Encoder
-from model.engines.engine import Engine
-from model.memory import Memory
-from model.options import DecodingOptions
-from model.pixels import as_stored, normalise, to_pixels
-from model.scoring import score
-from model.vocabulary import Vocabulary
-from model.watch import Watch
-from model.word_detector import WordDetector
-from model.writing import write
+from model.decoding.caption import Caption
+from model.decoding.confidence import ConfidenceConfig, confidence
+from model.decoding.generate import write
+from model.decoding.options import DecodingOptions
+from model.decoding.scoring import score
+from model.decoding.streaming import Watch
+from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
+from model.network.decoder import Decoder, DecoderConfig, Stepping
+from model.network.encoded_images import Memory
+from model.network.encoder import Encoder
+from model.network.word_detector import WordDetector
+from model.runtime.engines.engine import Engine
+from model.runtime.pixels import as_stored, normalise, to_pixels
+from model.text.characters import VOCABULARIES, TokenName
+from model.text.vocabulary import Vocabulary
 
-SHIPPED = Path(__file__).parent / "shipped"
+SHIPPED = Path(__file__).parents[1] / "shipped"
 
 # Weights are stored in half the space; the captions stay the same (tests/test_captioner.py), and all computing is in
 # float32.

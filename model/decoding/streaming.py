@@ -10,9 +10,9 @@ from typing import Protocol
 
 import torch
 
-from model.caption import Word
-from model.spelling import Speller
-from model.vocabulary import END
+from model.decoding.caption import Word
+from model.decoding.detokenize import Speller
+from model.text.vocabulary import END
 
 
 @dataclass(frozen=True, slots=True)

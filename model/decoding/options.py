@@ -29,7 +29,7 @@ class DecodingOptions:
     beam: the best `num_captions` of `beam_size` beams. greedy: the likeliest word every time; one caption.
     diverse: one caption from each of `num_captions` groups of beams, which share `beam_size` evenly; `diversity` is
     what it costs a group, in log-probability, to say a word that an earlier group says at the same place.
-    consensus: of `beam_size` beams, the `num_captions` that agree most with all of them (model/consensus.py).
+    consensus: of `beam_size` beams, the `num_captions` that agree most with all of them (model/decoding/consensus.py).
     sample: `num_captions` sentences drawn at random, from `temperature`, then the `top_k` likeliest words, then the
     likeliest words that make up `top_p` of the probability. What a strategy does not use is checked all the same.
     """

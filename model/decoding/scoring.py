@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
-from model.caption import Caption
-from model.decoder import Stepping
-from model.forcing import force
-from model.hypothesis import read_off
-from model.memory import Memory
-from model.spelling import Speller
-from model.vocabulary import END, PAD, Vocabulary, split_words
+from model.decoding.caption import Caption
+from model.decoding.detokenize import Speller
+from model.decoding.hypothesis import read_off
+from model.decoding.teacher_forcing import force
+from model.network.decoder import Stepping
+from model.network.encoded_images import Memory
+from model.text.vocabulary import END, PAD, Vocabulary, split_words
 
 
 @torch.inference_mode()

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from model.cells import State
-from model.decoder import Stepping
-from model.memory import Memory
+from model.network.cells import State
+from model.network.decoder import Stepping
+from model.network.encoded_images import Memory
 
 log = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 import torch
 
-from model.beams import Beams, Step
-from model.beginnings import Beginnings
-from model.decoder import Stepping
-from model.forcing import Forced, force_prefix
-from model.hypothesis import Hypothesis, read_off
-from model.memory import Memory
-from model.rules import Rules, SpellingRules
-from model.vocabulary import END
-from model.watch import Watching
+from model.decoding.beams import Beams, Step
+from model.decoding.beginnings import Beginnings
+from model.decoding.constraints import Rules, SpellingRules
+from model.decoding.hypothesis import Hypothesis, read_off
+from model.decoding.streaming import Watching
+from model.decoding.teacher_forcing import Forced, force_prefix
+from model.network.decoder import Stepping
+from model.network.encoded_images import Memory
+from model.text.vocabulary import END
 
 # How large a share of the images has to be finished before they leave the batch, which costs a copy of the others.
 _FINISHED = 1 / 4
@@ -42,7 +42,7 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of each image, best first: all `beams` of them or, with several `groups`, one of each group.
 
-    They start with the tokens `prefix`, and what may follow is in model/rules.py. A hypothesis that has not ended
+    They start with the tokens `prefix`, and what may follow is in constraints.py. A hypothesis that has not ended
     `max_words` tokens after the prefix is cut there, without an <end>. Hypotheses are ranked by log-probability /
     length ** `length_power`, where the length counts <end>; this keeps the search from preferring sentences only
     because they are short. The prefix counts in neither: an unlikely one would favour long sentences.

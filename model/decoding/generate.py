@@ -5,19 +5,19 @@ Every strategy is a way to choose what `Decoder.step` is told next. It must not 
 
 from collections.abc import Sequence
 
-from model.caption import Caption
-from model.characters import Characters
-from model.consensus import by_consensus
-from model.decoder import Stepping
-from model.hypothesis import Hypothesis
-from model.memory import Memory
-from model.options import DecodingOptions, Strategy
-from model.rules import SpellingRules
-from model.sampling import sample, uniform_numbers
-from model.search import beam_search
-from model.spelling import Speller
-from model.vocabulary import Vocabulary, split_words
-from model.watch import Watch, Watching
+from model.decoding.beam_search import beam_search
+from model.decoding.caption import Caption
+from model.decoding.consensus import by_consensus
+from model.decoding.constraints import SpellingRules
+from model.decoding.detokenize import Speller
+from model.decoding.hypothesis import Hypothesis
+from model.decoding.options import DecodingOptions, Strategy
+from model.decoding.sampling import sample, uniform_numbers
+from model.decoding.streaming import Watch, Watching
+from model.network.decoder import Stepping
+from model.network.encoded_images import Memory
+from model.text.characters import Characters
+from model.text.vocabulary import Vocabulary, split_words
 
 
 def write(

@@ -13,12 +13,12 @@ import openvino
 import torch
 from torch import nn
 
-from model.engines.engine import Precision
-from model.engines.store import Store
-from model.memory import Memory
+from model.network.encoded_images import Memory
+from model.runtime.engines.engine import Precision
+from model.runtime.engines.store import Store
 
 if TYPE_CHECKING:
-    from model.captioner import Captioner
+    from model.runtime.captioner import Captioner
 
 _PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 _FILE = "encoder.xml"  # with the weights beside it

@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from model.memory import Memory
+from model.network.encoded_images import Memory
 
 # Of matrix products. Sums and probabilities are always float32.
 Precision = Literal["fp32", "bf16"]

@@ -5,11 +5,11 @@ from typing import Literal
 
 import torch
 
-from model.adaptive import AdaptiveDecoder
-from model.captioner import Captioner, EncoderMissing
-from model.engines.engine import DTYPES, Engine, Precision, PyTorch
-from model.graph import GraphedDecoder
-from model.prepared import PreparedDecoder
+from model.network.adaptive import AdaptiveDecoder
+from model.runtime.captioner import Captioner, EncoderMissing
+from model.runtime.cuda_graph import GraphedDecoder
+from model.runtime.engines.engine import DTYPES, Engine, Precision, PyTorch
+from model.runtime.fused_decoder import PreparedDecoder
 
 EngineName = Literal["auto", "pytorch", "openvino"]
 
@@ -64,7 +64,7 @@ def _engine(captioner: Captioner, name: EngineName, precision: Precision) -> Eng
         raise EngineUnavailable(f"OpenVINO is for the CPU here, not for {device}")
     if name != "pytorch" and device.type == "cpu":
         try:
-            from model.engines.openvino import OpenVINO
+            from model.runtime.engines.openvino import OpenVINO
         except ImportError as error:
             if name == "openvino":
                 raise EngineUnavailable("OpenVINO is not installed (pip install openvino)") from error
