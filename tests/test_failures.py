@@ -15,12 +15,13 @@ import httpx
 import pytest
 from PIL import Image
 from redis import Redis
-from support import tiny
 from support.api import encode, problem, start_api
 from support.command import Command
 from support.queue_server import RestartableValkey
 from support.queueing import ANY, get, history, produce
 from support.workers import (
+    JPEG,
+    PICTURES,
     assert_each_succeeded_once,
     start_slow_worker,
     start_worker,
@@ -32,9 +33,6 @@ from jobs import keys
 from jobs.job import Status
 from jobs.producer import Picture, Producer
 from jobs.settings import QueueSettings
-
-JPEG = {"Content-Type": "image/jpeg"}
-PICTURES = [encode(tiny.picture(top, bottom)) for top in tiny.COLOURS for bottom in tiny.COLOURS if top != bottom]
 
 
 @pytest.fixture

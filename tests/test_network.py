@@ -10,7 +10,7 @@ from redis import Redis
 from support.command import start_command
 from support.network import Network, NoNamespaces
 from support.queue_server import RestartableValkey
-from test_failures import JPEG, PICTURES
+from support.workers import JPEG, PICTURES
 
 from jobs import keys
 

@@ -35,7 +35,7 @@ from model.text.vocabulary import Vocabulary
 
 SHIPPED = Path(__file__).parents[1] / "shipped"
 
-# Weights are stored in half the space; the captions stay the same (tests/test_captioner.py), and all computing is in
+# Weights are stored in half the space; the captions stay the same (tests/model/runtime/test_captioner.py), and all computing is in
 # float32.
 STORED = torch.float16
 

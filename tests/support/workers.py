@@ -1,7 +1,6 @@
 """Worker processes, and jobs that keep them busy."""
 
 import asyncio
-import io
 from pathlib import Path
 
 from jobs.job import Status
@@ -9,17 +8,13 @@ from jobs.options import CaptionOptions
 from jobs.producer import Picture, Producer, Submission
 from jobs.settings import QueueSettings
 from support import tiny
+from support.api import encode
 from support.command import Command, start_command
 from support.queueing import get, history, produce
 
-
-def _jpeg() -> bytes:
-    file = io.BytesIO()
-    tiny.picture("red", "green").save(file, "JPEG")
-    return file.getvalue()
-
-
-PICTURE = _jpeg()
+JPEG = {"Content-Type": "image/jpeg"}
+PICTURE = encode(tiny.picture("red", "green"))
+PICTURES = [encode(tiny.picture(top, bottom)) for top in tiny.COLOURS for bottom in tiny.COLOURS if top != bottom]
 
 
 def start_worker(settings: QueueSettings, captioner: Path, **environment: str) -> Command:

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import tiny
-from test_adaptive import decoder as decoder
-from test_adaptive import sight
+from support.adaptive import make_decoder, sight
 
 from model.decoding.options import DecodingOptions, Strategy
 from model.network.adaptive import AdaptiveDecoder
@@ -25,6 +24,11 @@ from model.runtime.fused_decoder import PreparedDecoder
 from model.runtime.packed_linear import Product
 
 COLOURS = (("red", "green"), ("blue", "white"), ("green", "red"), ("blue", "red"))
+
+
+@pytest.fixture
+def decoder() -> AdaptiveDecoder:
+    return make_decoder()
 
 
 @pytest.fixture

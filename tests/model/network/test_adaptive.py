@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 from support import tiny
+from support.adaptive import CONFIG, SEEN_AS, VOCABULARY, WORDS, make_decoder, sight
 
 from model.decoding.detokenize import Speller
 from model.decoding.options import DecodingOptions, Strategy
-from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder, Glance, Sight
+from model.network.adaptive import AdaptiveDecoder, Glance, Sight
 from model.network.encoded_images import AdaptiveMemory
 from model.network.word_detector import WordDetector, anywhere
 from model.runtime.captioner import Captioner, CaptionerConfig
@@ -22,27 +23,10 @@ from model.training.likelihood import function_tokens, guidance_loss
 from model.training.text import Imagination, TextRecipe, read_sentences
 from model.training.visual_vocabulary import VisibleWords, lemma
 
-VOCABULARY = Vocabulary(["a", "dog", "dogs", "cat", "in", "snow", "the", "runs", "red"])
-WORDS = 4  # dog, cat, snow, red
-SEEN_AS = [WORDS] * 4 + [WORDS, 0, 0, 1, WORDS, 2, WORDS, WORDS, 3]
-CONFIG = AdaptiveConfig(embedding_size=16, hidden_size=16, attention_size=8, dropout=0.0)
-
 
 @pytest.fixture
 def decoder() -> AdaptiveDecoder:
-    torch.manual_seed(0)
-    decoder = AdaptiveDecoder(CONFIG, channels=6, fine_channels=5, words=WORDS, vocabulary_size=len(VOCABULARY))
-    decoder.seen_as.copy_(torch.tensor(SEEN_AS))
-    return decoder.eval()
-
-
-def sight(images: int, seed: int = 1) -> Sight:
-    chance = torch.Generator().manual_seed(seed)
-    return Sight(
-        torch.randn(images, 5, 5, 5, generator=chance),
-        torch.randn(images, 6, 3, 3, generator=chance),
-        torch.rand(images, 9, WORDS, generator=chance),
-    )
+    return make_decoder()
 
 
 def test_attention_and_sentinel_share_one_sum(decoder: AdaptiveDecoder) -> None:

@@ -14,7 +14,7 @@ from model.evaluation.scores import JavaMissing, require_java
 from model.runtime.captioner import SHIPPED, Captioner
 from model.text.function_words import FUNCTION_WORDS
 
-SAMPLES = Path(__file__).parent.parent / "app" / "static" / "samples"
+SAMPLES = Path(__file__).parents[3] / "app" / "static" / "samples"
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from model.training.recipe import RECIPES, Recipe, RecipeUnusable
 from model.training.trainer import Trainer
 from model.training.views import view_image
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 
 

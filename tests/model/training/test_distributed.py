@@ -15,7 +15,7 @@ from model.training.checkpoint import read_checkpoint
 from model.training.recipe import Recipe, SelfCriticalRecipe
 from model.training.trainer import Trainer
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 
 # Batches have five, five and two images, so shares are never equal.
 SHORT = tiny.RECIPE.model_copy(

@@ -6,8 +6,8 @@ from itertools import takewhile
 import pytest
 import torch
 from support.members import tiny_member
+from support.onlooker import Onlooker
 from support.plain import SEEDS, SPECIAL, plain_beams, random_decoder, random_memory, random_vocabulary
-from test_watch import Onlooker
 
 from model.decoding.caption import Caption, Word
 from model.decoding.generate import write

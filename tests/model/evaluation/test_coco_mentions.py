@@ -37,7 +37,7 @@ def test_every_class_is_named_by_its_own_name() -> None:
 
 
 def test_no_phrase_names_two_classes() -> None:
-    file = Path(__file__).parents[1] / "model/evaluation/coco_words.toml"
+    file = Path(__file__).parents[3] / "model/evaluation/coco_words.toml"
     listed = tomllib.loads(file.read_text())
     phrases = [phrase for words in listed["classes"].values() for phrase in words] + listed["others"]["nothing"]
     assert [phrase for phrase, times in Counter(phrases).items() if times > 1] == []

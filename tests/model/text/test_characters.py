@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from support.members import ALPHABET, tiny_member
+from support.onlooker import Onlooker
 from support.plain import random_memory
-from test_watch import Onlooker
 
 from model.decoding.caption import Caption
 from model.decoding.constraints import SpellingRules

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import tiny
-from test_adaptive import decoder as decoder
-from test_adaptive import sight
+from support.adaptive import make_decoder, sight
 
 from model.decoding.options import DecodingOptions, Strategy
 from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder
@@ -24,6 +23,11 @@ OPTIONS = {
     "sample": DecodingOptions(strategy=Strategy.SAMPLE, num_captions=3),
     "prefix": DecodingOptions(prefix="a red"),
 }
+
+
+@pytest.fixture
+def decoder() -> AdaptiveDecoder:
+    return make_decoder()
 
 
 def by_heart(function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:

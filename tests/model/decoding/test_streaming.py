@@ -1,15 +1,15 @@
 """Looking on while captions are written, and giving up on some."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import pytest
 import torch
+from support.onlooker import Onlooker
 from support.plain import random_decoder, random_memory, random_vocabulary
 
 from model.decoding.caption import Caption
 from model.decoding.generate import write
 from model.decoding.options import DecodingOptions, Strategy
-from model.decoding.streaming import Decided
 from model.network.decoder import Decoder
 
 WORDS = 12
@@ -30,19 +30,6 @@ UNTOLD = [
 
 def name(options: DecodingOptions) -> str:
     return f"{options.strategy}-{options.beam_size}"
-
-
-class Onlooker:
-    """Notes what it is told, follows some images, and gives up each image of `patience` after so many steps."""
-
-    def __init__(self, patience: dict[int, int] | None = None, followed: Collection[int] = ()) -> None:
-        self.steps: list[Sequence[Decided]] = []
-        self.followed = followed
-        self._patience = patience or {}
-
-    def step(self, decided: Sequence[Decided]) -> Collection[int]:
-        self.steps.append(decided)
-        return [image for image, steps in self._patience.items() if steps == len(self.steps)]
 
 
 def watched(decoder: Decoder, options: DecodingOptions, onlooker: Onlooker | None) -> list[list[Caption]]:
