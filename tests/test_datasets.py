@@ -1,4 +1,4 @@
-"""`wordlight dataset`: what COCO, Flickr8k and Karpathy publish, and lists of one's own, become a data folder."""
+"""`wordlight dataset`: makes data folders of COCO, Flickr8k, Karpathy's splits and lists."""
 
 import json
 import zipfile
@@ -25,7 +25,7 @@ def name_of(split: str, top: str, bottom: str) -> str:
 
 
 def write_pictures(folder: Path, split: str, size: tuple[int, int] = (120, 90)) -> list[str]:
-    """A picture of each pair of colours; returns their names."""
+    """Write a picture of each pair of colours. Returns the names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [name_of(split, *pair) for pair in PAIRS]
     for name, pair in zip(names, PAIRS, strict=True):
@@ -39,7 +39,7 @@ def caption_of(name: str) -> str:
 
 
 def packed(folder: Path) -> None:
-    """The folder becomes an archive of it beside it."""
+    """Replace the folder by an archive."""
     with zipfile.ZipFile(f"{folder}.zip", "w") as archive:
         for path in sorted(folder.iterdir()):
             archive.write(path, f"{folder.name}/{path.name}")
@@ -54,7 +54,7 @@ def write_coco(folder: Path, year: int) -> None:
         document = {
             "info": {"year": year},
             "images": [{"id": number, "file_name": name, "height": 90} for number, name in enumerate(names)],
-            # Not by image, and one with a line break, as there are in the real file.
+            # Not grouped by image, and one with a line break, as in the real file.
             "annotations": [
                 {"id": 7, "image_id": number, "caption": f"{text}\n"}
                 for text_of in (caption_of, lambda name: caption_of(name).replace("A ", "One "))
@@ -118,7 +118,7 @@ def test_flickr8k_keeps_its_splits_and_its_judgements(tmp_path: Path, run: Run) 
 
 
 @pytest.mark.parametrize("filepath", ["", "val2014"])
-def test_karpathys_restval_is_for_training(tmp_path: Path, filepath: str) -> None:
+def test_karpathys_restval_becomes_train(tmp_path: Path, filepath: str) -> None:
     images = []
     for split in ("train", "restval", "val", "test"):
         names = write_pictures(tmp_path / "images" / filepath, split)
@@ -134,11 +134,11 @@ def test_karpathys_restval_is_for_training(tmp_path: Path, filepath: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_a_list_of_ones_own(tmp_path: Path, run: Run, kind: str) -> None:
+def test_a_list_becomes_a_data_folder(tmp_path: Path, run: Run, kind: str) -> None:
     names = write_pictures(tmp_path / "photos/holidays", "mine")
     rows = [(f"holidays/{name}", caption_of(name)) for name in names for _ in range(2)]
     path = tmp_path / "photos" / f"captions.{kind}"
-    if kind == "csv":  # as a spreadsheet writes it: a byte order mark, and quotes where there is a comma
+    if kind == "csv":  # as a spreadsheet writes it: with a byte order mark, and quotes around commas
         lines = ["file,caption", "", *(f'{file},"{caption[:-2]},\nagain"' for file, caption in rows)]
         path.write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
     else:
@@ -188,7 +188,7 @@ def import_all(
 
 
 def listing(images: Path) -> list[Listed]:
-    """Twelve pictures to learn from and twelve others, in an archive."""
+    """List twelve pictures of train and twelve of val, in an archive."""
     listed = [
         Listed("", name, split, [caption_of(name)])
         for split in ("train", "val")
@@ -198,7 +198,7 @@ def listing(images: Path) -> list[Listed]:
     return listed
 
 
-def test_an_interrupted_import_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+def test_an_interrupted_import_resumes_to_the_same_result(tmp_path: Path) -> None:
     listed = listing(tmp_path / "images")
     archive = tmp_path / "images.zip"
     whole = import_all(listed, archive, tmp_path / "whole")
@@ -216,7 +216,7 @@ def test_an_interrupted_import_goes_on_and_ends_the_same(tmp_path: Path) -> None
     again: list[bytes] = []
     told: list[tuple[int, int]] = []
     assert import_all(listed, archive, tmp_path / "data", lambda data: again.append(data) or data, told) == whole  # type: ignore[func-returns-value]
-    assert len(again) == len(listed) - 10  # two files of five were whole
+    assert len(again) == len(listed) - 10  # two files of five were complete
     assert told == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
     files = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
@@ -248,7 +248,7 @@ def test_bad_pictures_are_left_out_and_named(tmp_path: Path, run: Run) -> None:
     assert not {names[0], names[1]} & {sample.name for sample in load_split(tmp_path / "data", "train")}
 
 
-def test_nothing_left_to_learn_from_is_an_error(tmp_path: Path) -> None:
+def test_an_import_without_usable_pictures_is_an_error(tmp_path: Path) -> None:
     def refuses(_data: bytes) -> bytes:
         raise PictureUnusable("no")
 
@@ -259,7 +259,7 @@ def test_nothing_left_to_learn_from_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "data/captions.json").exists()
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_contents_is_not_changed(tmp_path: Path) -> None:
     listed, archive = listing(tmp_path / "images"), tmp_path / "images.zip"
     import_all(listed, archive, tmp_path / "data")
     with pytest.raises(DatasetUnusable, match="an import of something else"):
@@ -291,7 +291,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
         ('{"file": 1, "caption": "text"}', "line 1: no file"),
     ],
 )
-def test_a_list_that_cannot_be_says_where(tmp_path: Path, content: str, message: str) -> None:
+def test_an_invalid_list_is_refused_with_its_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / ("list.jsonl" if content[:1] in ("{", "[") else "list.csv")
     path.write_text(content)
     with pytest.raises(DatasetUnusable, match=message):
@@ -309,7 +309,7 @@ def test_a_list_that_cannot_be_says_where(tmp_path: Path, content: str, message:
         ([], "no pictures in the list"),
     ],
 )
-def test_a_plan_that_cannot_be_writes_nothing(tmp_path: Path, changes: list[tuple[str, str]], message: str) -> None:
+def test_an_invalid_import_writes_nothing(tmp_path: Path, changes: list[tuple[str, str]], message: str) -> None:
     write_pictures(tmp_path / "images", "some", (16, 12))
     listed = [Listed("", file, split, ["a"]) for file, split in changes]
     with pytest.raises(DatasetUnusable, match=message):
@@ -317,7 +317,7 @@ def test_a_plan_that_cannot_be_writes_nothing(tmp_path: Path, changes: list[tupl
     assert not (tmp_path / "data").exists()
 
 
-def test_two_files_of_one_name_keep_their_folders(tmp_path: Path) -> None:
+def test_files_with_equal_names_keep_their_folders(tmp_path: Path) -> None:
     for folder in ("first", "second"):
         write_pictures(tmp_path / "images" / folder, "some", (16, 12))
     name = name_of("some", *PAIRS[0])
@@ -326,7 +326,7 @@ def test_two_files_of_one_name_keep_their_folders(tmp_path: Path) -> None:
     assert [sample.name for sample in load_split(tmp_path / "data", "val")] == [f"second/{name}"]
 
 
-def test_published_files_that_are_missing_or_wrong_are_named(tmp_path: Path) -> None:
+def test_missing_or_invalid_published_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetUnusable, match=r"captions_train2017\.json: No such file"):
         read_coco(tmp_path, 2017)
     (tmp_path / "annotations").mkdir()
@@ -352,7 +352,7 @@ def test_published_files_that_are_missing_or_wrong_are_named(tmp_path: Path) -> 
         PictureFiles(tmp_path / "dataset.json")
 
 
-def test_a_damaged_archive_costs_the_pictures_that_are_damaged(tmp_path: Path) -> None:
+def test_a_damaged_archive_loses_its_damaged_pictures_only(tmp_path: Path) -> None:
     listed, path = listing(tmp_path / "images"), tmp_path / "images.zip"
     with zipfile.ZipFile(path) as archive:
         place = archive.getinfo(f"images/{listed[3].file}").header_offset

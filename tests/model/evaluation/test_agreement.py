@@ -1,4 +1,4 @@
-"""Whether scores agree with people's judgement."""
+"""Agreement of scores with people's judgement."""
 
 from pathlib import Path
 
@@ -13,27 +13,27 @@ def judged(*grades: tuple[float, ...]) -> list[Judgement]:
     return [Judgement("1.jpg", "a dog", grade) for grade in grades]
 
 
-def test_tau_worked_out_by_hand() -> None:
-    # Pairs: (1,2) right, (1,3) right, (2,3) wrong: (2 - 1) / 3; and without ties b and c are the same.
+def test_tau_equals_a_hand_computed_value() -> None:
+    # Pairs: (1,2) right, (1,3) right, (2,3) wrong: (2 - 1) / 3. Without ties, b and c are equal.
     scores, people = np.array([1.0, 3.0, 2.0]), judged((1,), (2,), (3,))
     assert kendall(scores, people, "b") == pytest.approx(1 / 3)
     assert kendall(scores, people, "c") == pytest.approx(1 / 3)
 
 
-def test_tau_with_ties_worked_out_by_hand() -> None:
+def test_tau_with_ties_equals_a_hand_computed_value() -> None:
     # Scores 1, 2, 3 for grades 1, 2, 2: two pairs right, none wrong, one tied by people.
     scores, people = np.array([1.0, 2.0, 3.0]), judged((1,), (2,), (2,))
     assert kendall(scores, people, "b") == pytest.approx(2 / (3 * 2) ** 0.5)
     assert kendall(scores, people, "c") == pytest.approx(2 * 2 / (3**2 * (2 - 1) / 2))
 
 
-def test_every_expert_counts_by_himself() -> None:
+def test_every_expert_grade_counts_separately() -> None:
     together = kendall(np.array([1.0, 2.0]), judged((1, 1, 2), (3, 4, 4)), "c")
     apart = kendall(np.array([1.0, 1, 1, 2, 2, 2]), judged((1,), (1,), (2,), (3,), (4,), (4,)), "c")
     assert together == pytest.approx(apart)
 
 
-def test_what_a_sentence_gets_without_the_picture_is_subtracted_before_its_length_divides() -> None:
+def test_the_baseline_is_subtracted_before_division_by_length() -> None:
     numbers = (np.array([-12.0]), np.array([4]), np.array([-8.0]), np.array([-6.0]))
     found = {name: float(scores[0]) for name, scores in ways(*numbers).items()}
     assert found["logprob"] == -12
@@ -54,9 +54,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_judgements_come_by_the_split_of_the_image(folder: Path) -> None:
+def test_judgements_are_grouped_by_the_split_of_the_image(folder: Path) -> None:
     assert load_judgements(folder, EXPERT) == {
-        "val": [Judgement("1.jpg", "A cat .", (1, 1, 2))],  # not what was written of the very image
+        "val": [Judgement("1.jpg", "A cat .", (1, 1, 2))],  # without the image's own caption
         "test": [Judgement("2.jpg", "Rex .", (1, 2, 3))],
     }
     assert load_judgements(folder, CROWD) == {
@@ -68,7 +68,7 @@ def test_judgements_come_by_the_split_of_the_image(folder: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["3.jpg\t1.jpg#0\t1\t1\t1", "1.jpg\t2.jpg#7\t1\t1\t1", "1.jpg", "1.jpg\t2.jpg#0\tone\t1\t1"]
 )
-def test_judgements_of_what_is_not_there_are_refused_in_one_line(folder: Path, line: str) -> None:
+def test_judgements_of_unknown_images_or_captions_are_refused_in_one_line(folder: Path, line: str) -> None:
     (folder / EXPERT).write_text(line + "\n")
     with pytest.raises(DatasetUnusable, match=EXPERT) as caught:
         load_judgements(folder, EXPERT)
@@ -78,7 +78,7 @@ def test_judgements_of_what_is_not_there_are_refused_in_one_line(folder: Path, l
         load_judgements(folder, EXPERT)
 
 
-def test_own_captions_fit_and_strangers_do_not() -> None:
+def test_own_captions_fit_and_captions_of_others_do_not() -> None:
     samples = [Sample(f"{number}.jpg", b"", [f"own {number}"]) for number in range(6)]
     found = own_or_strangers(samples, strangers=2)
     assert len(found) == 6 * 3

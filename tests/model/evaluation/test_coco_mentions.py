@@ -1,4 +1,4 @@
-"""Which words name which of COCO's classes."""
+"""Mentions of COCO's classes in sentences."""
 
 import tomllib
 from collections import Counter
@@ -25,14 +25,14 @@ from model.text.function_words import DANGLING, FUNCTION_WORDS
         ("a sunny day", []),
     ],
 )
-def test_words_name_classes_at_their_head(sentence: str, named: list[tuple[str, int]]) -> None:
+def test_mentions_are_at_the_head_word(sentence: str, named: list[tuple[str, int]]) -> None:
     assert mentions(sentence.split()) == [Mention(name, position) for name, position in named]
 
 
-def test_every_class_is_named_by_its_own_name() -> None:
+def test_every_class_name_mentions_its_class() -> None:
     assert len(classes()) == 80
     for name in classes():
-        # The colour takes the word away from the fruit.
+        # "orange" is nearly always the colour, so it does not name the fruit.
         assert classes_named([f"There are two {name}s here .", f"A {name} ."]) == {name}, name
 
 
@@ -43,7 +43,7 @@ def test_no_phrase_names_two_classes() -> None:
     assert [phrase for phrase, times in Counter(phrases).items() if times > 1] == []
 
 
-def test_what_leaves_a_sentence_open_is_a_function_word() -> None:
+def test_words_that_end_badly_are_function_words() -> None:
     assert DANGLING < FUNCTION_WORDS
     assert {"a", "the", "with", "of", "in", "and", "is", "his"} <= DANGLING
     assert not DANGLING & {"outside", "around", "it", "dog"}

@@ -1,4 +1,4 @@
-"""How much a captioner has to say, whether it ends its sentences, and how sure we can be of a mean score."""
+"""Diversity of captions, bad endings, and the bootstrap interval of a mean score."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from model.evaluation.scores import bootstrap_interval, diversity
 
 
-def test_diversity_worked_out_by_hand() -> None:
+def test_diversity_equals_hand_computed_values() -> None:
     found = diversity(["a dog runs", "A dog runs .", "a man in a"])
     assert found["distinct_captions"] == pytest.approx(2 / 3)
     assert found["words_used"] == 5  # a dog runs man in
@@ -28,11 +28,11 @@ def test_diversity_worked_out_by_hand() -> None:
         ("", 1),
     ],
 )
-def test_a_caption_ends_badly_when_something_must_follow(caption: str, bad: int) -> None:
+def test_a_caption_that_needs_another_word_ends_badly(caption: str, bad: int) -> None:
     assert diversity([caption])["bad_endings"] == bad
 
 
-def test_the_interval_holds_the_mean_and_narrows_with_more_images() -> None:
+def test_the_interval_contains_the_mean_and_narrows_with_more_images() -> None:
     rng = np.random.default_rng(0)
     few, many = rng.exponential(size=50), rng.exponential(size=5000)
     (low, high), (lower, higher) = bootstrap_interval(few), bootstrap_interval(many)

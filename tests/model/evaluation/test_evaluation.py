@@ -1,4 +1,4 @@
-"""How good the captions are, and that we would notice."""
+"""Scores of captions."""
 
 from pathlib import Path
 
@@ -25,24 +25,22 @@ NEARLY = {
 WRONG = {"1.jpg": PERFECT["2.jpg"], "2.jpg": PERFECT["3.jpg"], "3.jpg": PERFECT["1.jpg"]}
 
 
-def test_the_quick_score_tells_better_captions_from_worse() -> None:
+def test_quick_cider_prefers_better_captions() -> None:
     perfect, nearly, wrong = (quick_cider(captions, REFERENCES) for captions in (PERFECT, NEARLY, WRONG))
     assert perfect > nearly > wrong >= 0
 
 
-def test_the_quick_score_sees_neither_case_nor_punctuation() -> None:
+def test_quick_cider_ignores_case_and_punctuation() -> None:
     shouted = {name: caption.upper().replace(" .", "!") for name, caption in PERFECT.items()}
     assert quick_cider(shouted, REFERENCES) == pytest.approx(quick_cider(PERFECT, REFERENCES))
 
 
-def test_references_of_other_images_do_not_matter() -> None:
+def test_references_of_uncaptioned_images_do_not_matter() -> None:
     more = REFERENCES | {"4.jpg": ["A cat ."]}
     assert quick_cider(NEARLY, more) == pytest.approx(quick_cider(NEARLY, REFERENCES))
 
 
-def test_without_java_it_says_so_in_one_line_and_before_any_work(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_java_is_reported_in_one_line_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(JavaMissing, match="no `java` found") as caught:
         require_java()
@@ -54,7 +52,7 @@ def test_without_java_it_says_so_in_one_line_and_before_any_work(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("java")
-def test_perfect_captions_get_full_marks_and_worse_ones_fewer() -> None:
+def test_perfect_captions_get_the_best_scores() -> None:
     perfect, nearly = (coco_scores(captions, REFERENCES) for captions in (PERFECT, NEARLY))
     assert list(perfect) == NAMES
     for name in ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l"):
@@ -67,7 +65,7 @@ def test_perfect_captions_get_full_marks_and_worse_ones_fewer() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("java")
-def test_a_captioner_that_knows_the_split_scores_high_on_it(tiny_captioner: Path, tiny_data: Path) -> None:
+def test_a_captioner_scores_high_on_a_split_it_has_learnt(tiny_captioner: Path, tiny_data: Path) -> None:
     scores = Evaluation(Captioner.load(tiny_captioner), tiny_data, DecodingOptions(beam_size=2)).quality("test")
     assert list(scores)[: 5 + len(NAMES)] == ["split", "images", "references", "strategy", "beam", *NAMES]
     assert (scores["split"], scores["images"], scores["references"], scores["beam"]) == ("test", 12, 3, 2)

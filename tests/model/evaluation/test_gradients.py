@@ -1,4 +1,4 @@
-"""How far back gradients reach: the norms, and their figure."""
+"""Norms of gradients at earlier states, and their figure."""
 
 import math
 from pathlib import Path
@@ -20,12 +20,12 @@ BACK = 3
 
 
 def a_memory(decoder: Decoder) -> Memory:
-    """Of an image for each sentence, and fit for gradients."""
+    """Encode one image per sentence, with gradients."""
     return decoder.memorise(torch.randn(len(SENTENCES), 6, 2, 3, generator=torch.Generator().manual_seed(99)))
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "lstm-additive", "lstm-additive-deep"])
-def test_norms_are_those_of_each_sentence_alone_from_the_word_at_hand_on(name: str) -> None:
+def test_norms_equal_those_of_each_sentence_alone(name: str) -> None:
     decoder, _ = tiny_member(name)
     memory = a_memory(decoder)
     found = gradient_norms(decoder, memory, SENTENCES, BACK)
@@ -42,7 +42,7 @@ def test_norms_are_those_of_each_sentence_alone_from_the_word_at_hand_on(name: s
 
 
 def norms_alone(decoder: Decoder, memory: Memory, sentence: list[int], back: int) -> list[float]:
-    """The sentence up to T - `back`, then the rest from a state that knows of nothing before."""
+    """Run the sentence up to T - `back`, then the rest from a detached state."""
     inputs = [START, *sentence[:-1]]
     state = decoder.start(memory, 1)
     for token in inputs[: len(inputs) - back]:
@@ -57,7 +57,7 @@ def norms_alone(decoder: Decoder, memory: Memory, sentence: list[int], back: int
     return [0.0 if gradient is None else gradient.norm().item() for gradient in gradients]
 
 
-def test_the_last_memory_of_an_lstm_counts_through_its_hidden_state_only() -> None:
+def test_the_last_memory_of_an_lstm_has_no_gradient_of_its_own() -> None:
     decoder, _ = tiny_member("lstm")
     hidden, memory = gradient_norms(decoder, a_memory(decoder), SENTENCES, BACK)
     assert memory[0] == 0
@@ -65,7 +65,7 @@ def test_the_last_memory_of_an_lstm_counts_through_its_hidden_state_only() -> No
     assert hidden[0] > 0
 
 
-def test_the_figure_is_small_and_the_same_every_time(tmp_path: Path) -> None:
+def test_the_figure_is_small_and_reproducible(tmp_path: Path) -> None:
     curves = [
         Curve(cell, attention, trained, part, [math.exp(-step) for step in range(12)])
         for trained in (False, True)

@@ -1,4 +1,4 @@
-"""Whether heatmaps fall on what a word names, and things that are named and not there."""
+"""Grounding of heatmaps, and hallucination."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def photograph(boxes: list[Box] | None, *captions: str) -> Photograph:
 
 
 def caption(text: str, weights: list[float], side: int = 2) -> Caption:
-    """Every word of it looks where `weights` say."""
+    """Make a caption whose words all have the heatmap `weights`."""
     even, heatmap = WordMap(side, side, [1 / side**2] * side**2), WordMap(side, side, weights)
     return Caption(text, -1.0, [Word(word, -0.1, attention=even, heatmap=heatmap) for word in text.split()])
 
@@ -27,17 +27,17 @@ def test_coverage_is_the_exact_share_of_each_cell() -> None:
     assert quarter == pytest.approx(np.full((2, 2), 0.25))
 
 
-def test_coverage_counts_what_two_boxes_share_once() -> None:
+def test_coverage_counts_overlaps_once() -> None:
     boxes = [Box(0.0, 0.0, 0.6, 1.0, "dog"), Box(0.4, 0.0, 1.0, 0.5, "dog")]
     assert coverage(boxes, 3, 5).mean() == pytest.approx(0.6 + 0.4 * 0.5)
 
 
-def test_boxes_may_reach_beyond_the_picture_by_a_rounding_error() -> None:
+def test_boxes_can_exceed_the_picture_by_rounding() -> None:
     assert coverage([Box(-0.001, 0.0, 1.002, 1.0, "dog")], 4, 4) == pytest.approx(np.ones((4, 4)))
 
 
-def test_one_word_against_a_box_worked_out_by_hand() -> None:
-    # Of four cells the first is in the box, with 0.4 of the mass; the most attended is the last.
+def test_grounding_of_one_word_equals_hand_computed_values() -> None:
+    # The first of four cells is in the box, with 0.4 of the mass. The last has the largest weight.
     look = looked(WordMap(2, 2, [0.4, 0.1, 0.0, 0.5]), [DOG])
     assert (look.pointing, look.mass, look.area) == (0, pytest.approx(0.4), pytest.approx(0.25))
     assert (look.uniform_pointing, look.centre_pointing) == (0.25, 1)
@@ -61,7 +61,7 @@ def test_only_words_that_name_a_boxed_class_count() -> None:
     assert grounding([(photo, caption("a cat", [1, 0, 0, 0]))]) == {"words": 0}
 
 
-def test_a_map_that_looks_at_the_box_beats_a_uniform_one() -> None:
+def test_a_map_inside_the_box_beats_a_uniform_map() -> None:
     rng = np.random.default_rng(0)
     looks, uniform = [], []
     for _ in range(20):
@@ -77,23 +77,23 @@ def test_a_map_that_looks_at_the_box_beats_a_uniform_one() -> None:
     assert everywhere["mass_over_area"] == pytest.approx(1)
 
 
-def test_the_largest_box_alone_may_be_asked_for() -> None:
+def test_largest_counts_the_largest_box_only() -> None:
     photo = photograph([Box(0.5, 0.5, 0.6, 0.6, "dog"), DOG])
-    looks = [(photo, caption("a dog", [0, 0, 0, 1]))]  # at the small one's cell
+    looks = [(photo, caption("a dog", [0, 0, 0, 1]))]  # at the cell of the small box
     assert grounding(looks)["mass"] == pytest.approx(0.04)
     assert grounding(looks, largest=True)["mass"] == 0
 
 
-def test_what_has_a_box_or_is_named_by_a_person_is_there() -> None:
+def test_boxed_and_mentioned_things_are_no_hallucinations() -> None:
     photo = photograph([DOG], "A puppy on a couch .", "It sleeps .")
     assert hallucinated(photo, "a dog with a man and a cat on a sofa") == [False, True, True, False]
     with pytest.raises(ValueError, match="boxes"):
         hallucinated(photograph(None, "A dog ."), "a dog")
 
 
-def test_chair_worked_out_by_hand() -> None:
+def test_chair_equals_hand_computed_values() -> None:
     photo = photograph([DOG], "A dog .")
     said = ["a dog and a man and another man", "a dog", "a sunny day"]
     found = hallucination([*((photo, text) for text in said), (photograph(None, "A dog ."), "a cat")])
-    # Four things are named, the man twice; one caption of three has him.
+    # Four things are named, the man twice. One of three captions names him.
     assert found == {"captions": 3, "things_named": 4, "chair_i": 0.5, "chair_s": pytest.approx(1 / 3)}

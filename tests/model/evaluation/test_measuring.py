@@ -1,4 +1,4 @@
-"""A captioner that was trained on a tiny world of things, measured in every way."""
+"""All measurements of a captioner that was trained on a tiny world of things."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def captioner(folder: Path) -> Captioner:
     return Captioner.load(folder)
 
 
-def test_coco_dev_is_read_with_its_boxes(data: Path) -> None:
+def test_coco_dev_loads_with_boxes(data: Path) -> None:
     photographs = load_coco_dev(data)
     assert len(photographs) == 12
     first = photographs[0]
@@ -48,7 +48,7 @@ def test_coco_dev_is_read_with_its_boxes(data: Path) -> None:
     assert first.image().size == (96, 96)
 
 
-def test_a_coco_dev_that_is_not_whole_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
+def test_an_incomplete_coco_dev_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetUnusable, match="--data must name"):
         load_coco_dev(tmp_path)
     inside = tmp_path / "coco-dev"
@@ -63,9 +63,9 @@ def test_a_coco_dev_that_is_not_whole_is_refused_in_one_line(data: Path, tmp_pat
         load_coco_dev(tmp_path)
 
 
-def test_given_sentences_come_back_in_their_places(captioner: Captioner, data: Path) -> None:
+def test_scored_sentences_keep_their_order(captioner: Captioner, data: Path) -> None:
     samples = load_split(data, "val")[:3]
-    told = [["a dog", "one bird over a boat"], [], ["a bus above"] * 70]  # more than fit into one batch
+    told = [["a dog", "one bird over a boat"], [], ["a bus above"] * 70]  # more than one batch
     scored = score_captions(captioner, samples, told, "some")
     assert [[caption.text for caption in of_image] for of_image in scored] == told
     memory = captioner.encode(captioner.prepare(samples[2].image()).unsqueeze(0))
@@ -73,19 +73,19 @@ def test_given_sentences_come_back_in_their_places(captioner: Captioner, data: P
     assert scored[2][69].logprob == pytest.approx(alone, abs=1e-4)
 
 
-def test_the_most_attended_cells_are_blanked_with_the_mean_colour() -> None:
+def test_blank_fills_the_most_attended_cells_with_the_mean_colour() -> None:
     cells = most_attended(np.array([[0.1, 0.5], [0.3, 0.1]]), share=0.5)
     assert cells.tolist() == [[False, True], [True, False]]
     assert most_attended(np.full((3, 3), 1 / 9), share=0.01).sum() == 1
     pixels = torch.zeros(3, 5, 5, dtype=torch.uint8)
-    pixels[0, :3, :3] = 250  # all of it is in the first cell, which stays
+    pixels[0, :3, :3] = 250  # inside the first cell, which stays
     blanked = blank(pixels, np.array([[False, True], [True, True]]))
     assert torch.equal(blanked[0, :3, :3], pixels[0, :3, :3])
     assert set(blanked[0, 3:].unique().tolist()) == {90}  # 250 x 9 / 25
     assert blanked[1:].count_nonzero() == 0
 
 
-def test_what_was_attended_is_worth_more_than_the_rest(captioner: Captioner, data: Path) -> None:
+def test_hiding_attended_cells_costs_more_than_hiding_others(captioner: Captioner, data: Path) -> None:
     samples = load_split(data, "val")
     captions = write_captions(captioner, samples, OPTIONS, "val")
     found = deletion(captioner, samples, captions)
@@ -101,7 +101,7 @@ def test_attention_and_honesty_of_a_tiny_captioner(captioner: Captioner, data: P
     own, people = scores["grounding"]["own"], scores["grounding"]["people"]
     assert (own["words"], people["words"]) == (9 * 2, 9 * 3 * 2)
     assert own["area"] == pytest.approx(0.5)
-    # It knows its world by heart.
+    # It has memorised its world.
     assert scores["hallucination"] == {"captions": 9, "things_named": 18, "chair_i": 0, "chair_s": 0}
     assert scores["confidence"]["val"]["captions"] == 6
     assert scores["confidence"]["coco-dev"]["captions"] == 12
@@ -111,7 +111,7 @@ def test_attention_and_honesty_of_a_tiny_captioner(captioner: Captioner, data: P
     assert agreement["tau"][agreement["chosen"]]["test crowd tau_b"] > 0.4
 
 
-def test_what_is_missing_is_told_before_the_work(captioner: Captioner, data: Path, tmp_path: Path) -> None:
+def test_missing_data_is_reported_before_the_work(captioner: Captioner, data: Path, tmp_path: Path) -> None:
     shutil.copytree(data / "flickr8k", tmp_path / "flickr8k")
     evaluation = Evaluation(captioner, tmp_path, OPTIONS)
     evaluation.require("test")
@@ -139,7 +139,7 @@ def test_the_command_measures_everything_and_ends_with_json(data: Path, folder: 
     assert any(line.split() == ["cider", f"{scores['cider']:.4f}"] for line in command.lines)
 
 
-def test_tables_hold_every_number_and_lists_are_left_to_programs() -> None:
+def test_tables_show_every_number_and_leave_out_lists() -> None:
     scores = {
         "split": "val",
         "cider": 0.51234,

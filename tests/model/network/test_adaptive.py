@@ -1,4 +1,4 @@
-"""The decoder with adaptive attention, its word detector, and how they are taught: on tiny networks."""
+"""The decoder with adaptive attention, its word detector, and their training: on tiny networks."""
 
 import gzip
 from pathlib import Path
@@ -29,7 +29,7 @@ def decoder() -> AdaptiveDecoder:
     return make_decoder()
 
 
-def test_attention_and_sentinel_share_one_sum(decoder: AdaptiveDecoder) -> None:
+def test_attention_and_sentinel_sum_to_one(decoder: AdaptiveDecoder) -> None:
     memory = decoder.memorise(sight(2))
     tokens = torch.tensor([[1, 5], [6, 4]])
     glance, _ = decoder.glance(tokens, decoder.start(memory, 2), memory)
@@ -37,7 +37,7 @@ def test_attention_and_sentinel_share_one_sum(decoder: AdaptiveDecoder) -> None:
     assert torch.allclose(glance.weights.sum(dim=2) + glance.sentinel, torch.ones(2, 2), atol=1e-6)
 
 
-def test_all_steps_at_once_are_the_steps_one_by_one(decoder: AdaptiveDecoder) -> None:
+def test_teacher_forcing_equals_single_steps(decoder: AdaptiveDecoder) -> None:
     memory = decoder.memorise(sight(2))
     tokens = torch.randint(4, len(VOCABULARY), (2, 3, 4))
     logits, attention = decoder(memory, tokens)
@@ -48,7 +48,7 @@ def test_all_steps_at_once_are_the_steps_one_by_one(decoder: AdaptiveDecoder) ->
         assert torch.allclose(attention[:, :, step], weights, atol=1e-6)
 
 
-def test_only_real_positions_are_read(decoder: AdaptiveDecoder) -> None:
+def test_read_computes_real_positions_only(decoder: AdaptiveDecoder) -> None:
     memory = decoder.memorise(sight(2))
     tokens = torch.randint(4, len(VOCABULARY), (2, 1, 3))
     glances = decoder.unroll(memory, tokens)
@@ -56,7 +56,7 @@ def test_only_real_positions_are_read(decoder: AdaptiveDecoder) -> None:
     assert torch.allclose(decoder.read(glances, memory, real), decoder.read(glances, memory)[real], atol=1e-6)
 
 
-def test_an_image_is_the_same_alone_and_in_a_batch(decoder: AdaptiveDecoder) -> None:
+def test_results_do_not_depend_on_the_batch(decoder: AdaptiveDecoder) -> None:
     memory = decoder.memorise(sight(3))
     tokens = torch.randint(4, len(VOCABULARY), (3, 2, 3))
     together, _ = decoder(memory, tokens)
@@ -64,29 +64,29 @@ def test_an_image_is_the_same_alone_and_in_a_batch(decoder: AdaptiveDecoder) -> 
     assert torch.allclose(together[2:], alone, atol=1e-5)
 
 
-def test_what_is_seen_where_it_looks_becomes_more_probable(decoder: AdaptiveDecoder) -> None:
+def test_words_seen_at_attended_places_become_more_probable(decoder: AdaptiveDecoder) -> None:
     plain = sight(1)
     shown = Sight(plain.fine, plain.grid, torch.zeros(1, 9, WORDS))
     with torch.no_grad():
-        decoder.of_words.weight.zero_()  # so that nothing but the evidence differs
+        decoder.of_words.weight.zero_()  # so that only the evidence differs
     before, _, _ = decoder.step(torch.tensor([[1]]), *_begin(decoder, shown))
     shown.words[:, :, 0] = 0.9
     after, _, _ = decoder.step(torch.tensor([[1]]), *_begin(decoder, shown))
     gained = (after - before)[0, 0]
     dog, dogs = VOCABULARY.encode("dog dogs")
     assert gained[dog] > 1
-    assert torch.allclose(gained[dog], gained[dogs])  # both are forms of what was seen
+    assert torch.allclose(gained[dog], gained[dogs])  # both are forms of the seen word
     assert gained[VOCABULARY.encode("runs")[0]].abs() < 1e-5
 
 
-def test_places_have_the_credit_for_a_word_that_they_gave_it(decoder: AdaptiveDecoder) -> None:
+def test_credit_is_the_share_of_attention_times_evidence(decoder: AdaptiveDecoder) -> None:
     memory = decoder.memorise(sight(2))
     weights = 0.7 * torch.rand(25).softmax(dim=0)
-    # What the decoder makes of looking at one place alone, but for what is usual: trust in nothing else.
+    # The evidence from attention to one place alone, without the usual evidence.
     alone = decoder.seen(torch.eye(25).expand(2, -1, -1), torch.tensor([1.0, -torch.inf]).expand(2, 25, -1), memory)
     dog, dogs, runs = VOCABULARY.encode("dog dogs runs")
     given = weights * (alone[1, :, 0] / torch.nn.functional.softplus(torch.tensor(1.0))).exp()
-    # With its neighbours, of whom a place at the edge has fewer.
+    # The mean with the neighbours. A place at the edge has fewer.
     around = torch.nn.functional.pad(given.view(1, 1, 5, 5), (1, 1, 1, 1), mode="replicate")
     kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]).view(1, 1, 3, 3) / 16
     given = torch.nn.functional.conv2d(around, kernel).flatten()
@@ -94,7 +94,7 @@ def test_places_have_the_credit_for_a_word_that_they_gave_it(decoder: AdaptiveDe
     torch.testing.assert_close(credit, 0.7 * given / given.sum())
     assert torch.equal(memory.credit(1, dogs, weights), credit)
     assert not torch.allclose(credit, weights, rtol=0.1)
-    assert memory.credit(1, runs, weights) is weights  # nothing that can be seen
+    assert memory.credit(1, runs, weights) is weights  # not a visible word
 
 
 def test_a_word_has_the_decoder_s_attention_and_the_evidence_as_its_heatmap(decoder: AdaptiveDecoder) -> None:
@@ -122,7 +122,7 @@ def _begin(decoder: AdaptiveDecoder, seen: Sight) -> tuple[object, AdaptiveMemor
     return decoder.start(memory, 1), memory
 
 
-def test_images_that_are_not_shown_count_by_their_words_alone(decoder: AdaptiveDecoder) -> None:
+def test_hidden_images_are_encoded_by_their_words_alone(decoder: AdaptiveDecoder) -> None:
     one, other = sight(1, seed=1), sight(1, seed=2)
     other = Sight(other.fine, other.grid, one.words)
     hidden = torch.tensor([False])
@@ -130,7 +130,7 @@ def test_images_that_are_not_shown_count_by_their_words_alone(decoder: AdaptiveD
     assert not torch.equal(decoder.memorise(one).annotations, decoder.memorise(other).annotations)
 
 
-def test_corners_of_the_two_grids_lie_on_each_other(decoder: AdaptiveDecoder) -> None:
+def test_the_corners_of_both_grids_coincide(decoder: AdaptiveDecoder) -> None:
     coarse = decoder.memorise(sight(1)).coarse
     assert coarse is not None
     assert coarse.shape == (25, 9)
@@ -153,11 +153,11 @@ def detector() -> WordDetector:
     return detector
 
 
-def test_a_class_is_seen_as_its_word_where_it_is(detector: WordDetector) -> None:
+def test_the_detector_finds_the_word_of_a_class_at_its_place(detector: WordDetector) -> None:
     grid = torch.zeros(1, 6, 2, 2)
     grid[0, 1, 0, 0] = 1  # the second class, in the first place
     grid[0, 1, 0, 1] = 1
-    grid[0, 3, 1] = 1  # what has no word, in the other row
+    grid[0, 3, 1] = 1  # the class without a word, in the other row
     scores = detector(grid)
     assert scores.shape == (1, 4, 3)
     assert scores[0, 0, 2] > 0.9
@@ -165,7 +165,7 @@ def test_a_class_is_seen_as_its_word_where_it_is(detector: WordDetector) -> None
     assert scores[0, :, :2].max() < 0.1
 
 
-def test_a_class_that_one_place_alone_shows_is_doubted(detector: WordDetector) -> None:
+def test_the_detector_doubts_a_class_that_a_single_place_shows(detector: WordDetector) -> None:
     grid = torch.zeros(1, 6, 6, 6)
     grid[0, 3] = 1
     grid[0, 3, 0, 0], grid[0, 1, 0, 0] = 0, 1
@@ -181,11 +181,11 @@ def test_anywhere_is_a_noisy_or() -> None:
     ("word", "singular"),
     [("dogs", "dog"), ("buses", "bus"), ("puppies", "puppy"), ("grass", "grass"), ("men", "man"), ("has", "has")],
 )
-def test_singulars(word: str, singular: str) -> None:
+def test_lemma_returns_singulars(word: str, singular: str) -> None:
     assert lemma(word, {"dog", "bus", "puppy", "man"}) == singular
 
 
-def test_the_words_for_classes_are_singulars_of_the_vocabulary() -> None:
+def test_class_words_are_singulars() -> None:
     vocabulary = Vocabulary(["zebra", "bananas", "banana", "pizza"])
     visible = VisibleWords.of([], vocabulary, min_images=1)
     assert visible.words == ["banana", "pizza", "zebra"]
@@ -202,7 +202,7 @@ def imagination() -> Imagination:
     return Imagination(sentences, VOCABULARY, SEEN_AS, [0, 1], WORDS, recipe, max_words=12)
 
 
-def test_imagined_pictures_show_the_words_of_their_sentence(imagination: Imagination) -> None:
+def test_imagined_images_show_the_words_of_their_sentence(imagination: Imagination) -> None:
     batch = imagination.batch([1, 2])
     assert torch.equal(imagination.batch([1, 2]).words, batch.words)
     assert not torch.equal(imagination.batch([1, 3]).words, batch.words)
@@ -214,12 +214,12 @@ def test_imagined_pictures_show_the_words_of_their_sentence(imagination: Imagina
         assert shown[:, others].max() <= 0.5 if others else True
 
 
-def test_text_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+def test_missing_text_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetUnusable, match=r"no\.txt is not a file of captions"):
         read_sentences(tmp_path, ["no.txt"])
 
 
-def test_guidance_is_least_where_the_word_is_seen() -> None:
+def test_guidance_is_lowest_where_the_word_is_seen() -> None:
     words = torch.zeros(1, 4, WORDS)
     words[0, 1, 0] = 0.8  # a dog, in the second place
     seen_as = torch.tensor(SEEN_AS)
@@ -235,8 +235,8 @@ def test_guidance_is_least_where_the_word_is_seen() -> None:
         function = function_tokens(VOCABULARY)
         return float(guidance_loss(glances, memory, targets, function))
 
-    assert loss((0.9, 0.1), 1) < loss((0.9, 0.1), 2)  # look at the dog
-    assert loss((0.9, 0.1), 1) < loss((0.1, 0.1), 1)  # and not at "a"
+    assert loss((0.9, 0.1), 1) < loss((0.9, 0.1), 2)  # attention to the dog is better
+    assert loss((0.9, 0.1), 1) < loss((0.1, 0.1), 1)  # and so is none for "a"
 
 
 def write_text(data: Path) -> None:
@@ -276,14 +276,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Captioner:
     return Captioner.load(tiny.train_captioner(data, run, recipe))
 
 
-def test_it_learns_to_say_what_it_sees(trained: Captioner) -> None:
+def test_a_trained_captioner_names_the_colours(trained: Captioner) -> None:
     captions = trained.caption([tiny.picture("red", "blue"), tiny.picture("white", "green")])
     said = [set(split_words(best.text)) for best, *_ in captions]
     assert all(words <= tiny.WORDS for words in said)
     assert {"red", "blue"} <= said[0] or {"white", "green"} <= said[1]
 
 
-def test_greedy_is_a_beam_of_one_and_single_is_batched(trained: Captioner) -> None:
+def test_greedy_equals_one_beam_and_single_images_equal_a_batch(trained: Captioner) -> None:
     images = [tiny.picture("red", "blue"), tiny.picture("green", "white"), Image.new("RGB", (50, 80))]
     greedy = trained.caption(images, DecodingOptions(strategy=Strategy.GREEDY))
     beam = trained.caption(images, DecodingOptions(beam_size=1))
@@ -295,7 +295,7 @@ def test_greedy_is_a_beam_of_one_and_single_is_batched(trained: Captioner) -> No
             assert np.allclose(one.attention.weights, other.attention.weights, atol=1e-4)
 
 
-def test_saved_and_loaded_it_says_the_same(trained: Captioner, tmp_path: Path) -> None:
+def test_a_saved_captioner_writes_the_same_captions(trained: Captioner, tmp_path: Path) -> None:
     trained.save(tmp_path)
     again = Captioner.load(tmp_path)
     image = [tiny.picture("green", "red")]

@@ -9,14 +9,14 @@ QUERY, ANNOTATION, ATTENTION = 5, 7, 4
 
 
 def random_attention() -> tuple[AdditiveAttention, torch.Tensor, torch.Tensor]:
-    """An attention, queries (B, R, Q) and annotations (B, L, D)."""
+    """Make an attention, queries (B, R, Q) and annotations (B, L, D)."""
     torch.manual_seed(0)
     attention = AdditiveAttention(QUERY, ANNOTATION, ATTENTION).eval()
     return attention, 3 * torch.randn(IMAGES, ROWS, QUERY), 3 * torch.randn(IMAGES, PLACES, ANNOTATION)
 
 
 @torch.inference_mode()
-def test_attention_over_all_rows_is_what_each_row_computes_alone() -> None:
+def test_attention_equals_a_plain_computation_per_row() -> None:
     attention, queries, annotations = random_attention()
     contexts, weights = attention(queries, attention.keys(annotations), annotations)
     assert contexts.shape == (IMAGES, ROWS, ANNOTATION)
@@ -44,7 +44,7 @@ def test_weights_are_positive_and_sum_to_one() -> None:
 
 
 @torch.inference_mode()
-def test_places_that_are_alike_get_equal_weights() -> None:
+def test_equal_places_get_equal_weights() -> None:
     attention, queries, annotations = random_attention()
     alike = annotations[:, :1].expand(-1, PLACES, -1)
     contexts, weights = attention(queries, attention.keys(alike), alike)
@@ -64,7 +64,7 @@ def test_weights_move_with_the_places() -> None:
 
 
 @torch.inference_mode()
-def test_weights_have_full_precision_where_the_rest_has_half() -> None:
+def test_weights_stay_float32_under_autocast() -> None:
     attention, queries, annotations = random_attention()
     _, expected = attention(queries, attention.keys(annotations), annotations)
     with torch.autocast("cpu", torch.bfloat16):

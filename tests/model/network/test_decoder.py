@@ -16,7 +16,7 @@ VOCABULARY = 11
 
 
 def random_decoder(dropout: float = 0.5) -> Decoder:
-    """A decoder with weights large enough for its answers to differ."""
+    """Make a decoder with weights that are large enough for its outputs to differ."""
     torch.manual_seed(0)
     config = DecoderConfig(embedding_size=8, hidden_size=9, annotation_size=7, attention_size=5, dropout=dropout)
     decoder = Decoder(config, CHANNELS, VOCABULARY).eval()
@@ -31,7 +31,7 @@ def random_grid(images: int = IMAGES) -> torch.Tensor:
 
 
 def random_tokens() -> torch.Tensor:
-    """Inputs (B, R, T) of teacher forcing."""
+    """Make inputs (B, R, T) of teacher forcing."""
     tokens = torch.randint(4, VOCABULARY, (IMAGES, ROWS, STEPS), generator=torch.Generator().manual_seed(2))
     tokens[:, :, 0] = START
     return tokens
@@ -47,7 +47,7 @@ def test_teacher_forcing_gives_scores_and_attention_for_every_word() -> None:
 
 
 @torch.inference_mode()
-def test_each_row_of_each_image_is_written_as_if_it_were_alone() -> None:
+def test_rows_are_independent() -> None:
     decoder = random_decoder()
     grid, tokens = random_grid(), random_tokens()
     logits, attention = decoder(decoder.memorise(grid), tokens)
@@ -60,7 +60,7 @@ def test_each_row_of_each_image_is_written_as_if_it_were_alone() -> None:
 
 
 @torch.inference_mode()
-def test_a_word_changes_what_follows_and_never_what_was_before() -> None:
+def test_a_word_changes_later_steps_only() -> None:
     decoder = random_decoder()
     memory, tokens = decoder.memorise(random_grid()), random_tokens()
     logits, attention = decoder(memory, tokens)
@@ -70,12 +70,12 @@ def test_a_word_changes_what_follows_and_never_what_was_before() -> None:
     changed = (logits != other_logits).any(dim=3)
     assert changed[0, 1].tolist() == [False, False, True, True, True]
     assert changed.sum() == 3
-    # The place to look at is chosen before the word is read.
+    # Attention is computed before the word is read.
     assert (attention != other_attention).any(dim=3)[0, 1].tolist() == [False, False, False, True, True]
 
 
 @torch.inference_mode()
-def test_teacher_forcing_is_one_step_after_the_other() -> None:
+def test_teacher_forcing_equals_single_steps() -> None:
     decoder = random_decoder()
     memory, tokens = decoder.memorise(random_grid()), random_tokens()
     logits, attention = decoder(memory, tokens)
@@ -103,7 +103,7 @@ def test_annotations_are_the_cells_of_the_grid_row_by_row() -> None:
 
 
 @torch.inference_mode()
-def test_the_first_state_is_that_of_the_image_the_same_in_all_rows() -> None:
+def test_all_rows_start_with_the_state_of_their_image() -> None:
     decoder = random_decoder()
     state = decoder.start(decoder.memorise(random_grid()), ROWS)
     for part in state.parts:
@@ -113,9 +113,9 @@ def test_the_first_state_is_that_of_the_image_the_same_in_all_rows() -> None:
     assert not torch.equal(*state.parts)
 
 
-def test_rows_of_a_state_are_picked_image_by_image() -> None:
+def test_rows_of_a_state_are_selected_per_image() -> None:
     names = torch.tensor([[0.0, 1.0, 2.0], [10.0, 11.0, 12.0]])
-    # Two layers of four numbers each, the second ten times the first.
+    # Two layers of four numbers each. The second is ten times the first.
     hidden = torch.stack([names, 10 * names], dim=2).unsqueeze(3).expand(-1, -1, -1, 4)
     picked = State((hidden, -hidden)).rows(torch.tensor([[2, 0], [1, 1]]))
     assert picked.parts[0][..., 0, :].tolist() == [[[2.0] * 4, [0.0] * 4], [[11.0] * 4, [11.0] * 4]]
@@ -124,7 +124,7 @@ def test_rows_of_a_state_are_picked_image_by_image() -> None:
 
 
 @torch.inference_mode()
-def test_with_its_gate_shut_a_step_does_not_see_the_picture() -> None:
+def test_a_step_with_a_closed_gate_ignores_the_picture() -> None:
     decoder = random_decoder()
     decoder.gate.weight.zero_()
     memory = decoder.memorise(random_grid())
@@ -149,7 +149,7 @@ def test_a_word_that_is_not_an_input_is_scored_by_its_embedding() -> None:
 
 
 @torch.inference_mode()
-def test_dropout_is_for_training_only() -> None:
+def test_dropout_applies_in_training_only() -> None:
     decoder = random_decoder(dropout=0.5)
     memory, tokens = decoder.memorise(random_grid()), random_tokens()
     assert all(torch.equal(a, b) for a, b in pairwise(decoder(memory, tokens)[0] for _ in range(3)))
@@ -167,7 +167,7 @@ def test_every_parameter_learns() -> None:
 
 
 @torch.inference_mode()
-def test_scores_and_attention_have_full_precision_where_the_rest_has_half() -> None:
+def test_scores_and_attention_stay_float32_under_autocast() -> None:
     decoder = random_decoder()
     expected, _ = decoder(decoder.memorise(random_grid()), random_tokens())
     with torch.autocast("cpu", torch.bfloat16):
@@ -177,7 +177,7 @@ def test_scores_and_attention_have_full_precision_where_the_rest_has_half() -> N
 
 
 @torch.inference_mode()
-def test_padding_after_a_sentence_does_not_touch_it() -> None:
+def test_padding_does_not_change_the_sentence_before_it() -> None:
     decoder = random_decoder()
     memory, tokens = decoder.memorise(random_grid()), random_tokens()
     padded = torch.nn.functional.pad(tokens, (0, 4), value=PAD)
@@ -185,6 +185,6 @@ def test_padding_after_a_sentence_does_not_touch_it() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"hidden_size": 0}, {"dropout": 1.0}, {"dropout": -0.1}, {"hiden_size": 8}])
-def test_sizes_that_make_no_sense_and_unknown_names_are_refused(setting: dict[str, float]) -> None:
+def test_invalid_sizes_and_unknown_settings_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         DecoderConfig.model_validate(setting)

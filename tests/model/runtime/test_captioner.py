@@ -1,4 +1,4 @@
-"""The captioner as a whole: asked, saved, loaded, and refused where it is damaged."""
+"""The captioner: captions, saving, loading, and refusal of damaged files."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def captioner(tiny_captioner: Path) -> Captioner:
 
 @pytest.fixture
 def folder(tiny_captioner: Path, tmp_path: Path) -> Path:
-    """A copy of the captioner, to be damaged."""
+    """Copy the captioner, to damage the copy."""
     return Path(shutil.copytree(tiny_captioner, tmp_path / "captioner"))
 
 
@@ -38,7 +38,7 @@ def pictures() -> list[Image.Image]:
 
 
 def reason(folder: Path) -> str:
-    """Why `folder` cannot be loaded, as one line."""
+    """Fail to load `folder`. Returns the message, which is one line."""
     with pytest.raises(CaptionerNotLoadable) as caught:
         Captioner.load(folder)
     message = str(caught.value)
@@ -48,10 +48,10 @@ def reason(folder: Path) -> str:
     return message
 
 
-# What it says.
+# Captions.
 
 
-def test_it_names_the_colours_of_nearly_all_pictures_the_upper_one_first(captioner: Captioner) -> None:
+def test_captions_name_the_colours_in_order(captioner: Captioner) -> None:
     right = 0
     for pair, (caption,) in zip(PAIRS, captioner.caption(pictures()), strict=True):
         colours = tuple(word.text for word in caption.words if word.text in tiny.COLOURS)
@@ -59,7 +59,7 @@ def test_it_names_the_colours_of_nearly_all_pictures_the_upper_one_first(caption
     assert right >= 10
 
 
-def test_a_caption_is_its_words_and_they_are_words_that_it_learnt(captioner: Captioner) -> None:
+def test_a_caption_consists_of_learnt_words(captioner: Captioner) -> None:
     for (caption,) in captioner.caption(pictures()):
         assert caption.text == " ".join(word.text for word in caption.words)
         assert {word.text for word in caption.words} <= tiny.WORDS
@@ -77,7 +77,7 @@ def test_the_maps_of_a_word_cover_the_grid_and_are_the_same_without_a_detector(c
             assert word.visual_grounding == 1
 
 
-def test_log_probabilities_are_negative_and_those_of_words_add_up_to_no_less_than_the_whole(
+def test_log_probabilities_are_negative_and_words_sum_to_at_least_the_caption(
     captioner: Captioner,
 ) -> None:
     for captions in captioner.caption(pictures(), DecodingOptions(beam_size=4, num_captions=4)):
@@ -86,7 +86,7 @@ def test_log_probabilities_are_negative_and_those_of_words_add_up_to_no_less_tha
             assert caption.logprob <= sum(word.logprob for word in caption.words) + 1e-4
 
 
-def test_a_batch_gets_what_each_picture_gets_alone(captioner: Captioner) -> None:
+def test_captions_do_not_depend_on_the_batch(captioner: Captioner) -> None:
     options = DecodingOptions(beam_size=3, num_captions=2)
     for image, together in zip(pictures(), captioner.caption(pictures(), options), strict=True):
         (alone,) = captioner.caption([image], options)
@@ -98,29 +98,27 @@ def test_a_batch_gets_what_each_picture_gets_alone(captioner: Captioner) -> None
 
 
 @pytest.mark.parametrize("size", [(300, 40), (40, 300), (1, 2), (1000, 1000)])
-def test_a_picture_may_have_any_shape(captioner: Captioner, size: tuple[int, int]) -> None:
+def test_pictures_of_any_shape_are_captioned(captioner: Captioner, size: tuple[int, int]) -> None:
     ((caption,),) = captioner.caption([tiny.picture("red", "blue", size)])
     assert caption.words
 
 
 @pytest.mark.parametrize(("beam_size", "num_captions"), [(1, 1), (3, 1), (5, 5)])
-def test_it_says_as_many_captions_as_asked_for_and_no_two_alike(
-    captioner: Captioner, beam_size: int, num_captions: int
-) -> None:
+def test_num_captions_gives_as_many_different_captions(captioner: Captioner, beam_size: int, num_captions: int) -> None:
     (captions,) = captioner.caption(
         [tiny.picture("red", "blue")], DecodingOptions(beam_size=beam_size, num_captions=num_captions)
     )
     assert len({caption.text for caption in captions}) == len(captions) == num_captions
 
 
-def test_no_caption_is_longer_than_asked_for(captioner: Captioner) -> None:
+def test_max_words_limits_every_caption(captioner: Captioner) -> None:
     (captions,) = captioner.caption(
         [tiny.picture("red", "blue")], DecodingOptions(beam_size=4, num_captions=4, max_words=2)
     )
     assert {len(caption.words) for caption in captions} <= {1, 2}
 
 
-def test_pixels_prepared_elsewhere_are_captioned_like_the_picture(captioner: Captioner) -> None:
+def test_prepared_pixels_are_captioned_like_the_picture(captioner: Captioner) -> None:
     pixels = torch.stack([captioner.prepare(image) for image in pictures()])
     assert pixels.dtype == torch.uint8
     assert captioner.caption_pixels(pixels, DecodingOptions()) == captioner.caption(pictures())
@@ -140,7 +138,7 @@ def test_a_caption_is_plain_json_of_a_known_shape(captioner: Captioner) -> None:
             assert all(isinstance(weight, float) for weight in word_map["weights"])
 
 
-def test_images_encoded_together_can_be_written_of_apart_and_again(captioner: Captioner) -> None:
+def test_a_selection_of_encoded_images_gives_the_same_captions(captioner: Captioner) -> None:
     memory = captioner.encode(torch.stack([captioner.prepare(image) for image in pictures()]))
     assert (memory.images, memory.rows, memory.cols) == (len(PAIRS), 3, 3)
     all_captions = captioner.caption(pictures())
@@ -149,7 +147,7 @@ def test_images_encoded_together_can_be_written_of_apart_and_again(captioner: Ca
         assert texts == [all_captions[image][0].text for image in images]
 
 
-def test_it_finds_the_true_sentence_likelier_than_the_false_one(captioner: Captioner) -> None:
+def test_true_sentences_score_higher_than_false_ones(captioner: Captioner) -> None:
     memory = captioner.encode(torch.stack([captioner.prepare(image) for image in pictures()]))
     true = captioner.score(memory, [f"A {top} over a {bottom}." for top, bottom in PAIRS])
     false = captioner.score(memory, [f"A {bottom} over a {top}." for top, bottom in PAIRS])
@@ -160,7 +158,7 @@ def test_it_finds_the_true_sentence_likelier_than_the_false_one(captioner: Capti
             assert sum(word.attention.weights) == pytest.approx(1, abs=1e-4)
 
 
-def test_a_prefix_turns_the_sentence_and_it_goes_on_to_fit(captioner: Captioner) -> None:
+def test_a_prefix_starts_the_sentence_and_the_rest_fits(captioner: Captioner) -> None:
     right = 0
     for pair, (caption,) in zip(PAIRS, captioner.caption(pictures(), DecodingOptions(prefix="One")), strict=True):
         assert caption.words[0].text == "one"
@@ -168,10 +166,12 @@ def test_a_prefix_turns_the_sentence_and_it_goes_on_to_fit(captioner: Captioner)
     assert right >= 10
 
 
-# Saved and loaded.
+# Saving and loading.
 
 
-def test_stored_in_half_the_space_it_says_the_same(tiny_captioner: Path, captioner: Captioner, tmp_path: Path) -> None:
+def test_half_precision_storage_does_not_change_captions(
+    tiny_captioner: Path, captioner: Captioner, tmp_path: Path
+) -> None:
     tensors, _ = read_checkpoint(tiny_captioner.parent / "checkpoint.safetensors")
     trained = Captioner(captioner.config, captioner.vocabulary).eval()
     trained.load_state_dict(without_prefix("average.module", tensors))
@@ -185,7 +185,7 @@ def test_stored_in_half_the_space_it_says_the_same(tiny_captioner: Path, caption
             assert same.attention.weights == pytest.approx(word.attention.weights, abs=0.01)
 
 
-def test_saved_again_it_is_the_same_captioner(tiny_captioner: Path, captioner: Captioner, tmp_path: Path) -> None:
+def test_saving_again_gives_the_same_captioner(tiny_captioner: Path, captioner: Captioner, tmp_path: Path) -> None:
     captioner.save(tmp_path / "deep" / "down")
     assert sorted(path.name for path in (tmp_path / "deep" / "down").iterdir()) == list(FILES)
     for name in FILES:
@@ -211,7 +211,7 @@ def test_the_version_changes_with_the_weights(captioner: Captioner, folder: Path
     assert Captioner.load(folder).version != captioner.version
 
 
-def test_the_weights_can_be_read_by_anyone_without_unpickling(tiny_captioner: Path, captioner: Captioner) -> None:
+def test_the_weights_need_no_unpickling(tiny_captioner: Path, captioner: Captioner) -> None:
     content = (tiny_captioner / "captioner.safetensors").read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header: dict[str, Any] = json.loads(content[8 : 8 + length])
@@ -222,7 +222,7 @@ def test_the_weights_can_be_read_by_anyone_without_unpickling(tiny_captioner: Pa
     assert values == pytest.approx(captioner.decoder.output_bias.tolist())
 
 
-# Refused.
+# Refusals.
 
 
 def test_a_missing_folder_is_not_loaded(tmp_path: Path) -> None:
@@ -271,14 +271,14 @@ def test_weights_that_do_not_fit_the_vocabulary_are_not_loaded(folder: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["decoder.gate.weight", "encoder.stages.0.0.weight"])
-def test_weights_of_which_some_are_missing_are_not_loaded(folder: Path, name: str) -> None:
+def test_incomplete_weights_are_not_loaded(folder: Path, name: str) -> None:
     tensors = load_file(folder / "captioner.safetensors")
     del tensors[name]
     save_file(tensors, folder / "captioner.safetensors")
     assert name in reason(folder)
 
 
-def test_weights_of_which_there_are_too_many_are_not_loaded(folder: Path) -> None:
+def test_surplus_weights_are_not_loaded(folder: Path) -> None:
     tensors = load_file(folder / "captioner.safetensors")
     save_file({**tensors, "decoder.surprise": torch.zeros(1)}, folder / "captioner.safetensors")
     assert "decoder.surprise" in reason(folder)
@@ -294,14 +294,12 @@ def test_weights_of_which_there_are_too_many_are_not_loaded(folder: Path) -> Non
         ({"decoder": {"hidden_size": -1}}, "decoder.recurrent.hidden_size"),
     ],
 )
-def test_a_config_that_no_captioner_can_have_is_not_loaded_and_the_setting_is_named(
-    folder: Path, settings: dict[str, object], named: str
-) -> None:
+def test_an_invalid_config_is_refused_with_its_setting(folder: Path, settings: dict[str, object], named: str) -> None:
     edit_config(folder, lambda config: config.update(settings))
     assert named in reason(folder)
 
 
-def test_a_config_says_what_the_network_is_and_nothing_else() -> None:
+def test_a_config_refuses_unknown_settings() -> None:
     with pytest.raises(ValueError, match="colour"):
         CaptionerConfig.model_validate({"colour": "red"})
 

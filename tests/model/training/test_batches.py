@@ -1,4 +1,4 @@
-"""Captions as padded token tensors, and the order in which training sees them."""
+"""Padded captions, and the order of training batches."""
 
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ A, DOG, LEFT, RIGHT = VOCABULARY.encode("a dog left right")
 
 
 def make_batches(count: int = 10, size: int = 3, views: int = 4, max_words: int = 9, seed: int = 1) -> Batches:
-    """Image i has 1 + i % 3 captions."""
+    """Make samples. Image i has 1 + i % 3 captions."""
     samples = [Sample(f"{i}.jpg", b"", ["a dog left", "a dog", "a"][: 1 + i % 3]) for i in range(count)]
     return Batches(samples, VOCABULARY, views=views, size=size, max_words=max_words, seed=seed)
 
@@ -29,14 +29,14 @@ def same(one: Batch, other: Batch) -> bool:
     return arrays and torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
 
 
-def test_captions_are_padded_and_rows_of_images_with_fewer_are_all_padding() -> None:
+def test_captions_are_padded_and_missing_captions_are_rows_of_padding() -> None:
     inputs, targets = pad_captions([[[A, DOG], [A]], [[DOG]]], most=9)
     assert inputs.tolist() == [[[START, A, DOG], [START, A, PAD]], [[START, DOG, PAD], [PAD, PAD, PAD]]]
     assert targets.tolist() == [[[A, DOG, END], [A, END, PAD]], [[DOG, END, PAD], [PAD, PAD, PAD]]]
     assert inputs.dtype == targets.dtype == torch.int64
 
 
-def test_a_caption_without_words_is_only_the_end() -> None:
+def test_an_empty_caption_is_only_the_end() -> None:
     inputs, targets = pad_captions([[[], [A]]], most=9)
     assert inputs.tolist() == [[[START, PAD], [START, A]]]
     assert targets.tolist() == [[[END, PAD], [A, END]]]
@@ -56,22 +56,22 @@ def test_every_image_comes_with_its_own_captions() -> None:
     ("count", "size", "lengths"),
     [(10, 5, [5, 5]), (10, 4, [4, 4, 2]), (9, 4, [4, 4]), (5, 3, [3, 2]), (4, 3, [3]), (2, 8, [2]), (1, 1, [1])],
 )
-def test_a_last_batch_that_is_smaller_than_half_is_left_out(count: int, size: int, lengths: list[int]) -> None:
+def test_a_last_batch_below_half_the_size_is_left_out(count: int, size: int, lengths: list[int]) -> None:
     batches = make_batches(count, size)
     epoch = list(batches.epoch(0))
     assert [len(batch.images) for batch in epoch] == lengths
     assert len(batches) == len(lengths)
     images = images_of(epoch)
-    assert len(set(images)) == len(images) == sum(lengths), "no image comes twice"
+    assert len(set(images)) == len(images) == sum(lengths), "no image occurs twice"
     assert set(images) <= set(range(count))
 
 
-def test_what_was_left_out_differs_between_epochs() -> None:
+def test_the_images_left_out_differ_between_epochs() -> None:
     batches = make_batches(count=9, size=4)
     assert {image for epoch in range(8) for image in images_of(list(batches.epoch(epoch)))} == set(range(9))
 
 
-def test_the_order_depends_on_seed_and_epoch_and_on_nothing_else() -> None:
+def test_the_order_depends_on_seed_and_epoch_only() -> None:
     batches = make_batches(count=30)
     third = list(batches.epoch(3))
     list(batches.epoch(0))
@@ -83,7 +83,7 @@ def test_the_order_depends_on_seed_and_epoch_and_on_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("first", range(5))
-def test_an_epoch_goes_on_from_any_batch_as_if_it_had_never_stopped(first: int) -> None:
+def test_an_epoch_resumes_at_any_batch(first: int) -> None:
     batches = make_batches(count=11, size=3)
     whole, rest = list(batches.epoch(2)), list(batches.epoch(2, first=first))
     assert len(whole) == 4
@@ -91,7 +91,7 @@ def test_an_epoch_goes_on_from_any_batch_as_if_it_had_never_stopped(first: int) 
     assert all(same(*pair) for pair in zip(whole[first:], rest, strict=True))
 
 
-def test_all_views_come_and_no_others() -> None:
+def test_all_views_occur() -> None:
     batches = make_batches(count=30, views=3)
     assert {int(view) for epoch in range(4) for batch in batches.epoch(epoch) for view in batch.views} == {0, 1, 2}
     epochs = [[batch.views.tolist() for batch in batches.epoch(epoch)] for epoch in range(4)]
@@ -104,7 +104,7 @@ def test_with_one_view_no_caption_is_mirrored() -> None:
         assert not (batch.targets == RIGHT).any()
 
 
-def test_longer_captions_are_cut_and_not_taught_to_end_there() -> None:
+def test_long_captions_are_cut_without_an_end() -> None:
     inputs, targets = pad_captions([[[A, DOG, LEFT], [A, DOG], [DOG]]], most=2)
     assert targets.tolist() == [[[A, DOG, PAD], [A, DOG, END], [DOG, END, PAD]]]
     assert inputs.tolist() == [[[START, A, PAD], [START, A, DOG], [START, DOG, PAD]]]
@@ -114,7 +114,7 @@ def test_longer_captions_are_cut_and_not_taught_to_end_there() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_the_parts_of_a_batch_are_the_batch(count: int) -> None:
+def test_the_parts_of_a_batch_make_up_the_batch(count: int) -> None:
     for batch in make_batches(count=7, size=4).epoch(0):
         parts = batch.split(count)
         assert len(parts) == count

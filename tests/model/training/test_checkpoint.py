@@ -11,7 +11,7 @@ import torch
 from model.training.checkpoint import read_checkpoint, with_prefix, without_prefix, write_checkpoint
 
 
-def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
+def test_a_checkpoint_is_restored_exactly(tmp_path: Path) -> None:
     shared = torch.randn(3, 4)
     tensors = {
         "plain": torch.randn(2, 3),
@@ -64,7 +64,7 @@ def test_the_old_checkpoint_stays_whole_until_the_new_one_is_on_disk(
     assert read_checkpoint(path)[1] == {"epoch": 1}
 
 
-def test_a_checkpoint_can_be_read_by_anyone_without_unpickling(tmp_path: Path) -> None:
+def test_a_checkpoint_needs_no_unpickling(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     write_checkpoint(path, {"x": torch.tensor([1.5, 2.5])}, {"epoch": 7})
     content = path.read_bytes()
@@ -74,7 +74,7 @@ def test_a_checkpoint_can_be_read_by_anyone_without_unpickling(tmp_path: Path) -
     assert struct.unpack("<2f", content[8 + length :]) == (1.5, 2.5)
 
 
-def test_a_prefix_comes_off_as_it_went_on_and_is_not_taken_for_a_longer_one() -> None:
+def test_prefixes_are_added_and_removed_exactly() -> None:
     ones, twelves = {"a.b": torch.ones(1)}, {"a.b": torch.zeros(1)}
     both = with_prefix("1", ones) | with_prefix("12", twelves)
     assert both.keys() == {"1.a.b", "12.a.b"}

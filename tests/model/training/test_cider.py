@@ -1,4 +1,4 @@
-"""CIDEr-D over integer tokens, against pycocoevalcap, and the reward that is made of it."""
+"""CIDEr-D over integer tokens, compared with pycocoevalcap, and the reward that uses it."""
 
 import random
 
@@ -14,7 +14,7 @@ Caption = list[int]
 
 
 def random_captions(chance: random.Random, count: int, lengths: tuple[int, int]) -> list[Caption]:
-    # A few tokens only, so that longer n-grams are shared and repeated too.
+    # The tokens are few, so that longer n-grams are shared and repeated, too.
     return [[chance.choice((0, 0, 1, 2, 3, 4, 11)) for _ in range(chance.randint(*lengths))] for _ in range(count)]
 
 
@@ -23,12 +23,12 @@ def spelt(caption: Caption) -> str:
 
 
 @pytest.mark.parametrize("lengths", [(0, 2), (1, 6), (5, 25)])
-def test_it_gives_the_numbers_of_pycocoevalcap(lengths: tuple[int, int]) -> None:
+def test_cider_d_equals_pycocoevalcap(lengths: tuple[int, int]) -> None:
     chance = random.Random(1)
     references = [random_captions(chance, chance.randint(1, 5), lengths) for _ in range(60)]
     captions = random_captions(chance, len(references), lengths)
     captions[0], captions[1] = references[0][0], []
-    captions[2] = [9, 9, 9, 9]  # n-grams that are nowhere else
+    captions[2] = [9, 9, 9, 9]  # n-grams that occur nowhere else
     _, expected = Cider().compute_score(
         {i: list(map(spelt, image)) for i, image in enumerate(references)},
         {i: [spelt(caption)] for i, caption in enumerate(captions)},
@@ -47,7 +47,7 @@ SAMPLES = [
 ]
 
 
-def test_a_caption_that_people_wrote_is_worth_more_in_its_own_mirror_image() -> None:
+def test_a_mirrored_view_rewards_mirrored_captions() -> None:
     reward = Reward(SAMPLES, VOCABULARY, count_end=True)
     words = {side: VOCABULARY.encode(f"a dog runs {side} with a") for side in ("left", "right")}
     worth = {(side, view): reward(0, view, words[side], ended=True) for side in words for view in range(4)}
@@ -55,15 +55,15 @@ def test_a_caption_that_people_wrote_is_worth_more_in_its_own_mirror_image() -> 
     assert worth["right", 1] == worth["right", 3] > worth["left", 1]
 
 
-def test_unknown_words_are_not_one_and_the_same_word() -> None:
-    # "zebra" is in two images, "giraffe" in one; were both <unk>, "dog" would be as rare as neither.
+def test_different_unknown_words_stay_different() -> None:
+    # "zebra" is in two images, "giraffe" in one. If both were <unk>, their frequencies would be equal.
     reward = Reward(SAMPLES, VOCABULARY, count_end=False)
     everything = CiderD([[[0, 1, 2], [0, 1, 2, 3, 4, 0, 5]], [[0, 6, 4, 0, 5]], [[7], [3]]], token_count=8)
     expected = everything.score([0, 1, 2], everything.prepare([[0, 1, 2], [0, 1, 2, 3, 4, 0, 5]]))
     assert reward(0, 0, VOCABULARY.encode("a dog runs"), ended=True) == pytest.approx(expected)
 
 
-def test_to_stop_before_the_end_costs_something_only_where_the_end_counts() -> None:
+def test_a_missing_end_costs_reward_only_if_the_end_counts() -> None:
     whole = VOCABULARY.encode("a dog runs")
     counting, careless = (Reward(SAMPLES, VOCABULARY, count_end=count_end) for count_end in (True, False))
     assert counting(0, 0, whole, ended=True) > counting(0, 0, whole, ended=False)

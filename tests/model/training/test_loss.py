@@ -1,4 +1,4 @@
-"""The training loss against sums written by hand."""
+"""The training loss, compared with sums written by hand."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from model.text.vocabulary import END, PAD
 from model.training.likelihood import caption_loss
 
 IMAGES, ROWS, STEPS, PLACES, VOCABULARY = 2, 2, 3, 4, 7
-# The second image has one caption only.
+# The second image has a single caption.
 TARGETS = torch.tensor([[[4, 5, END], [6, END, PAD]], [[5, END, PAD], [PAD, PAD, PAD]]])
 REAL = [(i, r, t) for i in range(IMAGES) for r in range(ROWS) for t in range(STEPS) if TARGETS[i, r, t] != PAD]
 
@@ -29,7 +29,7 @@ def loss(logits: torch.Tensor, attention: torch.Tensor, smoothing: float = 0.0, 
     return caption_loss(logits, attention, TARGETS, label_smoothing=smoothing, doubly_stochastic=doubly).item()
 
 
-def test_the_loss_is_the_mean_surprise_a_word() -> None:
+def test_the_loss_is_the_mean_cross_entropy_per_word() -> None:
     logits = random_logits()
     surprises = []
     for place in REAL:
@@ -57,7 +57,7 @@ def test_padding_costs_nothing() -> None:
     assert loss(logits, attention, 0.1, 1.0) == pytest.approx(before)
 
 
-def test_padding_learns_nothing() -> None:
+def test_padding_has_no_gradient() -> None:
     logits, attention = random_logits().requires_grad_(), random_attention().requires_grad_()
     caption_loss(logits, attention, TARGETS, label_smoothing=0.1, doubly_stochastic=1.0).backward()
     assert logits.grad is not None
@@ -69,12 +69,12 @@ def test_padding_learns_nothing() -> None:
     assert attention.grad.isfinite().all()
 
 
-def test_even_attention_costs_nothing_more() -> None:
+def test_even_attention_adds_nothing() -> None:
     logits = random_logits()
     assert loss(logits, even_attention(), doubly=5.0) == pytest.approx(loss(logits, even_attention()), rel=1e-6)
 
 
-def test_attention_that_is_even_over_the_sentence_costs_nothing_more_either() -> None:
+def test_attention_that_is_even_over_the_sentence_adds_nothing() -> None:
     targets = torch.tensor([[[4, END]]])
     logits = torch.zeros(1, 1, 2, VOCABULARY)
     attention = torch.tensor([[[[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]]])
@@ -82,7 +82,7 @@ def test_attention_that_is_even_over_the_sentence_costs_nothing_more_either() ->
     assert costs[1] == pytest.approx(costs[0])
 
 
-def test_uneven_attention_costs_the_square_of_what_places_get_too_much_or_too_little() -> None:
+def test_uneven_attention_costs_the_squared_deviation_from_even_shares() -> None:
     logits, attention = random_logits(), random_attention()
     of_rows = []
     for image, row in ((0, 0), (0, 1), (1, 0)):

@@ -1,4 +1,4 @@
-"""What comes next is made ready while this is used."""
+"""Prefetch: items are made in a background thread."""
 
 import threading
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ import pytest
 from model.training.batches import Prefetch
 
 
-def test_items_come_in_their_order_and_all_of_them() -> None:
+def test_prefetch_yields_all_items_in_order() -> None:
     assert list(Prefetch(iter(range(20)), ahead=3)) == list(range(20))
     assert list(Prefetch(iter([]))) == []
 
 
-def test_what_comes_next_is_made_before_it_is_asked_for_but_not_much_before() -> None:
+def test_prefetch_stays_a_few_items_ahead() -> None:
     made, third = [], threading.Event()
 
     def items() -> Iterator[int]:
@@ -25,12 +25,12 @@ def test_what_comes_next_is_made_before_it_is_asked_for_but_not_much_before() ->
 
     iterator = iter(Prefetch(items(), ahead=2))
     assert next(iterator) == 0
-    assert third.wait(10), "made in another thread, while nobody asked"
+    assert third.wait(10), "the background thread makes it without a request"
     assert made == [0, 1, 2]
     assert list(iterator) == list(range(1, 10))
 
 
-def test_an_error_comes_where_the_item_would_have_come() -> None:
+def test_an_error_is_raised_in_place_of_its_item() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise OSError("the disk is gone")
@@ -41,14 +41,14 @@ def test_an_error_comes_where_the_item_would_have_come() -> None:
         next(iterator)
 
 
-def test_whoever_stops_early_leaves_no_thread_behind() -> None:
+def test_stopping_early_ends_the_thread() -> None:
     for number in Prefetch(iter(range(100))):
         if number == 3:
             break
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
-def test_time_spent_waiting_is_counted() -> None:
+def test_waiting_time_is_counted() -> None:
     gate = threading.Event()
 
     def items() -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Self-critical training: its gradient, its baselines, and that captions do get better by it."""
+"""Self-critical training: its gradient, its baselines, and rising rewards in a run."""
 
 import math
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ A, B = 4, 5  # the only words
 
 
 class Worth:
-    """A reward: captions by their words and whether they ended, and what each is worth."""
+    """A reward: a value for each caption, by its words and whether it ended."""
 
     def __call__(self, image: int, view: int, words: Sequence[int], *, ended: bool) -> float:
         return (1.0 + image) * words.count(A) - 0.5 * words.count(B) + 0.25 * ended + 0.1 * view
 
 
 class Nothing:
-    """A likelihood that teaches nothing."""
+    """A likelihood without a gradient."""
 
     figures: Sequence[str] = ("loss",)
 
@@ -48,13 +48,13 @@ def captioner() -> Captioner:
 
 
 def make_batch(images: int, seed: int = 0) -> Batch:
-    """So that a sampled word weighs 1."""
+    """Return sizes that give a sampled word the weight 1."""
     numbers = np.arange(images)
     nothing = torch.zeros(images, 1, 1, dtype=torch.long)
     return Batch(numbers, numbers % 2, numbers + 1000 * seed, nothing, nothing, Size(images, images, images))
 
 
-def test_the_logprobs_are_those_that_sampling_sees() -> None:
+def test_sampled_logprobs_are_those_of_sampling() -> None:
     logits = torch.randn(1, 1, 3, 6, requires_grad=True)
     targets = torch.tensor([[[A, END, PAD]]])
     found = sampled_logprobs(logits, targets)
@@ -69,14 +69,14 @@ def test_the_logprobs_are_those_that_sampling_sees() -> None:
 
 @pytest.mark.parametrize(("baseline", "temperature"), [("others", 1.0), ("others", 0.5), ("greedy", 1.0)])
 def test_the_gradient_is_that_of_the_expected_reward(baseline: str, temperature: float, captioner: Captioner) -> None:
-    # Of at most two words there are so few captions that the expectation can be written out.
+    # Captions of at most two words are so few that the expectation can be written out.
     grid = torch.randn(2, captioner.encoder.channels, 2, 2)
     recipe = SelfCriticalRecipe(samples=2000, baseline=baseline, weight=1.0, temperature=temperature)  # type: ignore[arg-type]
     objective = SelfCritical(recipe, Worth(), Nothing(), max_words=2)  # type: ignore[arg-type]
     weights = (captioner.decoder.output_bias, captioner.decoder.deep_hidden.weight)
     figures = objective.shares(captioner, grid, make_batch(2), epoch=0)
     found = torch.autograd.grad(figures["loss"], weights)
-    assert captioner.decoder.training, "as it was"
+    assert captioner.decoder.training, "training mode is restored"
 
     captioner.decoder.eval()
     memory = captioner.decoder.memorise(grid)
@@ -87,7 +87,7 @@ def test_the_gradient_is_that_of_the_expected_reward(baseline: str, temperature:
         logits = captioner.decoder(memory, inputs)[0] / temperature
         logprobs = sampled_logprobs(logits, targets)[:, 0]  # (2, T)
         ends = [(logprobs.sum(dim=1), True)]
-        if len(words) == 2:  # or it is cut
+        if len(words) == 2:  # the others are cut
             ends.append((logprobs[:, :2].sum(dim=1) + torch.log1p(-logprobs[:, 2].exp()), False))
         for total, ended in ends:
             for image in range(2):
@@ -100,7 +100,7 @@ def test_the_gradient_is_that_of_the_expected_reward(baseline: str, temperature:
         assert one.norm() / other.norm() == pytest.approx(1, abs=0.15)
 
 
-def test_dropout_has_no_hand_in_it(captioner: Captioner) -> None:
+def test_the_self_critical_loss_is_without_dropout(captioner: Captioner) -> None:
     grid = torch.randn(2, captioner.encoder.channels, 2, 2)
     objective = SelfCritical(SelfCriticalRecipe(weight=1.0), Worth(), Nothing(), max_words=4)  # type: ignore[arg-type]
     losses = [objective.shares(captioner, grid, make_batch(2), epoch=0)["loss"].item() for _ in range(2)]
@@ -108,7 +108,7 @@ def test_dropout_has_no_hand_in_it(captioner: Captioner) -> None:
     assert losses[0] != objective.shares(captioner, grid, make_batch(2, seed=1), epoch=0)["loss"].item()
 
 
-def test_it_works_in_bfloat16(captioner: Captioner) -> None:
+def test_self_critical_training_runs_in_bfloat16(captioner: Captioner) -> None:
     grid = torch.randn(2, captioner.encoder.channels, 2, 2)
     for baseline in ("others", "greedy"):
         recipe = SelfCriticalRecipe(weight=1.0, baseline=baseline)  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ def test_it_works_in_bfloat16(captioner: Captioner) -> None:
 
 
 def continued(**settings: object) -> Recipe:
-    """A recipe that goes on from another run, with the encoder as it was there."""
+    """Make a recipe that starts from another run, with its encoder."""
     return Recipe.model_validate(
         {
             **tiny.RECIPE.model_dump(),
@@ -139,7 +139,7 @@ def continued(**settings: object) -> Recipe:
     )
 
 
-def test_rewards_rise_from_what_a_run_has_reached(tiny_data: Path, tiny_captioner: Path, tmp_path: Path) -> None:
+def test_rewards_rise_from_the_level_of_the_original_run(tiny_data: Path, tiny_captioner: Path, tmp_path: Path) -> None:
     runs = tmp_path
     (runs / "first").symlink_to(tiny_captioner.parent)
     trainer = Trainer(continued(start_from="first"), tiny_data, runs / "second", CPU)
@@ -156,7 +156,7 @@ def test_rewards_rise_from_what_a_run_has_reached(tiny_data: Path, tiny_captione
     assert len(events.Scalars("train/likelihood_loss")) == 16
 
 
-def test_what_cannot_be_started_from_is_said_in_one_line(tiny_data: Path, tiny_captioner: Path, tmp_path: Path) -> None:
+def test_an_unusable_start_from_is_refused_in_one_line(tiny_data: Path, tiny_captioner: Path, tmp_path: Path) -> None:
     with pytest.raises(OriginUnusable, match=r"no captioner in nonesuch, nonesuch/best, .*/nonesuch/best") as caught:
         Trainer(continued(start_from="nonesuch"), tiny_data, tmp_path / "run", CPU)
     assert "\n" not in str(caught.value)
