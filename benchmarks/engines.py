@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 
 from model.runtime.captioner import SHIPPED, Captioner
-from model.runtime.engines.choice import EngineName, EngineUnavailable, make_ready
+from model.runtime.engines.choice import EngineName, EngineUnavailable, prepare_for_inference
 from model.runtime.engines.engine import Precision
 from model.runtime.pixels import normalise
 
@@ -36,7 +36,7 @@ def load(engine: str, folder: Path, device: str = "cpu") -> Captioner:
     if engine == REFERENCE:
         return captioner
     try:
-        return make_ready(captioner, *_READY[engine])
+        return prepare_for_inference(captioner, *_READY[engine])
     except EngineUnavailable as error:
         sys.exit(str(error))
 

@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from model.decoding.caption import Caption
 from model.decoding.options import DecodingOptions, Strategy
-from model.network.encoded_images import Memory
+from model.network.encoded_images import EncodedImages
 from model.runtime.captioner import SHIPPED, Captioner
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
@@ -51,8 +51,8 @@ def main() -> int:
     sizes = arguments.batch or _SIZES[kind]
     # A small sample, repeated: the time does not depend on the content.
     sample = photographs(arguments.data, min(max(sizes), 64))
-    prepared = torch.stack([captioner.prepare(picture.image()) for picture in sample])
-    pixels = prepared[torch.arange(max(sizes)) % len(sample)].to(captioner.device)
+    fused = torch.stack([captioner.prepare(picture.image()) for picture in sample])
+    pixels = fused[torch.arange(max(sizes)) % len(sample)].to(captioner.device)
     device = torch.cuda.get_device_name() if kind == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     print(f"{device}; medians of {arguments.rounds} rounds\n")
     counted = "launches a word" if kind == "cuda" else "operators a word"
@@ -89,18 +89,18 @@ class Run:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.pixels.device.type, torch.float16, enabled=self.precision == "fp16")
 
-    def encode(self) -> Memory:
+    def encode(self) -> EncodedImages:
         """Encode the pixels and wait for the GPU."""
         with self._autocast():
-            memory = self.captioner.encode(self.pixels)
+            encoded = self.captioner.encode(self.pixels)
         if self.pixels.is_cuda:
             torch.cuda.synchronize()
-        return memory
+        return encoded
 
-    def write(self, memory: Memory, options: DecodingOptions | None = None) -> list[Caption]:
+    def write(self, encoded: EncodedImages, options: DecodingOptions | None = None) -> list[Caption]:
         """Write and return the best caption of each picture."""
         with self._autocast():
-            return [best for best, *_ in self.captioner.write(memory, options or self.options)]
+            return [best for best, *_ in self.captioner.generate(encoded, options or self.options)]
 
     def all(self) -> list[Caption]:
         """Encode and write without waiting in between."""
@@ -109,13 +109,13 @@ class Run:
 
     def launches_a_word(self) -> float:
         """Return the number of launches for one more word of the whole batch."""
-        memory = self.encode()
+        encoded = self.encode()
         counts = []
         for words in (_FEW, _MORE):
             options = replace(self.options, max_words=words)
-            self.write(memory, options)  # anything done once is done now
+            self.generate(encoded, options)  # anything done once is done now
             with profile(activities=_ACTIVITIES[self.pixels.device.type]) as profiler:
-                self.write(memory, options)
+                self.generate(encoded, options)
             events = profiler.key_averages()
             counts.append(sum(int(event.count) for event in events if _is_launch(event.key, self.pixels.is_cuda)))
         return (counts[1] - counts[0]) / (_MORE - _FEW)

@@ -39,7 +39,7 @@ from jobs.options import CaptionOptions
 from model.decoding.options import DecodingOptions
 from model.runtime.captioner import SHIPPED
 from model.runtime.device import choose_device
-from model.runtime.engines.choice import load_ready
+from model.runtime.engines.choice import load_for_inference
 
 _BATCHES_IN_FLIGHT = 3
 _BATCHES_BEFORE = 2
@@ -56,7 +56,7 @@ class Direct:
         """`threads` as in WORDLIGHT_THREADS: with 0, PyTorch chooses."""
         if threads:
             torch.set_num_threads(threads)
-        self._captioner = load_ready(folder, choose_device("auto"))
+        self._captioner = load_for_inference(folder, choose_device("auto"))
         self._batch_size = batch_size
         asked = CaptionOptions()
         self._options = DecodingOptions(
@@ -80,7 +80,7 @@ class Direct:
         moments.append(time.perf_counter())
         memory = self._captioner.encode(pixels)
         moments.append(time.perf_counter())
-        self._captioner.write(memory, self._options)
+        self._captioner.generate(memory, self._options)
         moments.append(time.perf_counter())
         for stage, begun, ended in zip(_STAGES, moments, moments[1:], strict=False):
             self.stages[stage] += ended - begun

@@ -32,7 +32,7 @@ from jobs.producer import File, Picture, Producer, Submission
 from jobs.settings import QueueSettings
 from model.decoding.caption import Attention, Caption, Word
 from model.decoding.options import DecodingOptions
-from model.decoding.streaming import Watch
+from model.decoding.streaming import DecodingListener
 
 _SIDE = 17  # of the attention grid, as in the shipped captioner
 _WORDS = 10
@@ -63,16 +63,21 @@ class SleepingCaptioner:
         self._asleep_until = time.monotonic() + self._seconds
         return pixels
 
-    def write(
-        self, memory: torch.Tensor, options: DecodingOptions, *, seeds: Sequence[int | None], watch: Watch
+    def generate(
+        self,
+        encoded: torch.Tensor,
+        options: DecodingOptions,
+        *,
+        seeds: Sequence[int | None],
+        listener: DecodingListener,
     ) -> list[list[Caption]]:
         """Sleep between words. Like beam search without a follower, report no word early."""
-        assert len(seeds) == len(memory)
+        assert len(seeds) == len(encoded)
         for step in range(_WORDS):
             until_the_next = (self._asleep_until - time.monotonic()) / (_WORDS - step)
             time.sleep(max(0.0, until_the_next))
-            watch.step([])
-        return [_captions(options.num_captions) for _ in range(len(memory))]
+            listener.step([])
+        return [_captions(options.num_captions) for _ in range(len(encoded))]
 
 
 def _captions(count: int) -> list[Caption]:
@@ -126,7 +131,7 @@ def _work(seconds: float, environment: dict[str, str]) -> None:
     import worker.main
     from worker.settings import WorkerSettings
 
-    worker.main.load_ready = lambda *_, **__: SleepingCaptioner(seconds)  # type: ignore
+    worker.main.load_for_inference = lambda *_, **__: SleepingCaptioner(seconds)  # type: ignore
     sys.exit(worker.main.run(WorkerSettings()))
 
 

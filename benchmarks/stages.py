@@ -71,7 +71,7 @@ def tasks(engine: str, captioner: Captioner, pictures: Sequence[Photograph]) -> 
     """Return one task for each stage, each on the output of the stage before."""
     images = [picture.image() for picture in pictures]
     pixels = torch.stack([captioner.prepare(image) for image in images])
-    memory = captioner.encode(pixels)
+    encoded = captioner.encode(pixels)
     alone = encoder_alone(engine, captioner, len(pictures))
 
     def finished(task: Callable[[], object]) -> Callable[[], object]:
@@ -89,9 +89,9 @@ def tasks(engine: str, captioner: Captioner, pictures: Sequence[Photograph]) -> 
         "prepare": lambda: torch.stack([captioner.prepare(image) for image in images]),
         "encoder alone": finished(lambda: alone(pixels)),
         "encode": finished(lambda: captioner.encode(pixels)),
-        "beam 3": lambda: captioner.write(memory, _BEAMS),
-        "greedy": lambda: captioner.write(memory, _GREEDY),
-        "consensus": lambda: captioner.write(memory, _CONSENSUS),
+        "beam 3": lambda: captioner.generate(encoded, _BEAMS),
+        "greedy": lambda: captioner.generate(encoded, _GREEDY),
+        "consensus": lambda: captioner.generate(encoded, _CONSENSUS),
         "all": lambda: captioner.caption(images, _BEAMS),
     }
 

@@ -57,12 +57,12 @@ def add_device_option(parser: Options) -> None:
 def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -> "Captioner":
     """The captioner that was asked for, to caption so many pictures; ends the command where there is none."""
     from model.runtime.captioner import SHIPPED, CaptionerNotLoadable
-    from model.runtime.engines.choice import EngineUnavailable, load_ready
+    from model.runtime.engines.choice import EngineUnavailable, load_for_inference
 
     few = pictures is not None and pictures < _WORTH_TRANSLATING
     folder, device = arguments.model or SHIPPED, device_of(arguments)
     try:
-        return load_ready(folder, device, arguments.engine, arguments.precision, translate=not few)
+        return load_for_inference(folder, device, arguments.engine, arguments.precision, translate=not few)
     except (CaptionerNotLoadable, EngineUnavailable) as error:
         fail(str(error))
 

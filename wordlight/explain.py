@@ -91,7 +91,7 @@ def _said(arguments: argparse.Namespace, captioner: "Captioner", working: "Worki
     decoding = decoding_options(arguments)
     memory = captioner.encode(captioner.prepare(Image.open(io.BytesIO(working.data)))[None])
     if arguments.caption is None:
-        return caption_for(None, captioner.write(memory, decoding)[0][0])
+        return caption_for(None, captioner.generate(memory, decoding)[0][0])
     try:
         return caption_for(None, captioner.score(memory, [arguments.caption])[0])
     except ValueError as error:

@@ -23,7 +23,7 @@ from jobs.options import CaptionOptions, ScoreOptions
 from jobs.problem import Problem
 from model.decoding.caption import Caption as ModelCaption
 from model.decoding.options import DecodingOptions, Strategy
-from model.network.encoded_images import Memory
+from model.network.encoded_images import EncodedImages
 from model.runtime.captioner import Captioner
 from worker.buffer import PreparedJob, WorkerState
 from worker.convert import caption_for
@@ -125,25 +125,25 @@ class BatchRunner:
 
     def _compute(self, jobs: Sequence[PreparedJob]) -> Captions:
         """Return the captions of each job; None for a job that was canceled, deleted or taken over meanwhile."""
-        memory = self._captioner.encode(torch.stack([job.pixels for job in jobs]))
+        encoded = self._captioner.encode(torch.stack([job.pixels for job in jobs]))
         results: Captions = [None] * len(jobs)
         for indices in _same_options(jobs):
             claims = [jobs[index].claim for index in indices]
-            selected = memory if len(indices) == len(jobs) else memory.select(indices)
+            selected = encoded if len(indices) == len(jobs) else encoded.select(indices)
             for index, claim, captions in zip(indices, claims, self._write(selected, claims), strict=True):
                 results[index] = [caption_for(claim.options, caption) for caption in captions] if captions else None
         return results
 
-    def _write(self, memory: Memory, claims: Sequence[Claim]) -> list[list[ModelCaption]]:
+    def _write(self, encoded: EncodedImages, claims: Sequence[Claim]) -> list[list[ModelCaption]]:
         """Return the captions of jobs with the same options; none for a job that nobody wants any more."""
         options = claims[0].options
         if isinstance(options, ScoreOptions):
             sentences = [claim.options.caption for claim in claims if isinstance(claim.options, ScoreOptions)]
-            return [[caption] for caption in self._captioner.score(memory, sentences)]
+            return [[caption] for caption in self._captioner.score(encoded, sentences)]
         assert isinstance(options, CaptionOptions)
         progress = JobProgress(self._consumer, claims)
         seeds = [(claim.options.seed if isinstance(claim.options, CaptionOptions) else 0) or 0 for claim in claims]
-        written = self._captioner.write(memory, _decoding_options(options), seeds=seeds, watch=progress)
+        written = self._captioner.generate(encoded, _decoding_options(options), seeds=seeds, listener=progress)
         self._retry(progress.finish)
         return written
 

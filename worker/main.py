@@ -18,7 +18,7 @@ from jobs.connection import connect
 from jobs.consumer import Consumer
 from jobs.metrics import Recorder
 from model.runtime.device import choose_device
-from model.runtime.engines.choice import load_ready
+from model.runtime.engines.choice import load_for_inference
 from worker.batch import BatchRunner, DeviceBroken
 from worker.buffer import Buffer, WorkerState
 from worker.heartbeat import Heartbeat
@@ -37,7 +37,7 @@ class Worker:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         device = choose_device(settings.device)
-        captioner = load_ready(
+        captioner = load_for_inference(
             settings.model, device, settings.engine, settings.precision, cuda_graphs=settings.cuda_graphs
         )
         assert captioner.engine is not None

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from jobs.consumer import Claim, Consumer
 from jobs.job import Said
-from model.decoding.streaming import Decided
+from model.decoding.streaming import DecidedWord
 from worker.convert import word_for
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ class JobProgress:
         self._published = [0] * len(claims)
         self._checked = -math.inf  # check at the first step: a follower may have come while the picture was encoded
 
-    def step(self, decided: Sequence[Decided]) -> Collection[int]:
-        """Publish the words just decided; return the images to give up (see `model.decoding.streaming.Watch`)."""
-        for one in decided:
+    def step(self, decided_words: Sequence[DecidedWord]) -> Collection[int]:
+        """Publish the words just decided; return the images to give up (see DecodingListener)."""
+        for one in decided_words:
             self._pending.setdefault(one.image, []).append(self._event(one))
         try:
             if self._pending:
@@ -71,7 +71,7 @@ class JobProgress:
                 log.info("job %s was canceled, deleted or taken over", self._claims[image].job_id)
                 self._unwanted.add(image)
 
-    def _event(self, one: Decided) -> str:
+    def _event(self, one: DecidedWord) -> str:
         claim = self._claims[one.image]
         word = word_for(claim.options, one.word)
         said = Said(attempt=claim.attempt, caption=one.caption, position=one.position, word=word)

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 
 import torch
 
-from model.decoding.beams import Beams, Step
-from model.decoding.beginnings import Beginnings
-from model.decoding.constraints import Rules, SpellingRules
-from model.decoding.hypothesis import Hypothesis, read_off
-from model.decoding.streaming import Watching
-from model.decoding.teacher_forcing import Forced, force_prefix
-from model.network.decoder import Stepping
-from model.network.encoded_images import Memory
+from model.decoding.beams import Beams, CommonPrefixes, Step
+from model.decoding.constraints import CharacterConstraints, Constraints
+from model.decoding.detokenize import Hypothesis, read_off
+from model.decoding.streaming import ListenerBridge
+from model.decoding.teacher_forcing import ForcedTokens, force_prefix
+from model.network.decoder import StepDecoder
+from model.network.encoded_images import EncodedImages
 from model.text.vocabulary import END
 
 # How large a share of the images has to be finished before they leave the batch, which costs a copy of the others.
@@ -27,18 +26,18 @@ _STEPS_UNASKED = {"cuda": 4}
 
 @torch.inference_mode()
 def beam_search(
-    decoder: Stepping,
-    memory: Memory,
+    decoder: StepDecoder,
+    encoded: EncodedImages,
     *,
     beams: int,
     max_words: int,
     length_power: float = 0.7,
     repeatable: int | None = None,
     prefix: Sequence[int] = (),
-    spelling: SpellingRules | None = None,
+    characters: CharacterConstraints | None = None,
     groups: int = 1,
     diversity: float = 0.0,
-    watching: Watching | None = None,
+    bridge: ListenerBridge | None = None,
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of each image, best first: all `beams` of them or, with several `groups`, one of each group.
 
@@ -52,18 +51,18 @@ def beam_search(
     has chosen it in the same step (the Hamming penalty; ending is free). What a group has paid counts when it chooses
     its best hypothesis, and nowhere else: log-probabilities are those of the unrestricted decoder.
     """
-    device, vocabulary_size = memory.annotations.device, decoder.output_bias.shape[0]
-    shape = (memory.images, beams)
-    forced = force_prefix(decoder, memory, prefix, watching)
-    beginnings = Beginnings(forced)
+    device, vocabulary_size = encoded.annotations.device, decoder.output_bias.shape[0]
+    shape = (encoded.images, beams)
+    forced = force_prefix(decoder, encoded, prefix, bridge)
+    common_prefixes = CommonPrefixes(forced)
     state, previous = forced.state_of(beams), forced.previous.expand(shape)
     # At first all beams of a group are alike; letting only one of them live keeps the group from choosing the same
     # word many times.
     total = torch.full(shape, -torch.inf, device=device)
     total[:, :: beams // groups] = 0.0
     nothing = torch.zeros(shape, device=device)
-    at = Beams(torch.arange(memory.images, device=device), forced.said_by(beams), total, nothing, nothing, [])
-    rules = Rules(repeatable, device, spelling)
+    at = Beams(torch.arange(encoded.images, device=device), forced.tokens_of(beams), total, nothing, nothing, [])
+    constraints = Constraints(repeatable, device, characters)
     # An ended hypothesis goes on as itself, by <end> at no cost.
     only_end = torch.full((vocabulary_size,), -torch.inf, device=device)
     only_end[END] = 0.0
@@ -74,9 +73,9 @@ def beam_search(
         found.update(zip(some.images.tolist(), read, strict=True))
 
     for number in range(max_words):
-        logits, new_state, weights = decoder.step(previous, state, memory)
+        logits, new_state, weights = decoder.step(previous, state, encoded)
         logprobs = logits.log_softmax(dim=2)  # (B, K, V)
-        rules.apply(logprobs, at.said)
+        constraints.apply(logprobs, at.said)
         logprobs = torch.where(at.ended.unsqueeze(2), only_end, logprobs)
         if groups == 1:
             chosen, paid = _best(at.total.unsqueeze(2) + logprobs, beams), at.paid
@@ -89,11 +88,11 @@ def beam_search(
         total = at.total.gather(1, parent) + chosen_logprobs
         said = torch.cat([at.said.gather(1, parent.unsqueeze(2).expand_as(at.said)), tokens.unsqueeze(2)], dim=2)
         at = Beams(at.images, said, total, paid, length, [*at.steps, Step(parent, chosen_logprobs, weights)])
-        if watching is not None:
+        if bridge is not None:
             # What groups begin with is not asked: which of them comes first is open until the end.
-            certain = beginnings.further(at, watching.followed) if groups == 1 else []
-            watching.step(tokens, chosen_logprobs, weights, certain)
-            at.tokens.masked_fill_(watching.abandoned_rows, END)
+            certain = common_prefixes.further(at, bridge.followed) if groups == 1 else []
+            bridge.step(tokens, chosen_logprobs, weights, certain)
+            at.tokens.masked_fill_(bridge.abandoned_rows, END)
         previous = at.tokens
         if (number + 1) % _STEPS_UNASKED.get(device.type, 1):
             continue
@@ -104,15 +103,15 @@ def beam_search(
         if count >= _FINISHED * len(finished):
             finish(at.of(finished))
             rest = (~finished).nonzero().squeeze(1)
-            at, memory, state, previous = at.of(rest), memory.select(rest), state.images(rest), previous[rest]
-            if watching is not None:
-                watching.keep(rest)
+            at, encoded, state, previous = at.of(rest), encoded.select(rest), state.images(rest), previous[rest]
+            if bridge is not None:
+                bridge.keep(rest)
 
     finish(at)
     return [found[image] for image in range(shape[0])]
 
 
-def _read(beams: Beams, forced: Forced, length_power: float, groups: int) -> list[list[Hypothesis]]:
+def _read(beams: Beams, forced: ForcedTokens, length_power: float, groups: int) -> list[list[Hypothesis]]:
     """The hypotheses of each image, best first."""
     norm = beams.length.clamp(min=1) ** length_power
     ranking = (beams.total / norm).argsort(dim=1, descending=True)

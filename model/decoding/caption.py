@@ -26,7 +26,7 @@ class Word:
 
     `attention` holds the decoder's own weights over the places of the picture. `heatmap` is the evidence map that is
     drawn and that pointing is measured on: attention times what the word detector sees of the word in each place,
-    smoothed (AdaptiveMemory.credit). Without a detector, or for a word that it does not know, both are the same.
+    smoothed (AdaptiveEncodedImages.credit). Without a detector, or for a word that it does not know, both are the same.
 
     `visual_grounding` is the share of attention that goes to the picture: 1 - beta of adaptive attention (Lu et al.,
     2017, "Knowing When to Look"), and 1 for decoders that attend to nothing else. `in_vocabulary` is false for a word

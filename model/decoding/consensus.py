@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from model.decoding.hypothesis import Hypothesis
+from model.decoding.detokenize import Hypothesis
 
 _ORDERS = 4  # runs of one to four tokens
 _SIGMA = 6.0  # of the penalty for another length

@@ -10,16 +10,18 @@ from model.text.characters import FIRST_MARK, LAST_MARK, LONGEST_WORD, SPACE
 from model.text.vocabulary import END, PAD, START, UNKNOWN
 
 
-class Rules:
+class Constraints:
     """<pad>, <start> and <unk> are never said, <end> not as the first word, and little is said twice.
 
     No more than `repeatable` tokens in a row may be said a second time (Paulus, Xiong and Socher, 2018): with 1, "a man
     in a red shirt and a red shirt" is never written. Nor is a token said again at once. None: no limit. Where tokens
-    are characters, `spelling` holds too.
+    are characters, `characters` holds too.
     """
 
-    def __init__(self, repeatable: int | None, device: torch.device, spelling: "SpellingRules | None" = None) -> None:
-        self._repeatable, self._spelling = repeatable, spelling
+    def __init__(
+        self, repeatable: int | None, device: torch.device, characters: "CharacterConstraints | None" = None
+    ) -> None:
+        self._repeatable, self._spelling = repeatable, characters
         self._never = torch.tensor([PAD, START, UNKNOWN], device=device)
 
     def apply(self, logprobs: torch.Tensor, said: torch.Tensor) -> None:
@@ -34,7 +36,7 @@ class Rules:
             self._spelling.apply(logprobs, said)
 
 
-class SpellingRules:
+class CharacterConstraints:
     """What makes characters words, and a sentence one of at most `max_words` words after its prefix.
 
     A space, an apostrophe or a hyphen stands between two letters or digits, a prefix is followed by no letter, and no

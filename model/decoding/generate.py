@@ -8,86 +8,88 @@ from collections.abc import Sequence
 from model.decoding.beam_search import beam_search
 from model.decoding.caption import Caption
 from model.decoding.consensus import by_consensus
-from model.decoding.constraints import SpellingRules
-from model.decoding.detokenize import Speller
-from model.decoding.hypothesis import Hypothesis
+from model.decoding.constraints import CharacterConstraints
+from model.decoding.detokenize import Detokenizer, Hypothesis
 from model.decoding.options import DecodingOptions, Strategy
 from model.decoding.sampling import sample, uniform_numbers
-from model.decoding.streaming import Watch, Watching
-from model.network.decoder import Stepping
-from model.network.encoded_images import Memory
+from model.decoding.streaming import DecodingListener, ListenerBridge
+from model.network.decoder import StepDecoder
+from model.network.encoded_images import EncodedImages
 from model.text.characters import Characters
 from model.text.vocabulary import Vocabulary, split_words
 
 
-def write(
-    decoder: Stepping,
+def generate(
+    decoder: StepDecoder,
     vocabulary: Vocabulary,
-    memory: Memory,
+    encoded: EncodedImages,
     options: DecodingOptions,
     *,
     seeds: Sequence[int | None] | None,
-    watch: Watch | None,
+    listener: DecodingListener | None,
 ) -> list[list[Caption]]:
-    """The captions of each image, as Captioner.write has it. Raises ValueError for more or fewer seeds than images."""
+    """Write captions by the strategy in `options`: see Captioner.generate.
+
+    Raises ValueError unless there is one seed for each image.
+    """
     if seeds is None:
-        seeds = [None] * memory.images
-    if len(seeds) != memory.images:
-        raise ValueError(f"there must be a seed for each image: {len(seeds)} for {memory.images}")
-    if not memory.images:
+        seeds = [None] * encoded.images
+    if len(seeds) != encoded.images:
+        raise ValueError(f"there must be a seed for each image: {len(seeds)} for {encoded.images}")
+    if not encoded.images:
         return []
-    speller = Speller(vocabulary, memory, split_words(options.prefix))
-    watching = None
-    if watch is not None:
+    detokenizer = Detokenizer(vocabulary, encoded, split_words(options.prefix))
+    bridge = None
+    if listener is not None:
         # A search is asked what is certain.
         told = options.num_captions if options.strategy in (Strategy.GREEDY, Strategy.SAMPLE) else 0
-        watching = Watching(watch, speller, memory.images, told, memory.annotations.device)
-    found = _decode(decoder, vocabulary, memory, options, seeds, watching)
-    abandoned = watching.abandoned if watching is not None else ()
+        bridge = ListenerBridge(listener, detokenizer, encoded.images, told, encoded.annotations.device)
+    found = _decode(decoder, vocabulary, encoded, options, seeds, bridge)
+    abandoned = bridge.abandoned if bridge is not None else ()
     return [
         []
         if image in abandoned
-        else [speller.caption(image, hypothesis) for hypothesis in hypotheses[: options.num_captions]]
+        else [detokenizer.caption(image, hypothesis) for hypothesis in hypotheses[: options.num_captions]]
         for image, hypotheses in enumerate(found)
     ]
 
 
 def _decode(
-    decoder: Stepping,
+    decoder: StepDecoder,
     vocabulary: Vocabulary,
-    memory: Memory,
+    encoded: EncodedImages,
     options: DecodingOptions,
     seeds: Sequence[int | None],
-    watching: Watching | None,
+    bridge: ListenerBridge | None,
 ) -> list[list[Hypothesis]]:
     prefix, most = vocabulary.encode(options.prefix), vocabulary.most_tokens(options.max_words)
     # Words must not come again; characters must, and have rules of their own.
-    spelling = SpellingRules(options.max_words, len(prefix)) if isinstance(vocabulary, Characters) else None
-    repeatable = None if spelling else options.repeatable
+    characters = CharacterConstraints(options.max_words, len(prefix)) if isinstance(vocabulary, Characters) else None
+    repeatable = None if characters else options.repeatable
     if options.strategy == Strategy.SAMPLE:
         return sample(
             decoder,
-            memory,
+            encoded,
             uniform=uniform_numbers(seeds, options.num_captions, most),
             temperature=options.temperature,
             top_k=options.top_k,
             top_p=options.top_p,
             repeatable=repeatable,
             prefix=prefix,
-            spelling=spelling,
-            watching=watching,
+            characters=characters,
+            bridge=bridge,
         )
     found = beam_search(
         decoder,
-        memory,
+        encoded,
         beams=1 if options.strategy == Strategy.GREEDY else options.beam_size,
         groups=options.num_captions if options.strategy == Strategy.DIVERSE else 1,
         diversity=options.diversity,
         max_words=most,
         repeatable=repeatable,
         prefix=prefix,
-        spelling=spelling,
-        watching=watching,
+        characters=characters,
+        bridge=bridge,
     )
     if options.strategy != Strategy.CONSENSUS:
         return found

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import torch
 
-from model.decoding.constraints import Rules, SpellingRules
-from model.decoding.hypothesis import Hypothesis, read_off
-from model.decoding.streaming import Watching
+from model.decoding.constraints import CharacterConstraints, Constraints
+from model.decoding.detokenize import Hypothesis, read_off
+from model.decoding.streaming import ListenerBridge
 from model.decoding.teacher_forcing import force_prefix
-from model.network.decoder import Stepping
-from model.network.encoded_images import Memory
+from model.network.decoder import StepDecoder
+from model.network.encoded_images import EncodedImages
 from model.text.vocabulary import END
 
 # Beyond these temperatures sampling is greedy, or even, and float32 would overflow.
@@ -39,8 +39,8 @@ def uniform_numbers(seeds: Sequence[int | None], sentences: int, words: int) -> 
 
 @torch.inference_mode()
 def sample(
-    decoder: Stepping,
-    memory: Memory,
+    decoder: StepDecoder,
+    encoded: EncodedImages,
     *,
     uniform: torch.Tensor,
     temperature: float = 1.0,
@@ -48,35 +48,35 @@ def sample(
     top_p: float | None = None,
     repeatable: int | None = None,
     prefix: Sequence[int] = (),
-    spelling: SpellingRules | None = None,
-    watching: Watching | None = None,
+    characters: CharacterConstraints | None = None,
+    bridge: ListenerBridge | None = None,
 ) -> list[list[Hypothesis]]:
     """R sentences of each image, in the order drawn, from the numbers `uniform` (B, R, T) in [0, 1).
 
     They start with the tokens `prefix`, and what may follow is in constraints.py. A sentence that has not ended T
     tokens after the prefix is cut there, without an <end>. Log-probabilities are those of the unrestricted decoder.
     """
-    device = memory.annotations.device
+    device = encoded.annotations.device
     uniform = uniform.to(device)
     rows = uniform.shape[1]
-    forced = force_prefix(decoder, memory, prefix, watching)
-    state, tokens, said = forced.state_of(rows), forced.previous.expand(-1, rows), forced.said_by(rows)
+    forced = force_prefix(decoder, encoded, prefix, bridge)
+    state, tokens, said = forced.state_of(rows), forced.previous.expand(-1, rows), forced.tokens_of(rows)
     ended = torch.zeros_like(tokens, dtype=torch.bool)
-    rules = Rules(repeatable, device, spelling)
+    constraints = Constraints(repeatable, device, characters)
     logprobs_of_steps = list(forced.logprobs.unsqueeze(1).expand(-1, rows, -1).unbind(dim=2))
     attention_of_steps = list(forced.attention.unsqueeze(1).expand(-1, rows, -1, -1).unbind(dim=2))
 
     for numbers in uniform.unbind(dim=2):  # (B, R)
-        logits, state, weights = decoder.step(tokens, state, memory)
+        logits, state, weights = decoder.step(tokens, state, encoded)
         logprobs = logits.log_softmax(dim=2)  # (B, R, V)
-        rules.apply(logprobs, said)
+        constraints.apply(logprobs, said)
         tokens = draw(logprobs, numbers, temperature, top_k, top_p).masked_fill(ended, END)
         chosen = logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2).masked_fill(ended, 0.0)  # (B, R)
         logprobs_of_steps.append(chosen)
         attention_of_steps.append(weights)
-        if watching is not None:
-            watching.step(tokens, chosen, weights)
-            tokens = tokens.masked_fill(watching.abandoned_rows, END)
+        if bridge is not None:
+            bridge.step(tokens, chosen, weights)
+            tokens = tokens.masked_fill(bridge.abandoned_rows, END)
         said = torch.cat([said, tokens.unsqueeze(2)], dim=2)
         ended = tokens == END
         if bool(ended.all()):

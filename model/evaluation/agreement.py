@@ -99,9 +99,9 @@ class Baseline:
         at_once = max(1, _SENTENCES // images)
         for start in tqdm(range(0, len(new), at_once), desc="without the picture", unit="batch"):
             batch = new[start : start + at_once]
-            memory = self._memory.select([*range(images)] * len(batch))
+            encoded = self._memory.select([*range(images)] * len(batch))
             told = [sentence for sentence in batch for _ in range(images)]
-            scored = np.array([caption.logprob for caption in self._captioner.score(memory, told)])
+            scored = np.array([caption.logprob for caption in self._captioner.score(encoded, told)])
             for sentence, (grey, *others) in zip(batch, scored.reshape(len(batch), images), strict=True):
                 self._known[sentence] = (float(grey), float(np.logaddexp.reduce(others) - np.log(len(others))))
         grey, others = np.array([self._known[sentence] for sentence in sentences]).T
@@ -143,6 +143,6 @@ def kendall(scores: Numbers, judgements: Sequence[Judgement], variant: str) -> f
 
     Hessel et al. (CLIPScore, 2021) use tau-c for the experts' grades and tau-b for the crowd's shares.
     """
-    spread = np.repeat(scores, [len(judgement.grades) for judgement in judgements])
+    bilinear_matrix = np.repeat(scores, [len(judgement.grades) for judgement in judgements])
     grades = [grade for judgement in judgements for grade in judgement.grades]
-    return float(kendalltau(spread, grades, variant=variant).statistic)
+    return float(kendalltau(bilinear_matrix, grades, variant=variant).statistic)

@@ -33,13 +33,13 @@ def score_captions(
     scored: list[list[Caption]] = []
     for start in tqdm(range(0, len(samples), _IMAGES), desc=f"scoring {title}", unit="batch"):
         batch = samples[start : start + _IMAGES]
-        memory = captioner.encode(prepare(captioner, batch))
+        encoded = captioner.encode(prepare(captioner, batch))
         told = sentences[start : start + _IMAGES]
         pairs = [(image, sentence) for image, of_image in enumerate(told) for sentence in of_image]
         answers: list[list[Caption]] = [[] for _ in batch]
         for first in range(0, len(pairs), _SENTENCES):
             images, texts = zip(*pairs[first : first + _SENTENCES], strict=True)
-            for image, caption in zip(images, captioner.score(memory.select(images), texts), strict=True):
+            for image, caption in zip(images, captioner.score(encoded.select(images), texts), strict=True):
                 answers[image].append(caption)
         scored += answers
     return scored

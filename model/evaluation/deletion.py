@@ -81,8 +81,8 @@ def _falls(captioner: Captioner, sample: Sample, caption: Caption, rng: np.rando
         attended = most_attended(grid_of(word.heatmap))
         random = [rng.permuted(attended.ravel()).reshape(attended.shape) for _ in range(DRAWS)]
         shifted = [_shift(attended, rng) for _ in range(DRAWS)]
-        memory = captioner.encode(torch.stack([blank(pixels, cells) for cells in (attended, *random, *shifted)]))
-        scored = captioner.score(memory, [caption.text] * memory.images)
+        encoded = captioner.encode(torch.stack([blank(pixels, cells) for cells in (attended, *random, *shifted)]))
+        scored = captioner.score(encoded, [caption.text] * encoded.images)
         falls = [word.logprob - again.words[mention.position].logprob for again in scored]
         yield Falls(falls[0], falls[1 : 1 + DRAWS], falls[1 + DRAWS :])
 

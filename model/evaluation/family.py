@@ -116,8 +116,8 @@ def caption_by_all(
         pixels = torch.stack([eye.prepare(sample.image()) for sample in batch])
         grid = eye.encoder(normalise(pixels.to(eye.device)))
         for name, captioner in captioners.items():
-            memory = captioner.memorise(grid)
-            for sample, (best, *_) in zip(batch, captioner.write(memory, options), strict=True):
+            encoded = captioner.encode_features(grid)
+            for sample, (best, *_) in zip(batch, captioner.generate(encoded, options), strict=True):
                 captions[name][sample.name] = best.text
     return captions
 

@@ -14,8 +14,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import nn
 
-from model.network.decoder import AnyDecoder, Decoder
-from model.network.encoded_images import Memory
+from model.network.decoder import BaseDecoder, Decoder
+from model.network.encoded_images import EncodedImages
 from model.runtime.captioner import Captioner
 from model.runtime.pixels import normalise
 from model.training.batches import pad_captions
@@ -47,19 +47,21 @@ class Curve:
         return asdict(self)
 
 
-def gradient_norms(decoder: Decoder, memory: Memory, tokens: Sequence[Sequence[int]], back: int) -> list[list[float]]:
+def gradient_norms(
+    decoder: Decoder, encoded: EncodedImages, tokens: Sequence[Sequence[int]], back: int
+) -> list[list[float]]:
     """Compute, for each part of the state, the mean norms at t = T, T - 1, …, T - `back`.
 
     `tokens` has one sentence per image. The loss is the cross-entropy of its last token, so all sentences must have
     more than `back` tokens. The state is passed from step to step, so its gradient includes every path to the loss.
     """
     inputs, targets = pad_captions([[[*sentence]] for sentence in tokens])  # (B, 1, T)
-    inputs, targets = inputs.to(memory.annotations.device), targets.to(memory.annotations.device)
+    inputs, targets = inputs.to(encoded.annotations.device), targets.to(encoded.annotations.device)
     last = torch.tensor([len(sentence) - 1 for sentence in tokens], device=inputs.device)  # (B,): the step of the loss
-    state, losses = decoder.start(memory, rows=1), []
+    state, losses = decoder.start(encoded, rows=1), []
     by_step: list[list[torch.Tensor]] = [[] for _ in state.parts]
     for step in range(int(last.max()) + 1):
-        logits, state, _ = decoder.step(inputs[:, :, step], state, memory)
+        logits, state, _ = decoder.step(inputs[:, :, step], state, encoded)
         for part, steps in zip(state.parts, by_step, strict=True):
             steps.append(part)
         losses.append(nn.functional.cross_entropy(logits[:, 0], targets[:, 0, step], reduction="none"))
@@ -98,7 +100,7 @@ def measure(
         for (cell, attention), captioner in networks.items():
             decoder = captioner.decoder if trained else _untrained(captioner, _name(cell, attention))
             assert isinstance(decoder, Decoder)
-            norms = gradient_norms(decoder, decoder.memorise(grid), tokens, back=words - 1)
+            norms = gradient_norms(decoder, decoder.encode(grid), tokens, back=words - 1)
             curves += [Curve(cell, attention, trained, *part) for part in zip(_PARTS, norms, strict=False)]
     return curves
 
@@ -107,7 +109,7 @@ def _name(cell: str, attention: str) -> str:
     return cell if attention == "none" else f"{cell}-{attention}"
 
 
-def _untrained(captioner: Captioner, name: str) -> AnyDecoder:
+def _untrained(captioner: Captioner, name: str) -> BaseDecoder:
     """Make the decoder that the training of `captioner` started with."""
     torch.manual_seed(Recipe.load(f"family/{name}").seed)
     fresh = Captioner(captioner.config, captioner.vocabulary)

@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from model.network.cells import LSTMCell, State
-from model.network.decoder import AnyDecoder
-from model.network.encoded_images import FAINT, AdaptiveMemory, Memory, spread
-from model.network.word_detector import anywhere
+from model.network.decoder import BaseDecoder
+from model.network.encoded_images import EPSILON, AdaptiveEncodedImages, EncodedImages, bilinear_matrix
+from model.network.word_detector import noisy_or
 from model.text.vocabulary import PAD
 
 
@@ -42,7 +42,7 @@ class AdaptiveConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Features:
     """What the encoder sees of a batch of images."""
 
     fine: torch.Tensor  # (B, C', F, F): the trunk's activations
@@ -51,7 +51,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class StepOutput:
     """What one step of R rows leaves for the choice of a word."""
 
     embedded: torch.Tensor  # (B, R, E): the previous word
@@ -61,7 +61,7 @@ class Glance:
     sentinel: torch.Tensor  # (B, R): the rest, which went to what has been said
 
 
-class AdaptiveDecoder(AnyDecoder):
+class AdaptiveDecoder(BaseDecoder):
     """What the encoder sees and the words so far in; scores of the next word, and where it looked, out."""
 
     of_channels = ("of_grid.weight", "of_fine.weight")
@@ -104,57 +104,59 @@ class AdaptiveDecoder(AnyDecoder):
         nn.init.normal_(self.of_words.weight, std=0.3)
         nn.init.constant_(self.trust.bias, -1.0)
 
-    def memorise(self, sight: Sight, shown: torch.Tensor | None = None) -> AdaptiveMemory:
+    def encode(self, features: Features, shown: torch.Tensor | None = None) -> AdaptiveEncodedImages:
         """What the encoder sees to annotations and attention keys.
 
         Of images that `shown` (B,) is false for, only the words that are seen in them are used: a way of training.
         """
-        coarse = self.of_grid(self.light_dropout(_places(sight.grid)))  # (B, l, H)
-        fine = self.of_fine(self.light_dropout(_places(sight.fine)))  # (B, L, H)
+        coarse = self.of_grid(self.light_dropout(_places(features.grid)))  # (B, l, H)
+        fine = self.of_fine(self.light_dropout(_places(features.fine)))  # (B, L, H)
         if shown is not None:
             shown = shown[:, None, None]
             coarse, fine = torch.where(shown, coarse, 0.0), torch.where(shown, fine, self.unseen.to(fine.dtype))
-        coarse = coarse + self.of_words(sight.words.to(coarse.dtype))
-        enlarge = spread(sight.grid.shape[2], sight.fine.shape[2], sight.grid.device)  # (L, l)
+        coarse = coarse + self.of_words(features.words.to(coarse.dtype))
+        enlarge = bilinear_matrix(features.grid.shape[2], features.fine.shape[2], features.grid.device)  # (L, l)
         annotations = self._annotate(enlarge.to(coarse.dtype) @ coarse + fine)
-        return self._memory(annotations, sight.words, enlarge, sight.fine.shape[2], sight.fine.shape[3])
+        return self._encoded(annotations, features.words, enlarge, features.fine.shape[2], features.fine.shape[3])
 
-    def remember(self, tensors: Iterable[torch.Tensor]) -> AdaptiveMemory:
-        """See AnyDecoder."""
+    def from_tensors(self, tensors: Iterable[torch.Tensor]) -> AdaptiveEncodedImages:
+        """See BaseDecoder."""
         annotations, keys, words, evidence = tensors
         fine, coarse = isqrt(annotations.shape[1]), isqrt(words.shape[1])
-        enlarge = spread(coarse, fine, annotations.device)
-        return AdaptiveMemory(annotations, keys, fine, fine, words, evidence, enlarge, self.seen_as)
+        enlarge = bilinear_matrix(coarse, fine, annotations.device)
+        return AdaptiveEncodedImages(annotations, keys, fine, fine, words, evidence, enlarge, self.seen_as)
 
-    def imagine(self, words: torch.Tensor) -> AdaptiveMemory:
+    def encode_words(self, words: torch.Tensor) -> AdaptiveEncodedImages:
         """A picture that nobody took: places (B, l, N) that show the given words, and nothing else."""
-        return self._memory(self._annotate(self.unseen + self.of_words(words)), words, None, 1, words.shape[1])
+        return self._encoded(self._annotate(self.unseen + self.of_words(words)), words, None, 1, words.shape[1])
 
     def _annotate(self, seen: torch.Tensor) -> torch.Tensor:
         return functional.relu(self.norm(seen))
 
-    def _memory(
+    def _encoded(
         self, annotations: torch.Tensor, words: torch.Tensor, coarse: torch.Tensor | None, rows: int, cols: int
-    ) -> AdaptiveMemory:
-        evidence = torch.log((anywhere(words) + FAINT) / (self.usual_anywhere + FAINT))
-        return AdaptiveMemory(
+    ) -> AdaptiveEncodedImages:
+        evidence = torch.log((noisy_or(words) + EPSILON) / (self.usual_anywhere + EPSILON))
+        return AdaptiveEncodedImages(
             annotations, self.key(annotations), rows, cols, words.float(), evidence, coarse, self.seen_as
         )
 
-    def start(self, memory: Memory, rows: int) -> State:
+    def start(self, encoded: EncodedImages, rows: int) -> State:
         """The state before the first word: read off the mean annotation, the same for all `rows` of an image."""
-        state = torch.tanh(self.initial(memory.annotations.mean(dim=1)).float())  # (B, 3 H)
+        state = torch.tanh(self.initial(encoded.annotations.mean(dim=1)).float())  # (B, 3 H)
         return State(state.view(-1, 1, 3, 1, self.hidden_size).unbind(dim=2)).widened(rows)
 
-    def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
+    def step(
+        self, tokens: torch.Tensor, state: State, encoded: EncodedImages
+    ) -> tuple[torch.Tensor, State, torch.Tensor]:
         """One word further: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L).
 
         The attention of a row sums to the share of it that went to the picture: little, for a word such as "of".
         """
-        glance, state = self.glance(tokens, state, memory)
-        return self.read(glance, memory), state, glance.weights
+        output, state = self.attend(tokens, state, encoded)
+        return self.read(output, encoded), state, output.weights
 
-    def glance(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[Glance, State]:
+    def attend(self, tokens: torch.Tensor, state: State, encoded: EncodedImages) -> tuple[StepOutput, State]:
         """The recurrent half of a step. In training the other half, `read`, is done for all steps at once."""
         hidden, cell, context = (part[:, :, 0] for part in state.parts)  # each (B, R, H)
         embedded = self.dropout(self.embedding(tokens))
@@ -164,57 +166,57 @@ class AdaptiveDecoder(AnyDecoder):
         sentinel = gate * torch.tanh(new_cell)
         dropped = self.dropout(new_hidden)
         query = self.query(dropped)  # (B, R, A)
-        scores = query @ memory.keys.transpose(1, 2)  # (B, R, L)
+        scores = query @ encoded.keys.transpose(1, 2)  # (B, R, L)
         sentinel_score = (query * self.sentinel_key(sentinel)).sum(dim=2, keepdim=True)
         # float(): half precision has too few digits for a softmax whose tail is shown to people.
         attention = (torch.cat([scores, sentinel_score], dim=2).float() * query.shape[2] ** -0.5).softmax(dim=2)
         weights, not_looking = attention[:, :, :-1], attention[:, :, -1:]
-        context = weights.to(memory.annotations.dtype) @ memory.annotations
+        context = weights.to(encoded.annotations.dtype) @ encoded.annotations
         context = context + not_looking.to(context.dtype) * self.sentinel_value(sentinel)
         parts = tuple(part.float().unsqueeze(2) for part in (new_hidden, new_cell, context))
-        return Glance(embedded, dropped, context, weights, not_looking.squeeze(2)), State(parts)
+        return StepOutput(embedded, dropped, context, weights, not_looking.squeeze(2)), State(parts)
 
-    def read(self, glance: Glance, memory: Memory, real: torch.Tensor | None = None) -> torch.Tensor:
+    def read(self, output: StepOutput, encoded: EncodedImages, real: torch.Tensor | None = None) -> torch.Tensor:
         """Scores of the next word: logits (B, R, V), from what the step was about and from what it saw there.
 
         With `real` (B, R), only of the n rows for which that is true: (n, V).
         """
-        assert isinstance(memory, AdaptiveMemory)
-        seen = self.seen(glance.weights, self.trust(glance.hidden).float(), memory)
-        parts = (glance.embedded, glance.hidden, glance.context, seen)
+        assert isinstance(encoded, AdaptiveEncodedImages)
+        seen = self.seen(output.weights, self.trust(output.hidden).float(), encoded)
+        parts = (output.embedded, output.hidden, output.context, seen)
         embedded, hidden, context, seen = parts if real is None else (part[real] for part in parts)
         deep = embedded + self.deep_hidden(hidden) + self.deep_context(context)
         logits = functional.linear(self.dropout(torch.tanh(deep)), self.embedding.weight).float() + self.output_bias
         named = (self.seen_as < seen.shape[-1]).nonzero().squeeze(1)
         return logits.index_add(-1, named, seen.index_select(-1, self.seen_as[named]))
 
-    def seen(self, weights: torch.Tensor, trust: torch.Tensor, memory: AdaptiveMemory) -> torch.Tensor:
+    def seen(self, weights: torch.Tensor, trust: torch.Tensor, encoded: AdaptiveEncodedImages) -> torch.Tensor:
         """How much more probable each of the detector's words (B, R, N) gets by being seen.
 
         From where a step looked, `weights` (B, R, L), and what `self.trust` says of its hidden state, (B, R, 2).
         """
         looked = weights / weights.sum(dim=2, keepdim=True).clamp_min(1e-6)
-        looked = looked if memory.coarse is None else looked @ memory.coarse  # (B, R, l)
-        here = torch.log((looked @ memory.words + FAINT) / (self.usual_here + FAINT))
+        looked = looked if encoded.coarse is None else looked @ encoded.coarse  # (B, R, l)
+        here = torch.log((looked @ encoded.words + EPSILON) / (self.usual_here + EPSILON))
         trust = functional.softplus(trust)
-        return (trust[:, :, :1] * here + trust[:, :, 1:] * memory.evidence.unsqueeze(1)) * self.word_trust
+        return (trust[:, :, :1] * here + trust[:, :, 1:] * encoded.evidence.unsqueeze(1)) * self.word_trust
 
-    def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See AnyDecoder."""
-        glances = self.unroll(memory, tokens)
+    def forward(self, encoded: EncodedImages, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See BaseDecoder."""
+        outputs = self.teacher_force(encoded, tokens)
         shape = tokens.shape
-        return self.read(glances, memory).view(*shape, -1), glances.weights.view(*shape, -1)
+        return self.read(outputs, encoded).view(*shape, -1), outputs.weights.view(*shape, -1)
 
-    def unroll(self, memory: Memory, tokens: torch.Tensor) -> Glance:
+    def teacher_force(self, encoded: EncodedImages, tokens: torch.Tensor) -> StepOutput:
         """The glances of all steps of teacher forcing, as those of R * T rows, the steps of a row together."""
-        state, glances = self.start(memory, tokens.shape[1]), []
+        state, outputs = self.start(encoded, tokens.shape[1]), []
         for previous in tokens.unbind(dim=2):
-            glance, state = self.glance(previous, state, memory)
-            glances.append(glance)
-        return Glance(
+            output, state = self.attend(previous, state, encoded)
+            outputs.append(output)
+        return StepOutput(
             *(
-                torch.stack([getattr(glance, name) for glance in glances], dim=2).flatten(1, 2)
-                for name in Glance.__slots__
+                torch.stack([getattr(output, name) for output in outputs], dim=2).flatten(1, 2)
+                for name in StepOutput.__slots__
             )
         )
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from model.network.attention import ATTENTIONS, AttentionName
 from model.network.cells import CELLS, CellName, Parts, State
-from model.network.encoded_images import Memory
+from model.network.encoded_images import EncodedImages
 from model.text.vocabulary import PAD
 
 
@@ -40,7 +40,7 @@ class DecoderConfig(BaseModel):
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
-class Stepping(Protocol):
+class StepDecoder(Protocol):
     """A decoder to those who write with it."""
 
     @property
@@ -48,35 +48,39 @@ class Stepping(Protocol):
         """One number for each token: (V,)."""
         ...
 
-    def start(self, memory: Memory, rows: int) -> State:
+    def start(self, encoded: EncodedImages, rows: int) -> State:
         """The state before the first word, the same for all `rows` of an image."""
         ...
 
-    def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
+    def step(
+        self, tokens: torch.Tensor, state: State, encoded: EncodedImages
+    ) -> tuple[torch.Tensor, State, torch.Tensor]:
         """One word further: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L)."""
         ...
 
 
-class AnyDecoder(nn.Module):
-    """A decoder to those who train it: Stepping, and all steps at once."""
+class BaseDecoder(nn.Module):
+    """A decoder to those who train it: StepDecoder, and all steps at once."""
 
     output_bias: nn.Parameter
     # The weights that take the encoder's channels, of the grid first: as many as they have columns.
     of_channels: ClassVar[tuple[str, ...]]
 
-    def remember(self, tensors: Iterable[torch.Tensor]) -> Memory:
-        """The memory of square pictures whose `Memory.tensors` these are."""
+    def from_tensors(self, tensors: Iterable[torch.Tensor]) -> EncodedImages:
+        """The memory of square pictures whose `EncodedImages.tensors` these are."""
         raise NotImplementedError
 
-    def start(self, memory: Memory, rows: int) -> State:
-        """See Stepping."""
+    def start(self, encoded: EncodedImages, rows: int) -> State:
+        """See StepDecoder."""
         raise NotImplementedError
 
-    def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
-        """See Stepping."""
+    def step(
+        self, tokens: torch.Tensor, state: State, encoded: EncodedImages
+    ) -> tuple[torch.Tensor, State, torch.Tensor]:
+        """See StepDecoder."""
         raise NotImplementedError
 
-    def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, encoded: EncodedImages, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Teacher forcing: the true words `tokens` (B, R, T) are the inputs, whatever the decoder would have said.
 
         Returns logits (B, R, T, V) for the word after each of them, and attention weights (B, R, T, L).
@@ -84,7 +88,7 @@ class AnyDecoder(nn.Module):
         raise NotImplementedError
 
 
-class Decoder(AnyDecoder):
+class Decoder(BaseDecoder):
     """Annotation grid and words so far in; scores of the next word, and where it looked, out."""
 
     of_channels = ("annotate.1.weight",)
@@ -113,31 +117,33 @@ class Decoder(AnyDecoder):
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
 
-    def memorise(self, grid: torch.Tensor) -> Memory:
+    def encode(self, grid: torch.Tensor) -> EncodedImages:
         """The encoder's grid (B, C, R, R) to annotations and attention keys."""
         annotations = self.annotate(grid.flatten(2).transpose(1, 2))  # (B, L, D)
         keys = annotations[:, :, :0] if self.attention is None else self.attention.keys(annotations)
-        return Memory(annotations, keys, rows=grid.shape[2], cols=grid.shape[3])
+        return EncodedImages(annotations, keys, rows=grid.shape[2], cols=grid.shape[3])
 
-    def remember(self, tensors: Iterable[torch.Tensor]) -> Memory:
-        """See AnyDecoder."""
+    def from_tensors(self, tensors: Iterable[torch.Tensor]) -> EncodedImages:
+        """See BaseDecoder."""
         annotations, keys = tensors
         side = isqrt(annotations.shape[1])
-        return Memory(annotations, keys, rows=side, cols=side)
+        return EncodedImages(annotations, keys, rows=side, cols=side)
 
-    def start(self, memory: Memory, rows: int) -> State:
+    def start(self, encoded: EncodedImages, rows: int) -> State:
         """Compute the state before the first word from the mean annotation. All `rows` of an image share it.
 
         A decoder without attention sees nothing else of the image, as in Show and Tell, which fed the image to the
         network once, as a first word.
         """
-        state = torch.tanh(self.initial(memory.annotations.mean(dim=1)))  # (B, parts * layers * H)
+        state = torch.tanh(self.initial(encoded.annotations.mean(dim=1)))  # (B, parts * layers * H)
         return State(state.view(-1, 1, *self.shape).unbind(dim=2)).widened(rows)
 
-    def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
-        """See AnyDecoder."""
+    def step(
+        self, tokens: torch.Tensor, state: State, encoded: EncodedImages
+    ) -> tuple[torch.Tensor, State, torch.Tensor]:
+        """See BaseDecoder."""
         embedded = self.dropout(self.embedding(tokens))  # (B, R, E)
-        context, weights = self._look(state.top, memory)  # (B, R, D) or None, (B, R, L)
+        context, weights = self._look(state.top, encoded)  # (B, R, D) or None, (B, R, L)
         inputs = embedded if context is None else torch.cat([embedded, context], dim=2)
         state = self._advance(inputs, state)
         deep = embedded + self.deep_hidden(self.dropout(state.top))
@@ -154,25 +160,25 @@ class Decoder(AnyDecoder):
             layers.append(cell(self.dropout(layers[-1][0]) if number else inputs, before))
         return State.of_layers(layers)
 
-    def _look(self, queries: torch.Tensor, memory: Memory) -> tuple[torch.Tensor | None, torch.Tensor]:
+    def _look(self, queries: torch.Tensor, encoded: EncodedImages) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Compute gated context vectors (B, R, D) and attention weights (B, R, L) from hidden states (B, R, H).
 
         Without attention there is no context, and the weights are even.
         """
         if self.attention is None:
-            places = memory.annotations.shape[1]
-            return None, memory.annotations.new_full((*queries.shape[:2], places), 1 / places, dtype=torch.float32)
-        context, weights = self.attention(queries, memory.keys, memory.annotations)
+            places = encoded.annotations.shape[1]
+            return None, encoded.annotations.new_full((*queries.shape[:2], places), 1 / places, dtype=torch.float32)
+        context, weights = self.attention(queries, encoded.keys, encoded.annotations)
         if self.gate is not None:
             context = torch.sigmoid(self.gate(queries)) * context
         return context, weights
 
-    def forward(self, memory: Memory, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See AnyDecoder."""
-        state = self.start(memory, tokens.shape[1])
+    def forward(self, encoded: EncodedImages, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See BaseDecoder."""
+        state = self.start(encoded, tokens.shape[1])
         logits, attention = [], []
         for previous in tokens.unbind(dim=2):
-            scores, state, weights = self.step(previous, state, memory)
+            scores, state, weights = self.step(previous, state, encoded)
             logits.append(scores)
             attention.append(weights)
         return torch.stack(logits, dim=2), torch.stack(attention, dim=2)

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch.nn import functional
 
-FAINT = 0.01  # keeps the logarithm of how much of a word is seen away from that of zero
+EPSILON = 0.01  # keeps the logarithm of how much of a word is seen away from that of zero
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class EncodedImages:
     """What is known of a batch of images, computed once and shared by all rows of each image."""
 
     # The fields that have a part for each image.
@@ -36,7 +36,7 @@ class Memory:
         """What there is of each image: the fields `per_image`."""
         return tuple(getattr(self, name) for name in self.per_image)
 
-    def refilled(self, tensors: Iterable[torch.Tensor]) -> Self:
+    def with_tensors(self, tensors: Iterable[torch.Tensor]) -> Self:
         """The same of other images, of which these are the `tensors`."""
         fields: dict[str, Any] = dict(zip(self.per_image, tensors, strict=True))
         return replace(self, **fields)
@@ -44,9 +44,9 @@ class Memory:
     def select(self, index: Sequence[int] | torch.Tensor) -> Self:
         """What is known of some of the images, in the order of `index`."""
         chosen = torch.as_tensor(index, dtype=torch.long, device=self.annotations.device)
-        return self.refilled(tensor[chosen] for tensor in self.tensors)
+        return self.with_tensors(tensor[chosen] for tensor in self.tensors)
 
-    def credit(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+    def attribute(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """How much each place did for a `token` that was said of an image: (L,), of as large a sum as `weights`.
 
         `weights` (L,) is the attention of the step that said it; to be looked at is all that a place can do here.
@@ -55,17 +55,17 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptiveMemory(Memory):
+class AdaptiveEncodedImages(EncodedImages):
     """What is known of a batch of images. Annotations and keys are of the fine grid, words of the coarse one."""
 
-    per_image: ClassVar[tuple[str, ...]] = (*Memory.per_image, "words", "evidence")
+    per_image: ClassVar[tuple[str, ...]] = (*EncodedImages.per_image, "words", "evidence")
 
     words: torch.Tensor  # (B, l, N): which words each place shows
     evidence: torch.Tensor  # (B, N): for a word being shown anywhere
     coarse: torch.Tensor | None  # (L, l): from places of the fine grid to those of the coarse one; None: L = l
     seen_as: torch.Tensor  # (V,): which of the N words each token is a form of, N for none
 
-    def credit(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:
+    def attribute(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:
         """See Memory. Here a place is looked at and, if the detector knows the word, shows more or less of it.
 
         What is seen makes a word more probable by the sum, over places, of attention times how much of the word each
@@ -77,7 +77,7 @@ class AdaptiveMemory(Memory):
             return weights
         given = weights * shown
         if self.coarse is not None:
-            given = with_neighbours(given.view(self.rows, self.cols)).flatten()
+            given = smooth(given.view(self.rows, self.cols)).flatten()
         return given * (weights.sum() / given.sum())
 
     def shown(self, image: int, token: int) -> torch.Tensor | None:
@@ -86,11 +86,11 @@ class AdaptiveMemory(Memory):
         if word == self.words.shape[2]:
             return None
         shown = self.words[image, :, word]
-        return (shown if self.coarse is None else self.coarse @ shown) + FAINT
+        return (shown if self.coarse is None else self.coarse @ shown) + EPSILON
 
 
 @lru_cache(maxsize=8)
-def spread(coarse: int, fine: int, device: torch.device) -> torch.Tensor:
+def bilinear_matrix(coarse: int, fine: int, device: torch.device) -> torch.Tensor:
     """The matrix (fine * fine, coarse * coarse) that enlarges a grid, bilinearly.
 
     Each place of a convolution with stride 2 lies on a place of its input, so the corners of both grids do, too.
@@ -101,7 +101,7 @@ def spread(coarse: int, fine: int, device: torch.device) -> torch.Tensor:
         return larger.flatten(1).t().contiguous()
 
 
-def with_neighbours(grid: torch.Tensor) -> torch.Tensor:
+def smooth(grid: torch.Tensor) -> torch.Tensor:
     """Each place of a grid (rows, cols) a mean of itself and its eight neighbours, near ones more; their sum stays."""
     rows, cols = grid.shape
     return _neighbourhood(rows, grid.device) @ grid @ _neighbourhood(cols, grid.device)

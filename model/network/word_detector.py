@@ -53,6 +53,6 @@ class WordDetector(nn.Module):
         return named.index_add(2, self.word_of_class, clear)[:, :, : self.words]
 
 
-def anywhere(scores: torch.Tensor) -> torch.Tensor:
+def noisy_or(scores: torch.Tensor) -> torch.Tensor:
     """The probability (B, N) that a word is shown somewhere, from `scores` (B, L, N) of the places: a noisy OR."""
     return 1 - (1 - scores.float()).clamp_min(1e-4).log().sum(dim=1).exp()

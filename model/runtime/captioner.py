@@ -19,13 +19,13 @@ from torch import nn
 
 from model.decoding.caption import Caption
 from model.decoding.confidence import ConfidenceConfig, confidence
-from model.decoding.generate import write
+from model.decoding.generate import generate
 from model.decoding.options import DecodingOptions
-from model.decoding.scoring import score
-from model.decoding.streaming import Watch
-from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
-from model.network.decoder import Decoder, DecoderConfig, Stepping
-from model.network.encoded_images import Memory
+from model.decoding.streaming import DecodingListener
+from model.decoding.teacher_forcing import score
+from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder, Features
+from model.network.decoder import Decoder, DecoderConfig, StepDecoder
+from model.network.encoded_images import EncodedImages
 from model.network.encoder import Encoder
 from model.network.word_detector import WordDetector
 from model.runtime.engines.engine import Engine
@@ -35,13 +35,13 @@ from model.text.vocabulary import Vocabulary
 
 SHIPPED = Path(__file__).parents[1] / "shipped"
 
-# Weights are stored in half the space; the captions stay the same (tests/model/runtime/test_captioner.py), and all computing is in
-# float32.
+# Weights are stored in half the space; the captions stay the same (tests/model/runtime), and all
+# computing is in float32.
 STORED = torch.float16
 
 
 # An annotation grid (B, C, R, R), or all that the decoder with adaptive attention wants.
-Seen = torch.Tensor | Sight
+EncoderOutput = torch.Tensor | Features
 
 
 def _kind_of(decoder: object) -> str:
@@ -110,7 +110,7 @@ class Captioner(nn.Module):
         self.version = "untrained"
         # What computes the encoder, and what writes with the decoder, where not these modules themselves.
         self.engine: Engine | None = None
-        self.writer: Stepping | None = None
+        self.writer: StepDecoder | None = None
         self.decoder: Decoder | AdaptiveDecoder
         self.detector: WordDetector | None = None
         decoder = config.decoder
@@ -128,7 +128,7 @@ class Captioner(nn.Module):
             self.decoder = Decoder(decoder, channels[0], len(vocabulary))
 
     @property
-    def sees(self) -> bool:
+    def has_encoder(self) -> bool:
         """Whether it has an encoder of its own."""
         return "encoder" in self._modules
 
@@ -144,56 +144,58 @@ class Captioner(nn.Module):
         return to_pixels(image, self.config.image_size)
 
     @torch.inference_mode()
-    def encode(self, pixels: torch.Tensor) -> Memory:
-        """Prepared pixels (B, 3, S, S) to all that must be known of the images, to `write` and to `score`."""
-        return self.engine.encode(pixels) if self.engine is not None else self.look(pixels)
+    def encode(self, pixels: torch.Tensor) -> EncodedImages:
+        """Prepared pixels (B, 3, S, S) to all that must be known of the images, to `generate` and to `score`."""
+        return self.engine.encode(pixels) if self.engine is not None else self.encode_in_pytorch(pixels)
 
-    def look(self, pixels: torch.Tensor) -> Memory:
+    def encode_in_pytorch(self, pixels: torch.Tensor) -> EncodedImages:
         """As `encode`, by these modules themselves. Raises EncoderMissing."""
-        if not self.sees:
+        if not self.has_encoder:
             raise EncoderMissing
-        return self.memorise(self.see(self.encoder.trunk(normalise(pixels.to(self.device)))))
+        return self.encode_features(self.extract_features(self.encoder.trunk(normalise(pixels.to(self.device)))))
 
-    def see(self, activations: torch.Tensor) -> Seen:
-        """The encoder's trunk's activations (B, C', R', R') to what `memorise` takes."""
+    def extract_features(self, activations: torch.Tensor) -> EncoderOutput:
+        """The encoder's trunk's activations (B, C', R', R') to what `encode` takes."""
         grid = self.encoder.tail(activations)
         if self.detector is None:
             return grid
         with torch.no_grad():
             words = self.detector(self.encoder.general_tail(activations))
-        return Sight(activations, grid, words)
+        return Features(activations, grid, words)
 
-    def memorise(self, seen: Seen) -> Memory:
+    def encode_features(self, seen: EncoderOutput) -> EncodedImages:
         """What the encoder sees to all that must be known of the images."""
         if isinstance(self.decoder, AdaptiveDecoder):
-            assert isinstance(seen, Sight)
-            return self.decoder.memorise(seen)
+            assert isinstance(seen, Features)
+            return self.decoder.encode(seen)
         assert isinstance(seen, torch.Tensor)
-        return self.decoder.memorise(seen)
+        return self.decoder.encode(seen)
 
-    def write(
+    def generate(
         self,
-        memory: Memory,
+        encoded: EncodedImages,
         options: DecodingOptions,
         *,
         seeds: Sequence[int | None] | None = None,
-        watch: Watch | None = None,
+        listener: DecodingListener | None = None,
     ) -> list[list[Caption]]:
         """The captions of each image: best first or, when sampling, in the order drawn.
 
         `seeds`, one for each image, make what is sampled repeatable; an image gets the same sentences in every batch.
         Images that the watch gave up get no captions.
         """
-        written = write(self.writer or self.decoder, self.vocabulary, memory, options, seeds=seeds, watch=watch)
+        written = generate(
+            self.writer or self.decoder, self.vocabulary, encoded, options, seeds=seeds, listener=listener
+        )
         return [[self._judged(caption) for caption in captions] for captions in written]
 
-    def score(self, memory: Memory, sentences: Sequence[str]) -> list[Caption]:
+    def score(self, encoded: EncodedImages, sentences: Sequence[str]) -> list[Caption]:
         """One sentence for each image, as if the captioner had written it: with log-probabilities and attention.
 
         The log-probability includes the decision to end. Raises ValueError for a sentence without any word.
         """
         return [
-            self._judged(caption) for caption in score(self.writer or self.decoder, self.vocabulary, memory, sentences)
+            self._judged(caption) for caption in score(self.writer or self.decoder, self.vocabulary, encoded, sentences)
         ]
 
     def _judged(self, caption: Caption) -> Caption:
@@ -205,7 +207,7 @@ class Captioner(nn.Module):
 
     def caption_pixels(self, pixels: torch.Tensor, options: DecodingOptions) -> list[list[Caption]]:
         """Prepared pixels (B, 3, S, S) to the captions of each image."""
-        return self.write(self.encode(pixels), options)
+        return self.generate(self.encode(pixels), options)
 
     def caption(self, images: Sequence[Image.Image], options: DecodingOptions | None = None) -> list[list[Caption]]:
         """Caption upright RGB images in one batch; all of them must fit the device's memory together."""

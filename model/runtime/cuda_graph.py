@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from model.network.cells import State
-from model.network.decoder import Stepping
-from model.network.encoded_images import Memory
+from model.network.decoder import StepDecoder
+from model.network.encoded_images import EncodedImages
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,13 @@ _SHAPES = 48  # recorded at once: the least recently used is forgotten
 _WARM_UP = 3  # runs before a recording: libraries choose and allocate in the first
 
 
-class GraphedDecoder:
-    """See Stepping.
+class CudaGraphDecoder:
+    """See StepDecoder.
 
     Where a step cannot be recorded, or its recording gives other numbers, steps are computed as they were before.
     """
 
-    def __init__(self, decoder: Stepping, record: Record | None = None) -> None:
+    def __init__(self, decoder: StepDecoder, record: Record | None = None) -> None:
         """`record` is for devices other than a GPU of NVIDIA's."""
         self._decoder = decoder
         self._record = record or _CudaGraphs()
@@ -41,7 +41,7 @@ class GraphedDecoder:
 
     @property
     def output_bias(self) -> torch.Tensor:
-        """See Stepping."""
+        """See StepDecoder."""
         return self._decoder.output_bias
 
     @property
@@ -49,22 +49,22 @@ class GraphedDecoder:
         """How many shapes are recorded."""
         return len(self._steps)
 
-    def start(self, memory: Memory, rows: int) -> State:
-        """See Stepping."""
-        return self._decoder.start(memory, rows)
+    def start(self, encoded: EncodedImages, rows: int) -> State:
+        """See StepDecoder."""
+        return self._decoder.start(encoded, rows)
 
     @torch.inference_mode()
-    def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> Stepped:
-        """See Stepping. Raises torch.OutOfMemoryError."""
+    def step(self, tokens: torch.Tensor, state: State, encoded: EncodedImages) -> Stepped:
+        """See StepDecoder. Raises torch.OutOfMemoryError."""
         # Autocast would be recorded as it happens to be.
         if self.failed or torch.is_autocast_enabled(tokens.device.type):
-            return self._decoder.step(tokens, state, memory)
+            return self._decoder.step(tokens, state, encoded)
         images = 1 << (len(tokens) - 1).bit_length()
-        shape = (images, tokens.shape[1], *memory.annotations.shape[1:])
+        shape = (images, tokens.shape[1], *encoded.annotations.shape[1:])
         recorded = self._steps.get(shape)
         if recorded is None:
             try:
-                recorded = _RecordedStep(self._decoder, images, tokens, state, memory, self._record)
+                recorded = _RecordedStep(self._decoder, images, tokens, state, encoded, self._record)
             except torch.OutOfMemoryError:
                 self._steps.clear()
                 raise
@@ -72,12 +72,12 @@ class GraphedDecoder:
                 log.warning("steps are not recorded, and slower for it: %s", str(error).splitlines()[0])
                 self.failed = True
                 self._steps.clear()
-                return self._decoder.step(tokens, state, memory)
+                return self._decoder.step(tokens, state, encoded)
             self._steps[shape] = recorded
             if len(self._steps) > _SHAPES:
                 self._steps.popitem(last=False)
         self._steps.move_to_end(shape)
-        return recorded.run(tokens, state, memory)
+        return recorded.run(tokens, state, encoded)
 
 
 class NotTheSame(Exception):
@@ -88,37 +88,43 @@ class _RecordedStep:
     """A step for up to so many images, with the tensors that it reads and writes."""
 
     def __init__(
-        self, decoder: Stepping, images: int, tokens: torch.Tensor, state: State, memory: Memory, record: Record
+        self,
+        decoder: StepDecoder,
+        images: int,
+        tokens: torch.Tensor,
+        state: State,
+        encoded: EncodedImages,
+        record: Record,
     ) -> None:
         self._tokens = _room(tokens, images)
         self._state = State(tuple(_room(part, images) for part in state.parts))
-        self._memory = memory.refilled(_room(tensor, images) for tensor in memory.tensors)
+        self._memory = encoded.with_tensors(_room(tensor, images) for tensor in encoded.tensors)
         self._filled_from: weakref.ref[torch.Tensor] | None = None
-        self._fill(tokens, state, memory)
+        self._fill(tokens, state, encoded)
         self._replay, self._results = record(lambda: decoder.step(self._tokens, self._state, self._memory))
-        expected = decoder.step(tokens, state, memory)
-        for own, other in zip(_flat(self.run(tokens, state, memory)), _flat(expected), strict=True):
+        expected = decoder.step(tokens, state, encoded)
+        for own, other in zip(_flat(self.run(tokens, state, encoded)), _flat(expected), strict=True):
             if not torch.allclose(own, other, atol=1e-3, rtol=1e-3):
                 raise NotTheSame("a recorded step gives other numbers")
 
-    def run(self, tokens: torch.Tensor, state: State, memory: Memory) -> Stepped:
+    def run(self, tokens: torch.Tensor, state: State, encoded: EncodedImages) -> Stepped:
         """The step, for no more images than there is room for."""
-        self._fill(tokens, state, memory)
+        self._fill(tokens, state, encoded)
         self._replay()
         logits, new, weights = self._results
         count = len(tokens)
         # Copies: the next replay writes into the same tensors.
         return logits[:count].clone(), State(tuple(p[:count].clone() for p in new.parts)), weights[:count].clone()
 
-    def _fill(self, tokens: torch.Tensor, state: State, memory: Memory) -> None:
+    def _fill(self, tokens: torch.Tensor, state: State, encoded: EncodedImages) -> None:
         self._tokens[: len(tokens)].copy_(tokens)
         for own, part in zip(self._state.parts, state.parts, strict=True):
             own[: len(part)].copy_(part)
         # What is known of the images is much, and the same for many steps.
-        if self._filled_from is None or self._filled_from() is not memory.annotations:
-            for own, tensor in zip(self._memory.tensors, memory.tensors, strict=True):
+        if self._filled_from is None or self._filled_from() is not encoded.annotations:
+            for own, tensor in zip(self._memory.tensors, encoded.tensors, strict=True):
                 own[: len(tensor)].copy_(tensor)
-            self._filled_from = weakref.ref(memory.annotations)
+            self._filled_from = weakref.ref(encoded.annotations)
 
 
 def _room(tensor: torch.Tensor, images: int) -> torch.Tensor:

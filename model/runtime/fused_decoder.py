@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from model.network.adaptive import AdaptiveDecoder
 from model.network.cells import State
-from model.network.encoded_images import AdaptiveMemory, Memory
-from model.runtime.packed_linear import Product
+from model.network.encoded_images import AdaptiveEncodedImages, EncodedImages
+from model.runtime.packed_linear import PackedLinear
 
 
-class PreparedDecoder:
-    """See Stepping; for the equations, AdaptiveDecoder.
+class FusedDecoder:
+    """See StepDecoder; for the equations, AdaptiveDecoder.
 
     Products are computed in `dtype`, all that is summed up in float32.
     """
@@ -32,24 +32,28 @@ class PreparedDecoder:
         bias = torch.cat([cell.bias_ih + cell.bias_hh, gate.bias])
         self._word = embedding
         self._gates_of_word = functional.linear(embedding, of_inputs[:, :size], bias)  # (V, 5 H)
-        self._gates = Product(torch.cat([of_inputs[:, size:], of_hidden], dim=1), dtype)  # of context and hidden state
+        self._gates = PackedLinear(
+            torch.cat([of_inputs[:, size:], of_hidden], dim=1), dtype
+        )  # of context and hidden state
         of_new_hidden = (decoder.query, decoder.deep_hidden, decoder.trust)
         weights, biases = zip(*((layer.weight, layer.bias) for layer in of_new_hidden), strict=True)
-        self._of_new_hidden = Product(torch.cat(weights), dtype, torch.cat(biases))
-        self._of_sentinel = Product(torch.cat([decoder.sentinel_key.weight, decoder.sentinel_value.weight]), dtype)
-        self._deep_context = Product(decoder.deep_context.weight, dtype)
-        self._output = Product(embedding, dtype, decoder.output_bias)
+        self._of_new_hidden = PackedLinear(torch.cat(weights), dtype, torch.cat(biases))
+        self._of_sentinel = PackedLinear(torch.cat([decoder.sentinel_key.weight, decoder.sentinel_value.weight]), dtype)
+        self._deep_context = PackedLinear(decoder.deep_context.weight, dtype)
+        self._output = PackedLinear(embedding, dtype, decoder.output_bias)
         self._attention_size = decoder.query.out_features
         self._named = (decoder.seen_as < len(decoder.usual_here)).nonzero().squeeze(1)
         self._named_as = decoder.seen_as[self._named]
 
-    def start(self, memory: Memory, rows: int) -> State:
-        """See Stepping."""
-        return self._decoder.start(memory, rows)
+    def start(self, encoded: EncodedImages, rows: int) -> State:
+        """See StepDecoder."""
+        return self._decoder.start(encoded, rows)
 
-    def step(self, tokens: torch.Tensor, state: State, memory: Memory) -> tuple[torch.Tensor, State, torch.Tensor]:
-        """See Stepping."""
-        assert isinstance(memory, AdaptiveMemory)
+    def step(
+        self, tokens: torch.Tensor, state: State, encoded: EncodedImages
+    ) -> tuple[torch.Tensor, State, torch.Tensor]:
+        """See StepDecoder."""
+        assert isinstance(encoded, AdaptiveEncodedImages)
         hidden, cell, context = (part[:, :, 0] for part in state.parts)  # each (B, R, H)
         gates = self._gates_of_word[tokens] + self._gates(torch.cat([context, hidden], dim=2))
         i, f, g, o, s = gates.chunk(5, dim=2)
@@ -60,13 +64,13 @@ class PreparedDecoder:
         of_hidden = self._of_new_hidden(hidden)
         query, deep, trust = of_hidden.tensor_split([self._attention_size, of_hidden.shape[2] - 2], dim=2)
         key, value = self._of_sentinel(sentinel).tensor_split([self._attention_size], dim=2)
-        scores = torch.cat([query @ memory.keys.transpose(1, 2), (query * key).sum(dim=2, keepdim=True)], dim=2)
+        scores = torch.cat([query @ encoded.keys.transpose(1, 2), (query * key).sum(dim=2, keepdim=True)], dim=2)
         attention = (scores * self._attention_size**-0.5).softmax(dim=2)
         weights, not_looking = attention[:, :, :-1], attention[:, :, -1:]
-        context = weights @ memory.annotations + not_looking * value
+        context = weights @ encoded.annotations + not_looking * value
 
         deep = torch.tanh(deep + self._word[tokens] + self._deep_context(context))
         logits = self._output(deep)
-        seen = self._decoder.seen(weights, trust, memory)
+        seen = self._decoder.seen(weights, trust, encoded)
         logits.index_add_(2, self._named, seen.index_select(2, self._named_as))
         return logits, State(tuple(part.unsqueeze(2) for part in (hidden, cell, context))), weights

@@ -10,7 +10,7 @@ from torch.nn import functional
 _ROWS = 96  # what the layout is made for; it serves any number
 
 
-class Product:
+class PackedLinear:
     """Multiplies by the transpose of `weight` (O, I), in `dtype`, and adds `bias` (O,)."""
 
     def __init__(self, weight: torch.Tensor, dtype: torch.dtype, bias: torch.Tensor | None = None) -> None:

@@ -36,7 +36,7 @@ class DetectionRecipe(BaseModel):
 
 def train_detector(
     detector: WordDetector,
-    see: Callable[[torch.Tensor], torch.Tensor],
+    extract_features: Callable[[torch.Tensor], torch.Tensor],
     samples: Sequence[Sample],
     visible: VisibleWords,
     known: frozenset[str],
@@ -46,8 +46,8 @@ def train_detector(
 ) -> None:
     """Train `detector.learnt` in place.
 
-    `activations` (views, images, C', R', R') are the encoder trunk's. `see` turns some of them into ImageNet's grids
-    (B, C, R, R).
+    `activations` (views, images, C', R', R') are the encoder trunk's. `extract_features` turns some of them
+    into ImageNet's grids (B, C, R, R).
     """
     device = detector.learnt.weight.device
     detector.learnt.requires_grad_(True)
@@ -64,7 +64,7 @@ def train_detector(
             views = chance.integers(len(activations), size=len(images))
             trunk = torch.from_numpy(activations[views, images]).to(device).float()
             with torch.no_grad():
-                grid = see(trunk)
+                grid = extract_features(trunk)
             loss = _loss(detector.learnt(dropout(grid.flatten(2).transpose(1, 2))), truth[images].to(device))
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * (1 - step / steps)
@@ -79,8 +79,8 @@ def train_detector(
 def _loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Compute the cross-entropy of words in images from the logits (B, L, M) of places and from `truth` (B, M)."""
     nowhere = -nn.functional.softplus(scores.float()).sum(dim=1)  # log prod (1 - p)
-    anywhere = (1 - nowhere.exp()).clamp(1e-6, 1 - 1e-6)
-    return nn.functional.binary_cross_entropy(anywhere, truth, reduction="none").sum(dim=1).mean()
+    noisy_or = (1 - nowhere.exp()).clamp(1e-6, 1 - 1e-6)
+    return nn.functional.binary_cross_entropy(noisy_or, truth, reduction="none").sum(dim=1).mean()
 
 
 def _truth(samples: Sequence[Sample], visible: VisibleWords, known: frozenset[str]) -> npt.NDArray[np.float32]:

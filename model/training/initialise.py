@@ -10,7 +10,7 @@ import torch
 
 from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder
 from model.network.encoder import Encoder, load_imagenet_lite2
-from model.network.word_detector import anywhere
+from model.network.word_detector import noisy_or
 from model.runtime.captioner import STORED, Captioner, CaptionerNotLoadable
 from model.text.characters import VOCABULARIES
 from model.text.vocabulary import SPECIALS, Vocabulary, split_words
@@ -126,7 +126,7 @@ class AdaptiveOrigin:
                 ]
             )
         decoder.usual_here.copy_(scores.mean(dim=(0, 1)).clamp_min(1e-4))
-        decoder.usual_anywhere.copy_(anywhere(scores).mean(dim=0).clamp_min(1e-3))
+        decoder.usual_anywhere.copy_(noisy_or(scores).mean(dim=0).clamp_min(1e-3))
 
     def _vocabulary(self) -> Vocabulary:
         """Keep words that captions or text use often enough. Words that name a class of ImageNet need fewer uses."""

@@ -10,9 +10,9 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from model.network.adaptive import AdaptiveDecoder, Glance, Sight
-from model.network.encoded_images import AdaptiveMemory
-from model.runtime.captioner import Captioner, Seen
+from model.network.adaptive import AdaptiveDecoder, Features, StepOutput
+from model.network.encoded_images import AdaptiveEncodedImages
+from model.runtime.captioner import Captioner, EncoderOutput
 from model.text.function_words import FUNCTION_WORDS
 from model.text.vocabulary import END, PAD, Vocabulary
 from model.training.batches import Batch
@@ -28,7 +28,7 @@ class Objective(Protocol):
 
     figures: Sequence[str]  # the names that `shares` returns
 
-    def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
+    def shares(self, captioner: Captioner, seen: EncoderOutput, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
         """Compute the share of the images of `part` in each figure of the whole batch.
 
         "loss" is minimised; the others are reported. Each is a scalar. The shares of all parts of a batch add up to
@@ -48,12 +48,14 @@ class Likelihood:
     def shares(
         self,
         captioner: Captioner,
-        seen: Seen,
+        seen: EncoderOutput,
         part: Batch,
         epoch: int,  # noqa: ARG002
     ) -> dict[str, torch.Tensor]:
         """See Objective."""
-        logits, attention = captioner.decoder(captioner.memorise(seen), part.inputs)  # (B, R, T, V), (B, R, T, L)
+        logits, attention = captioner.decoder(
+            captioner.encode_features(seen), part.inputs
+        )  # (B, R, T, V), (B, R, T, L)
         loss = caption_loss(
             logits,
             attention,
@@ -114,20 +116,20 @@ class AdaptiveLikelihood:
         self._recipe, self._imagination = recipe, imagination
         self._function = function_tokens(vocabulary)
 
-    def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
+    def shares(self, captioner: Captioner, seen: EncoderOutput, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
         """See Objective. The loss includes the guidance and the loss of the text."""
         decoder = captioner.decoder
         assert isinstance(decoder, AdaptiveDecoder)
-        assert isinstance(seen, Sight)
+        assert isinstance(seen, Features)
         recipe, whole, device = self._recipe, part.whole, seen.grid.device
         shown = torch.from_numpy(part.seeds % 1000 / 1000 >= recipe.unseen).to(device)
-        likelihood, guidance = self._losses(decoder, decoder.memorise(seen, shown), part.inputs, part.targets)
+        likelihood, guidance = self._losses(decoder, decoder.encode(seen, shown), part.inputs, part.targets)
         loss = (likelihood + recipe.guidance * guidance) / whole.words
         figures = {"guidance": guidance.detach() / whole.words, "text_loss": torch.zeros((), device=device)}
         if self._imagination is not None:
             text = self._imagination.batch([recipe.seed, epoch, *part.seeds.tolist()[:1]])
             inputs, targets = text.inputs.to(device), text.targets.to(device)
-            likelihood, guidance = self._losses(decoder, decoder.imagine(text.words.to(device)), inputs, targets)
+            likelihood, guidance = self._losses(decoder, decoder.encode_words(text.words.to(device)), inputs, targets)
             # The part's share of the text's loss is its share of the batch.
             share = len(part.images) / whole.images / (targets != PAD).sum()
             assert recipe.text is not None
@@ -136,18 +138,18 @@ class AdaptiveLikelihood:
         return {"loss": loss, **figures}
 
     def _losses(
-        self, decoder: AdaptiveDecoder, memory: AdaptiveMemory, inputs: torch.Tensor, targets: torch.Tensor
+        self, decoder: AdaptiveDecoder, encoded: AdaptiveEncodedImages, inputs: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute cross-entropy and guidance, both summed over all words."""
-        glances = decoder.unroll(memory, inputs)
+        outputs = decoder.teacher_force(encoded, inputs)
         real = targets != PAD  # logits of padding are not computed
         cross_entropy = nn.functional.cross_entropy(
-            decoder.read(glances, memory, real.flatten(1)),
+            decoder.read(outputs, encoded, real.flatten(1)),
             targets[real],
             label_smoothing=self._recipe.label_smoothing,
             reduction="sum",
         )
-        guidance = guidance_loss(glances, memory, targets, self._function.to(targets.device))
+        guidance = guidance_loss(outputs, encoded, targets, self._function.to(targets.device))
         return cross_entropy, guidance
 
 
@@ -157,24 +159,24 @@ def function_tokens(vocabulary: Vocabulary) -> torch.Tensor:
 
 
 def guidance_loss(
-    glances: Glance, memory: AdaptiveMemory, targets: torch.Tensor, function: torch.Tensor
+    outputs: StepOutput, encoded: AdaptiveEncodedImages, targets: torch.Tensor, function: torch.Tensor
 ) -> torch.Tensor:
     """Penalise attention that misses the places where the word detector sees the word.
 
     Attention correctness as a loss (Liu, Mao, Sha and Yuille, 2017), without boxes: the detector says where to look.
     Function words, which no place shows, should attend to the sentinel. The result is a cross-entropy, summed over all
-    `targets` (B, R, T): the places are drawn from where the word is seen, and `glances`, of B x (R * T) rows, hold the
+    `targets` (B, R, T): the places are drawn from where the word is seen, and `outputs`, of B x (R * T) rows, hold the
     attention that predicts them.
     """
-    attention = glances.weights.clamp_min(1e-8).log().view(*targets.shape, -1)  # (B, R, T, L)
-    words = memory.words.shape[2]
-    image, row, step = (memory.seen_as[targets] < words).nonzero(as_tuple=True)
-    shown = memory.words[image, :, memory.seen_as[targets[image, row, step]]]  # (n, l)
+    attention = outputs.weights.clamp_min(1e-8).log().view(*targets.shape, -1)  # (B, R, T, L)
+    words = encoded.words.shape[2]
+    image, row, step = (encoded.seen_as[targets] < words).nonzero(as_tuple=True)
+    shown = encoded.words[image, :, encoded.seen_as[targets[image, row, step]]]  # (n, l)
     clear = shown.amax(dim=1) > _SEEN
     image, row, step, shown = image[clear], row[clear], step[clear], shown[clear] ** 2
-    places = shown if memory.coarse is None else shown @ memory.coarse.t()  # (n, L)
+    places = shown if encoded.coarse is None else shown @ encoded.coarse.t()  # (n, L)
     places = places / places.sum(dim=1, keepdim=True)
     looking = -(places * attention[image, row, step]).sum()
     unseen = function[targets] & (targets != PAD)
-    not_looking = -glances.sentinel.clamp_min(1e-8).log().view(targets.shape)[unseen].sum()
+    not_looking = -outputs.sentinel.clamp_min(1e-8).log().view(targets.shape)[unseen].sum()
     return looking + _FUNCTION_WEIGHT * not_looking

@@ -107,7 +107,7 @@ class Stepper:
 
     def _backward(self, part: Part, epoch: int) -> dict[str, torch.Tensor]:
         with autocast(self._recipe, self._processes.device):
-            seen = self._captioner.see(part.trunk.float())
+            seen = self._captioner.extract_features(part.trunk.float())
             shares = self._objective.shares(self._captioner, seen, part.batch, epoch)
         shares["loss"].backward()  # type: ignore[no-untyped-call]
         return {name: share.detach() for name, share in shares.items()}

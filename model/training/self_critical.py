@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 
 from model.decoding.beam_search import beam_search
-from model.decoding.constraints import Rules
+from model.decoding.constraints import Constraints
 from model.decoding.sampling import sample, uniform_numbers
-from model.network.decoder import AnyDecoder
-from model.network.encoded_images import Memory
-from model.runtime.captioner import Captioner, Seen
+from model.network.decoder import BaseDecoder
+from model.network.encoded_images import EncodedImages
+from model.runtime.captioner import Captioner, EncoderOutput
 from model.text.vocabulary import END, PAD, Vocabulary, split_words
 from model.training.batches import Batch, pad_captions
 from model.training.cider import CiderD, References
@@ -36,18 +36,18 @@ class SelfCritical:
     def __init__(self, recipe: SelfCriticalRecipe, reward: "Reward", likelihood: Objective, max_words: int) -> None:
         self._recipe, self._reward, self._likelihood, self._max_words = recipe, reward, likelihood, max_words
 
-    def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
+    def shares(self, captioner: Captioner, seen: EncoderOutput, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
         """See Objective. "reward" is the mean reward of the sampled captions."""
         recipe, decoder, whole = self._recipe, captioner.decoder, part.whole
         likelihood = self._likelihood.shares(captioner, seen, part, epoch)["loss"]
         decoder.eval()
-        memory = captioner.memorise(seen)
-        device = memory.annotations.device
-        sampled = self._sample(decoder, memory, part)
+        encoded = captioner.encode_features(seen)
+        device = encoded.annotations.device
+        sampled = self._sample(decoder, encoded, part)
         rewards = self._rewards(part, sampled).to(device)  # (B, R)
         inputs, targets = (tensor.to(device) for tensor in pad_captions(sampled, self._max_words))
-        logits, _ = decoder(memory, inputs)
-        advantages = rewards - self._baseline(decoder, memory, part, rewards)
+        logits, _ = decoder(encoded, inputs)
+        advantages = rewards - self._baseline(decoder, encoded, part, rewards)
         decoder.train()
         logprobs = sampled_logprobs(logits / recipe.temperature, targets).sum(dim=2)  # (B, R)
         # Per word, to be as large as the likelihood's loss. The length is that of people's captions: division by a
@@ -60,20 +60,22 @@ class SelfCritical:
             "likelihood_loss": likelihood.detach(),
         }
 
-    def _sample(self, decoder: AnyDecoder, memory: Memory, part: Batch) -> list[list[list[int]]]:
+    def _sample(self, decoder: BaseDecoder, encoded: EncodedImages, part: Batch) -> list[list[list[int]]]:
         """Sample token ids, by image and sample. A caption that has not ended has `max_words` + 1 tokens."""
         uniform = uniform_numbers(part.seeds.tolist(), self._recipe.samples, self._max_words + 1)
-        with _no_autocast_cache(memory):
-            found = sample(decoder, memory, uniform=uniform, temperature=self._recipe.temperature)
+        with _no_autocast_cache(encoded):
+            found = sample(decoder, encoded, uniform=uniform, temperature=self._recipe.temperature)
         return [[hypothesis.tokens for hypothesis in hypotheses] for hypotheses in found]
 
-    def _baseline(self, decoder: AnyDecoder, memory: Memory, part: Batch, rewards: torch.Tensor) -> torch.Tensor:
+    def _baseline(
+        self, decoder: BaseDecoder, encoded: EncodedImages, part: Batch, rewards: torch.Tensor
+    ) -> torch.Tensor:
         """Compute the baseline of the samples' `rewards` (B, R): (B, R), or (B, 1) if all samples share it."""
         if self._recipe.baseline == "others":
             others = rewards.shape[1] - 1
             return (rewards.sum(dim=1, keepdim=True) - rewards) / others
-        with _no_autocast_cache(memory):
-            found = beam_search(decoder, memory, beams=1, max_words=self._max_words + 1)
+        with _no_autocast_cache(encoded):
+            found = beam_search(decoder, encoded, beams=1, max_words=self._max_words + 1)
         greedy = [[hypothesis.tokens for hypothesis in hypotheses] for hypotheses in found]
         return self._rewards(part, greedy).to(rewards.device)
 
@@ -91,20 +93,24 @@ class SelfCritical:
 def sampled_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Compute the log-probabilities (B, R, T) with which `targets` (B, R, T) were drawn; 0 for <pad>.
 
-    Sampling follows decoding/constraints.py, so forbidden words have no part in the distribution of `logits` (B, R, T, V).
+    Sampling follows decoding/constraints.py, so forbidden words have no part in the distribution of `logits`
+    (B, R, T, V).
     """
     steps, vocabulary_size = logits.shape[2:]
     forbidden = torch.zeros(1, steps, vocabulary_size, device=logits.device)
-    rules, said = Rules(None, logits.device), torch.empty(1, steps, steps, dtype=torch.long, device=logits.device)
-    rules.apply(forbidden[:, :1], said[:, :1, :0])
-    rules.apply(forbidden[:, 1:], said[:, 1:, :1])
+    constraints, said = (
+        Constraints(None, logits.device),
+        torch.empty(1, steps, steps, dtype=torch.long, device=logits.device),
+    )
+    constraints.apply(forbidden[:, :1], said[:, :1, :0])
+    constraints.apply(forbidden[:, 1:], said[:, 1:, :1])
     logprobs = (logits + forbidden).log_softmax(dim=3).gather(3, targets.unsqueeze(3)).squeeze(3)
     return logprobs.masked_fill(targets == PAD, 0.0)
 
 
-def _no_autocast_cache(memory: Memory) -> torch.autocast:
+def _no_autocast_cache(encoded: EncodedImages) -> torch.autocast:
     """Keep autocast as it is, but without its cache: weights that are cast without a gradient would stay without."""
-    device = memory.annotations.device.type
+    device = encoded.annotations.device.type
     return torch.autocast(device, enabled=torch.is_autocast_enabled(device), cache_enabled=False)
 
 

@@ -212,8 +212,10 @@ class Validation:
         chunks = [mine[start : start + _VALIDATION_BATCH] for start in range(0, len(mine), _VALIDATION_BATCH)]
         for images, trunk in Prefetch((chunk, torch.from_numpy(self._activations[0, chunk])) for chunk in chunks):
             with autocast(self._recipe, self._processes.device):
-                memory = captioner.memorise(captioner.see(trunk.to(self._processes.device).float()))
-                written = captioner.write(memory, _GREEDY)
+                encoded = captioner.encode_features(
+                    captioner.extract_features(trunk.to(self._processes.device).float())
+                )
+                written = captioner.generate(encoded, _GREEDY)
             for image, (caption,) in zip(images, written, strict=True):
                 said = vocabulary.encode(caption.text)
                 tokens[image, : len(said)] = torch.tensor(said)

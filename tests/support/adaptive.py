@@ -2,7 +2,7 @@
 
 import torch
 
-from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder, Sight
+from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder, Features
 from model.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(["a", "dog", "dogs", "cat", "in", "snow", "the", "runs", "red"])
@@ -19,10 +19,10 @@ def make_decoder() -> AdaptiveDecoder:
     return decoder.eval()
 
 
-def sight(images: int, seed: int = 1) -> Sight:
+def random_features(images: int, seed: int = 1) -> Features:
     """Return random encoder output for a batch of images."""
     chance = torch.Generator().manual_seed(seed)
-    return Sight(
+    return Features(
         torch.randn(images, 5, 5, 5, generator=chance),
         torch.randn(images, 6, 3, 3, generator=chance),
         torch.rand(images, 9, WORDS, generator=chance),

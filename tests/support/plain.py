@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from model.decoding.beam_search import beam_search
-from model.decoding.hypothesis import Hypothesis
+from model.decoding.detokenize import Hypothesis
 from model.network.decoder import Decoder, DecoderConfig
-from model.network.encoded_images import Memory
+from model.network.encoded_images import EncodedImages
 from model.text.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary
 
 SPECIAL = len(SPECIALS)
@@ -34,8 +34,8 @@ def random_decoder(seed: int, words: int, end: float = 0.0, **parts: Any) -> Dec
 
 
 @torch.inference_mode()
-def random_memory(decoder: Decoder, images: int = 1) -> Memory:
-    return decoder.memorise(torch.randn(images, 6, 2, 3, generator=torch.Generator().manual_seed(99)))
+def random_memory(decoder: Decoder, images: int = 1) -> EncodedImages:
+    return decoder.encode(torch.randn(images, 6, 2, 3, generator=torch.Generator().manual_seed(99)))
 
 
 def random_vocabulary(words: int) -> Vocabulary:
@@ -54,9 +54,9 @@ class Score:
 
 
 @torch.inference_mode()
-def score(decoder: Decoder, memory: Memory, tokens: list[int], max_words: int) -> Score:
+def score(decoder: Decoder, encoded: EncodedImages, tokens: list[int], max_words: int) -> Score:
     """The sentence told to the decoder word by word; it ends by <end>, unless it is cut at the limit."""
-    logits, attention = decoder(memory, torch.tensor([[[START, *tokens]]]))
+    logits, attention = decoder(encoded, torch.tensor([[[START, *tokens]]]))
     logprobs = logits[0, 0].log_softmax(dim=1)  # (T + 1, V)
     decisions = tokens if len(tokens) == max_words else [*tokens, END]
     of_decisions = [logprobs[step, token].item() for step, token in enumerate(decisions)]
@@ -69,8 +69,8 @@ def score(decoder: Decoder, memory: Memory, tokens: list[int], max_words: int) -
     )
 
 
-def assert_scored_right(decoder: Decoder, memory: Memory, hypothesis: Hypothesis, max_words: int) -> None:
-    expected = score(decoder, memory, hypothesis.tokens, max_words)
+def assert_scored_right(decoder: Decoder, encoded: EncodedImages, hypothesis: Hypothesis, max_words: int) -> None:
+    expected = score(decoder, encoded, hypothesis.tokens, max_words)
     assert hypothesis.logprob == pytest.approx(expected.logprob, abs=1e-4)
     assert hypothesis.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
     torch.testing.assert_close(hypothesis.attention, expected.attention)
@@ -83,9 +83,9 @@ def says_again(tokens: list[int], count: int) -> bool:
 
 
 @torch.inference_mode()
-def next_words(decoder: Decoder, memory: Memory, tokens: list[int], repeatable: int | None) -> dict[int, float]:
+def next_words(decoder: Decoder, encoded: EncodedImages, tokens: list[int], repeatable: int | None) -> dict[int, float]:
     """The tokens that may follow `tokens`, and their log-probabilities."""
-    logits, _ = decoder(memory, torch.tensor([[[START, *tokens]]]))
+    logits, _ = decoder(encoded, torch.tensor([[[START, *tokens]]]))
     return {
         token: logprob
         for token, logprob in enumerate(logits[0, 0, -1].log_softmax(dim=0).tolist())
@@ -97,7 +97,7 @@ def next_words(decoder: Decoder, memory: Memory, tokens: list[int], repeatable: 
 
 def plain_beams(
     decoder: Decoder,
-    memory: Memory,
+    encoded: EncodedImages,
     beams: int,
     max_words: int,
     repeatable: int | None = None,
@@ -111,7 +111,7 @@ def plain_beams(
             if tokens and tokens[-1] == END:
                 candidates.append((total, tokens))
                 continue
-            for token, logprob in next_words(decoder, memory, tokens, repeatable).items():
+            for token, logprob in next_words(decoder, encoded, tokens, repeatable).items():
                 candidates.append((total + logprob, [*tokens, token]))
         alive = sorted(candidates, reverse=True)[:beams]
         yield alive
@@ -119,22 +119,24 @@ def plain_beams(
 
 def plain_beam_search(
     decoder: Decoder,
-    memory: Memory,
+    encoded: EncodedImages,
     beams: int,
     max_words: int,
     repeatable: int | None = None,
     prefix: Sequence[int] = (),
 ) -> list[list[int]]:
     """What it finds ends by <end> or is cut."""
-    *_, alive = plain_beams(decoder, memory, beams, max_words, repeatable, prefix)
+    *_, alive = plain_beams(decoder, encoded, beams, max_words, repeatable, prefix)
     alive.sort(key=lambda hypothesis: hypothesis[0] / (len(hypothesis[1]) - len(prefix)) ** LENGTH_POWER, reverse=True)
     return [[token for token in tokens if token != END] for _, tokens in alive]
 
 
 def assert_beams_keep_what_a_plain_search_keeps(decoder: Decoder, beams: int, max_words: int) -> None:
     """With the log-probabilities and the attention that teacher forcing says."""
-    memory = random_memory(decoder)
-    (found,) = beam_search(decoder, memory, beams=beams, max_words=max_words)
-    assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(decoder, memory, beams, max_words=max_words)
+    encoded = random_memory(decoder)
+    (found,) = beam_search(decoder, encoded, beams=beams, max_words=max_words)
+    assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(
+        decoder, encoded, beams, max_words=max_words
+    )
     for hypothesis in found:
-        assert_scored_right(decoder, memory, hypothesis, max_words=max_words)
+        assert_scored_right(decoder, encoded, hypothesis, max_words=max_words)

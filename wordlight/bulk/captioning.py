@@ -23,7 +23,7 @@ from model.decoding.caption import Caption
 from model.decoding.options import DecodingOptions
 from model.runtime.captioner import SHIPPED
 from model.runtime.device import choose_device
-from model.runtime.engines.choice import EngineName, load_ready
+from model.runtime.engines.choice import EngineName, load_for_inference
 from model.runtime.engines.engine import Precision
 from wordlight.bulk.parts import Form, Parts, Row
 from wordlight.bulk.place import Found, Place
@@ -72,7 +72,7 @@ class Captioning:
         self._orders = orders
         self._source, self._parts = Place.at(orders.source), Parts(Place.at(orders.output), orders.form)
         device = choose_device(orders.device)
-        self._captioner = load_ready(orders.model or SHIPPED, device, orders.engine, orders.precision)
+        self._captioner = load_for_inference(orders.model or SHIPPED, device, orders.engine, orders.precision)
         # The decoder lives in an event loop, and its children as long as the thread that has started them.
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="decoding", daemon=True).start()

@@ -7,9 +7,9 @@ import torch
 
 from model.network.adaptive import AdaptiveDecoder
 from model.runtime.captioner import Captioner, EncoderMissing
-from model.runtime.cuda_graph import GraphedDecoder
+from model.runtime.cuda_graph import CudaGraphDecoder
 from model.runtime.engines.engine import DTYPES, Engine, Precision, PyTorch
-from model.runtime.fused_decoder import PreparedDecoder
+from model.runtime.fused_decoder import FusedDecoder
 
 EngineName = Literal["auto", "pytorch", "openvino"]
 
@@ -18,7 +18,7 @@ class EngineUnavailable(Exception):
     """The engine cannot run here. The message is one line."""
 
 
-def load_ready(
+def load_for_inference(
     folder: Path,
     device: str | torch.device = "cpu",
     name: EngineName = "auto",
@@ -27,7 +27,7 @@ def load_ready(
     translate: bool = True,
     cuda_graphs: bool = False,
 ) -> Captioner:
-    """Load the captioner in `folder` and make it ready: see make_ready.
+    """Load the captioner in `folder` and make it ready: see prepare_for_inference.
 
     The encoder is not loaded if the engine has kept its own translation of it. Without `translate`, an engine that
     would have to translate it first, which takes seconds, is used only if it is asked for by name. Raises
@@ -35,13 +35,13 @@ def load_ready(
     """
     if torch.device(device).type == "cpu" and name != "pytorch":
         try:
-            return make_ready(Captioner.load(folder, device, encoder=False), name, precision)
+            return prepare_for_inference(Captioner.load(folder, device, encoder=False), name, precision)
         except EncoderMissing:
             name = name if translate or name != "auto" else "pytorch"
-    return make_ready(Captioner.load(folder, device), name, precision, cuda_graphs=cuda_graphs)
+    return prepare_for_inference(Captioner.load(folder, device), name, precision, cuda_graphs=cuda_graphs)
 
 
-def make_ready(
+def prepare_for_inference(
     captioner: Captioner, name: EngineName = "auto", precision: Precision = "fp32", *, cuda_graphs: bool = False
 ) -> Captioner:
     """Make `captioner` fast, and return it. Its weights must not change afterwards.
@@ -52,9 +52,9 @@ def make_ready(
     """
     captioner.engine = _engine(captioner, name, precision)
     if isinstance(captioner.decoder, AdaptiveDecoder):
-        prepared = PreparedDecoder(captioner.decoder, DTYPES[precision])
-        graphed = cuda_graphs and captioner.device.type == "cuda"
-        captioner.writer = GraphedDecoder(prepared) if graphed else prepared
+        fused = FusedDecoder(captioner.decoder, DTYPES[precision])
+        recorded_decoder = cuda_graphs and captioner.device.type == "cuda"
+        captioner.writer = CudaGraphDecoder(fused) if recorded_decoder else fused
     return captioner
 
 
@@ -70,6 +70,6 @@ def _engine(captioner: Captioner, name: EngineName, precision: Precision) -> Eng
                 raise EngineUnavailable("OpenVINO is not installed (pip install openvino)") from error
         else:
             return OpenVINO(captioner, precision)
-    if not captioner.sees:
+    if not captioner.has_encoder:
         raise EncoderMissing
-    return PyTorch(captioner.look, device, precision)
+    return PyTorch(captioner.encode_in_pytorch, device, precision)

@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from model.network.encoded_images import Memory
+from model.network.encoded_images import EncodedImages
 
 # Of matrix products. Sums and probabilities are always float32.
 Precision = Literal["fp32", "bf16"]
@@ -17,7 +17,7 @@ class Engine(Protocol):
 
     name: str
 
-    def encode(self, pixels: torch.Tensor) -> Memory:
+    def encode(self, pixels: torch.Tensor) -> EncodedImages:
         """Encode prepared pixels (B, 3, S, S), uint8, on the captioner's device."""
         ...
 
@@ -27,12 +27,14 @@ class PyTorch:
 
     name = "pytorch"
 
-    def __init__(self, look: Callable[[torch.Tensor], Memory], device: torch.device, precision: Precision) -> None:
-        """`look` is the captioner's own."""
-        self._look, self._device, self._dtype = look, device, DTYPES[precision]
+    def __init__(
+        self, encode_in_pytorch: Callable[[torch.Tensor], EncodedImages], device: torch.device, precision: Precision
+    ) -> None:
+        """`encode_in_pytorch` is the captioner's own."""
+        self._look, self._device, self._dtype = encode_in_pytorch, device, DTYPES[precision]
 
     @torch.inference_mode()
-    def encode(self, pixels: torch.Tensor) -> Memory:
+    def encode(self, pixels: torch.Tensor) -> EncodedImages:
         """See Engine."""
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
             return self._look(pixels)

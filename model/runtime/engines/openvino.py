@@ -13,7 +13,7 @@ import openvino
 import torch
 from torch import nn
 
-from model.network.encoded_images import Memory
+from model.network.encoded_images import EncodedImages
 from model.runtime.engines.engine import Precision
 from model.runtime.engines.store import Store
 
@@ -50,7 +50,7 @@ class OpenVINO:
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
         self._one_at_a_time = threading.Lock()
 
-    def encode(self, pixels: torch.Tensor) -> Memory:
+    def encode(self, pixels: torch.Tensor) -> EncodedImages:
         """See Engine. Thread-safe: calls run one at a time."""
         batch = pixels.numpy()
         with self._one_at_a_time:
@@ -58,7 +58,9 @@ class OpenVINO:
                 self._request.infer([batch[start : start + _AT_ONCE]], share_inputs=True).values()
                 for start in range(0, len(batch), _AT_ONCE)
             ]
-        return self._decoder.remember(torch.from_numpy(np.concatenate(tensors)) for tensors in zip(*parts, strict=True))
+        return self._decoder.from_tensors(
+            torch.from_numpy(np.concatenate(tensors)) for tensors in zip(*parts, strict=True)
+        )
 
 
 class _Look(nn.Module):
@@ -70,8 +72,8 @@ class _Look(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Encode pixels to the memory's tensors."""
-        memory = self._captioner.look(pixels)
-        return memory.tensors
+        encoded = self._captioner.encode_in_pytorch(pixels)
+        return encoded.tensors
 
 
 def _translated(core: openvino.Core, captioner: "Captioner", store: Store) -> openvino.Model:

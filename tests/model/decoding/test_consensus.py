@@ -9,8 +9,8 @@ import torch
 from support.plain import SEEDS, random_decoder, random_memory, random_vocabulary
 
 from model.decoding.consensus import agreement, by_consensus
-from model.decoding.generate import write
-from model.decoding.hypothesis import Hypothesis
+from model.decoding.detokenize import Hypothesis
+from model.decoding.generate import generate
 from model.decoding.options import DecodingOptions, Strategy
 from model.training.cider import CiderD
 
@@ -81,10 +81,10 @@ def test_what_is_rare_counts_more() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_consensus_is_one_of_the_beams_with_its_log_probability_and_attention(seed: int) -> None:
     decoder = random_decoder(seed, 12)
-    memory = random_memory(decoder, images=3)
+    encoded = random_memory(decoder, images=3)
     asked = {"beam_size": 8, "num_captions": 8, "max_words": 8}
     beams, agreed = (
-        write(decoder, VOCABULARY, memory, DecodingOptions(strategy=way, **asked), seeds=None, watch=None)
+        generate(decoder, VOCABULARY, encoded, DecodingOptions(strategy=way, **asked), seeds=None, listener=None)
         for way in (Strategy.BEAM, Strategy.CONSENSUS)
     )
     rarity = -decoder.output_bias.detach().log_softmax(dim=0).double().numpy()

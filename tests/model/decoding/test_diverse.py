@@ -14,13 +14,13 @@ from support.plain import (
 
 from model.decoding.beam_search import beam_search
 from model.network.decoder import Decoder
-from model.network.encoded_images import Memory
+from model.network.encoded_images import EncodedImages
 from model.text.vocabulary import END
 
 
 def plain_diverse_search(
     decoder: Decoder,
-    memory: Memory,
+    encoded: EncodedImages,
     groups: int,
     size: int,
     diversity: float,
@@ -37,7 +37,7 @@ def plain_diverse_search(
                 if tokens and tokens[-1] == END:
                     candidates.append((total, paid, tokens))
                     continue
-                for token, logprob in next_words(decoder, memory, tokens, repeatable).items():
+                for token, logprob in next_words(decoder, encoded, tokens, repeatable).items():
                     price = 0.0 if token == END else diversity * said_now[token]
                     candidates.append((total + logprob, paid + price, [*tokens, token]))
             alive[group] = sorted(candidates, key=lambda one: one[0] - one[1], reverse=True)[:size]
@@ -56,12 +56,12 @@ def plain_diverse_search(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_group_keeps_what_a_plain_search_keeps(seed: int, groups: int, size: int, diversity: float) -> None:
     decoder = random_decoder(seed, words=12)
-    memory = random_memory(decoder, images=2)
+    encoded = random_memory(decoder, images=2)
     found = beam_search(
-        decoder, memory, beams=groups * size, groups=groups, diversity=diversity, max_words=7, repeatable=1
+        decoder, encoded, beams=groups * size, groups=groups, diversity=diversity, max_words=7, repeatable=1
     )
     for image, hypotheses in enumerate(found):
-        alone = memory.select([image])
+        alone = encoded.select([image])
         expected = plain_diverse_search(decoder, alone, groups, size, diversity, max_words=7, repeatable=1)
         assert [hypothesis.tokens for hypothesis in hypotheses] == expected
         for hypothesis in hypotheses:
@@ -71,9 +71,9 @@ def test_every_group_keeps_what_a_plain_search_keeps(seed: int, groups: int, siz
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_costs_nothing_is_said_by_every_group_and_what_costs_much_by_one(seed: int) -> None:
     decoder = random_decoder(seed, words=12)
-    memory = random_memory(decoder, images=3)
-    alike = beam_search(decoder, memory, beams=4, groups=4, diversity=0.0, max_words=8)
-    apart = beam_search(decoder, memory, beams=4, groups=4, diversity=50.0, max_words=8)
+    encoded = random_memory(decoder, images=3)
+    alike = beam_search(decoder, encoded, beams=4, groups=4, diversity=0.0, max_words=8)
+    apart = beam_search(decoder, encoded, beams=4, groups=4, diversity=50.0, max_words=8)
     for same, different in zip(alike, apart, strict=True):
         assert len({tuple(hypothesis.tokens) for hypothesis in same}) == 1
         assert len({hypothesis.tokens[0] for hypothesis in different}) == 4
@@ -84,10 +84,10 @@ def test_what_costs_nothing_is_said_by_every_group_and_what_costs_much_by_one(se
 
 def test_a_single_group_is_beam_search() -> None:
     decoder = random_decoder(1, words=12)
-    memory = random_memory(decoder, images=3)
+    encoded = random_memory(decoder, images=3)
     for one, other in zip(
-        beam_search(decoder, memory, beams=3, groups=1, diversity=2.0, max_words=8),
-        beam_search(decoder, memory, beams=3, max_words=8),
+        beam_search(decoder, encoded, beams=3, groups=1, diversity=2.0, max_words=8),
+        beam_search(decoder, encoded, beams=3, max_words=8),
         strict=True,
     ):
         assert [(h.tokens, h.logprobs, h.logprob) for h in one] == [(h.tokens, h.logprobs, h.logprob) for h in other]

@@ -88,14 +88,14 @@ def test_extreme_temperatures_are_greedy_and_even() -> None:
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 2.0])
 def test_first_words_are_as_frequent_as_the_decoder_finds_them_likely(temperature: float) -> None:
     decoder = random_decoder(3, words=8)
-    memory = random_memory(decoder)
-    logprobs = next_words(decoder, memory, [], None)
+    encoded = random_memory(decoder)
+    logprobs = next_words(decoder, encoded, [], None)
     expected = powers([math.exp(logprob) for logprob in logprobs.values()], temperature)
     seeds = range(200)
     counts: dict[int, int] = dict.fromkeys(logprobs, 0)
     for hypotheses in sample(
         decoder,
-        memory.select([0] * len(seeds)),
+        encoded.select([0] * len(seeds)),
         uniform=uniform_numbers(seeds, sentences=20, words=1),
         temperature=temperature,
     ):
@@ -114,15 +114,15 @@ def test_when_only_the_likeliest_word_can_be_drawn_it_is_greedy_search(
     seed: int, only_the_likeliest: dict[str, float], repeatable: int | None
 ) -> None:
     decoder = random_decoder(seed, words=12)
-    memory = random_memory(decoder, images=3)
+    encoded = random_memory(decoder, images=3)
     drawn = sample(
         decoder,
-        memory,
+        encoded,
         uniform=uniform_numbers([1, 2, 3], sentences=2, words=9),
         repeatable=repeatable,
         **only_the_likeliest,  # type: ignore[arg-type]
     )
-    greedy = beam_search(decoder, memory, beams=1, max_words=9, repeatable=repeatable)
+    greedy = beam_search(decoder, encoded, beams=1, max_words=9, repeatable=repeatable)
     for sentences, (expected,) in zip(drawn, greedy, strict=True):
         for sentence in sentences:
             assert sentence.tokens == expected.tokens
@@ -132,10 +132,10 @@ def test_when_only_the_likeliest_word_can_be_drawn_it_is_greedy_search(
 @pytest.mark.parametrize("seed", [0, 2, 3, 4])
 def test_log_probabilities_and_attention_are_those_of_the_unrestricted_decoder(seed: int) -> None:
     decoder, max_words = random_decoder(seed, words=12, end=1.0), 8
-    memory = random_memory(decoder, images=3)
+    encoded = random_memory(decoder, images=3)
     drawn = sample(
         decoder,
-        memory,
+        encoded,
         uniform=uniform_numbers([4, 5, 6], sentences=4, words=max_words),
         temperature=1.5,
         top_k=6,
@@ -148,7 +148,7 @@ def test_log_probabilities_and_attention_are_those_of_the_unrestricted_decoder(s
     for image, hypotheses in enumerate(drawn):
         assert len(hypotheses) == 4
         for hypothesis in hypotheses:
-            assert_scored_right(decoder, memory.select([image]), hypothesis, max_words)
+            assert_scored_right(decoder, encoded.select([image]), hypothesis, max_words)
 
 
 def test_special_words_are_never_said_and_no_sentence_is_empty() -> None:
@@ -170,10 +170,10 @@ def test_special_words_are_never_said_and_no_sentence_is_empty() -> None:
 @pytest.mark.parametrize("repeatable", [1, 2])
 def test_no_more_words_in_a_row_are_said_twice_than_may_be(repeatable: int) -> None:
     decoder = random_decoder(0, words=2, end=-3.0)
-    memory = random_memory(decoder, images=2)
+    encoded = random_memory(decoder, images=2)
     uniform = uniform_numbers([1, 2], sentences=10, words=12)
-    free = sample(decoder, memory, uniform=uniform)
-    ruled = sample(decoder, memory, uniform=uniform, repeatable=repeatable)
+    free = sample(decoder, encoded, uniform=uniform)
+    ruled = sample(decoder, encoded, uniform=uniform, repeatable=repeatable)
 
     def repeats(tokens: list[int]) -> bool:
         return any(says_again(tokens[:end], repeatable + 1) for end in range(len(tokens) + 1))

@@ -4,9 +4,9 @@ import pytest
 from support.plain import random_decoder, random_memory, random_vocabulary, score
 
 from model.decoding.caption import Caption
-from model.decoding.generate import write
+from model.decoding.generate import generate
 from model.decoding.options import DecodingOptions, Strategy
-from model.decoding.scoring import score as score_sentences
+from model.decoding.teacher_forcing import score as score_sentences
 from model.network.decoder import Decoder
 from model.text.vocabulary import UNKNOWN
 
@@ -30,10 +30,10 @@ def assert_alike(one: Caption, other: Caption) -> None:
 
 
 def test_sentences_of_any_length_are_scored_as_teacher_forcing_scores_each_alone(decoder: Decoder) -> None:
-    memory = random_memory(decoder, len(SENTENCES))
-    together = score_sentences(decoder, VOCABULARY, memory, SENTENCES)
+    encoded = random_memory(decoder, len(SENTENCES))
+    together = score_sentences(decoder, VOCABULARY, encoded, SENTENCES)
     for image, (sentence, caption) in enumerate(zip(SENTENCES, together, strict=True)):
-        alone = memory.select([image])
+        alone = encoded.select([image])
         expected = score(decoder, alone, VOCABULARY.encode(sentence), max_words=99)
         assert caption.logprob == pytest.approx(expected.logprob, abs=1e-4)
         assert [word.logprob for word in caption.words] == pytest.approx(expected.logprobs, abs=1e-4)
@@ -55,9 +55,9 @@ def test_words_that_are_not_known_are_marked_and_spelt_as_they_were(decoder: Dec
 
 
 def test_an_unknown_word_is_as_likely_as_unknown_words_are(decoder: Decoder) -> None:
-    memory = random_memory(decoder)
-    (caption,) = score_sentences(decoder, VOCABULARY, memory, ["zeppelin"])
-    assert caption.words[0].logprob == pytest.approx(score(decoder, memory, [UNKNOWN], 9).logprobs[0], abs=1e-5)
+    encoded = random_memory(decoder)
+    (caption,) = score_sentences(decoder, VOCABULARY, encoded, ["zeppelin"])
+    assert caption.words[0].logprob == pytest.approx(score(decoder, encoded, [UNKNOWN], 9).logprobs[0], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_an_unknown_word_is_as_likely_as_unknown_words_are(decoder: Decoder) -> 
     ids=lambda options: f"{options.strategy} {options.prefix}".strip(),
 )
 def test_what_it_wrote_is_scored_as_it_was_reported(decoder: Decoder, options: DecodingOptions) -> None:
-    memory = random_memory(decoder, 3)
-    for image, captions in enumerate(write(decoder, VOCABULARY, memory, options, seeds=[1, 2, 3], watch=None)):
+    encoded = random_memory(decoder, 3)
+    for image, captions in enumerate(generate(decoder, VOCABULARY, encoded, options, seeds=[1, 2, 3], listener=None)):
         assert captions
         for caption in captions:
             assert len(caption.words) < 20, "cut at the limit, where the decision to end is missing"
-            again = score_sentences(decoder, VOCABULARY, memory.select([image]), [caption.text])
+            again = score_sentences(decoder, VOCABULARY, encoded.select([image]), [caption.text])
             assert_alike(again[0], caption)
 
 

@@ -4,11 +4,11 @@ from collections.abc import Collection
 
 import pytest
 import torch
-from support.onlooker import Onlooker
+from support.onlooker import RecordingListener
 from support.plain import random_decoder, random_memory, random_vocabulary
 
 from model.decoding.caption import Caption
-from model.decoding.generate import write
+from model.decoding.generate import generate
 from model.decoding.options import DecodingOptions, Strategy
 from model.network.decoder import Decoder
 
@@ -32,8 +32,8 @@ def name(options: DecodingOptions) -> str:
     return f"{options.strategy}-{options.beam_size}"
 
 
-def watched(decoder: Decoder, options: DecodingOptions, onlooker: Onlooker | None) -> list[list[Caption]]:
-    return write(decoder, VOCABULARY, random_memory(decoder, len(SEEDS)), options, seeds=SEEDS, watch=onlooker)
+def watched(decoder: Decoder, options: DecodingOptions, onlooker: RecordingListener | None) -> list[list[Caption]]:
+    return generate(decoder, VOCABULARY, random_memory(decoder, len(SEEDS)), options, seeds=SEEDS, listener=onlooker)
 
 
 def endless_decoder() -> Decoder:
@@ -46,13 +46,13 @@ def test_the_words_told_are_those_of_the_captions(options: DecodingOptions, pref
     options = DecodingOptions(
         strategy=options.strategy, num_captions=options.num_captions, temperature=1.3, max_words=9, prefix=prefix
     )
-    decoder, onlooker = random_decoder(3, WORDS, end=1.0), Onlooker()
+    decoder, onlooker = random_decoder(3, WORDS, end=1.0), RecordingListener()
     captions = watched(decoder, options, onlooker)
     told: dict[tuple[int, int], list[object]] = {}
     for number, step in enumerate(onlooker.steps):
-        for decided in step:
-            assert decided.position == number
-            told.setdefault((decided.image, decided.caption), []).append(decided.word)
+        for decided_words in step:
+            assert decided_words.position == number
+            told.setdefault((decided_words.image, decided_words.caption), []).append(decided_words.word)
     expected = {
         (image, number): caption.words
         for image, of_image in enumerate(captions)
@@ -65,14 +65,14 @@ def test_the_words_told_are_those_of_the_captions(options: DecodingOptions, pref
 
 @pytest.mark.parametrize("options", UNTOLD, ids=name)
 def test_a_search_that_nobody_follows_tells_no_words_but_every_step(options: DecodingOptions) -> None:
-    onlooker = Onlooker()
+    onlooker = RecordingListener()
     captions = watched(endless_decoder(), options, onlooker)
     assert captions == watched(endless_decoder(), options, None)
     assert onlooker.steps == [[]] * 9
 
 
 def test_what_is_found_in_groups_is_open_until_the_end() -> None:
-    onlooker = Onlooker(followed=range(len(SEEDS)))
+    onlooker = RecordingListener(followed=range(len(SEEDS)))
     options = UNTOLD[2]
     assert watched(endless_decoder(), options, onlooker) == watched(endless_decoder(), options, None)
     assert onlooker.steps == [[]] * 9
@@ -84,7 +84,7 @@ def test_who_was_given_up_gets_nothing_and_the_others_do_not_notice(
     options: DecodingOptions, followed: Collection[int]
 ) -> None:
     decoder = random_decoder(1, WORDS)
-    onlooker = Onlooker({2: 1, 0: 2}, followed)
+    onlooker = RecordingListener({2: 1, 0: 2}, followed)
     captions = watched(decoder, options, onlooker)
     undisturbed = watched(decoder, options, None)
     assert [captions[0], captions[2]] == [[], []]
@@ -93,13 +93,13 @@ def test_who_was_given_up_gets_nothing_and_the_others_do_not_notice(
         for caption, same in zip(captions[image], undisturbed[image], strict=True):
             assert caption.logprob == pytest.approx(same.logprob, abs=1e-4)
     assert all(undisturbed)
-    assert not any(decided.image == 2 for step in onlooker.steps[1:] for decided in step)
-    assert not any(decided.image == 0 for step in onlooker.steps[2:] for decided in step)
+    assert not any(decided_words.image == 2 for step in onlooker.steps[1:] for decided_words in step)
+    assert not any(decided_words.image == 0 for step in onlooker.steps[2:] for decided_words in step)
 
 
 @pytest.mark.parametrize("options", TOLD + UNTOLD, ids=name)
 def test_when_nobody_is_left_it_ends(options: DecodingOptions) -> None:
-    onlooker = Onlooker({0: 1, 1: 3, 2: 3, 3: 4})
+    onlooker = RecordingListener({0: 1, 1: 3, 2: 3, 3: 4})
     assert watched(endless_decoder(), options, onlooker) == [[], [], [], []]
     assert len(onlooker.steps) == 4
 
@@ -108,8 +108,8 @@ def test_when_nobody_is_left_it_ends(options: DecodingOptions) -> None:
 def test_an_image_can_be_given_up_within_the_prefix(options: DecodingOptions) -> None:
     fields = {field: getattr(options, field) for field in DecodingOptions.__dataclass_fields__}
     options = DecodingOptions(**{**fields, "prefix": "w1 w2 w3"})
-    onlooker = Onlooker({1: 2})
+    onlooker = RecordingListener({1: 2})
     captions = watched(endless_decoder(), options, onlooker)
     assert [bool(of_image) for of_image in captions] == [True, False, True, True]
-    assert not any(decided.image == 1 for step in onlooker.steps[2:] for decided in step)
+    assert not any(decided_words.image == 1 for step in onlooker.steps[2:] for decided_words in step)
     assert len(onlooker.steps) == 3 + 9

@@ -14,7 +14,7 @@ from support.plain import (
 )
 
 from model.decoding.beam_search import beam_search
-from model.decoding.generate import write
+from model.decoding.generate import generate
 from model.decoding.options import DecodingOptions, Strategy
 from model.evaluation.family import (
     MEMBERS,
@@ -68,16 +68,16 @@ def test_a_member_can_memorise_a_few_captions(name: str) -> None:
     inputs, targets = pad_captions([[vocabulary.encode(sentence)] for sentence in sentences])
     optimiser = torch.optim.Adam(decoder.parameters(), 0.01)
     for _ in range(80):
-        logits, attention = decoder(decoder.memorise(grid), inputs)
+        logits, attention = decoder(decoder.encode(grid), inputs)
         loss = caption_loss(logits, attention, targets, label_smoothing=0.0, doubly_stochastic=0.1)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.inference_mode():
-        memory = decoder.memorise(grid)
+        encoded = decoder.encode(grid)
     for beams in (1, 3):
         options = DecodingOptions(beam_size=beams, repeatable=None)
-        written = write(decoder.eval(), vocabulary, memory, options, seeds=None, watch=None)
+        written = generate(decoder.eval(), vocabulary, encoded, options, seeds=None, listener=None)
         assert [best.text for best, *_ in written] == sentences
 
 
@@ -85,11 +85,11 @@ def test_a_member_can_memorise_a_few_captions(name: str) -> None:
 @every_member
 def test_captions_do_not_depend_on_the_batch(name: str, options: DecodingOptions) -> None:
     decoder, vocabulary = tiny_member(name, seed=5)
-    memory = random_memory(decoder, images=8)
-    together = write(decoder, vocabulary, memory, options, seeds=list(range(1, 9)), watch=None)
+    encoded = random_memory(decoder, images=8)
+    together = generate(decoder, vocabulary, encoded, options, seeds=list(range(1, 9)), listener=None)
     assert len({captions[0].text for captions in together}) > 1, "the same sentence for all would prove little"
     for image, captions in enumerate(together):
-        (alone,) = write(decoder, vocabulary, memory.select([image]), options, seeds=[image + 1], watch=None)
+        (alone,) = generate(decoder, vocabulary, encoded.select([image]), options, seeds=[image + 1], listener=None)
         for one, other in zip(alone, captions, strict=True):
             assert one.text == other.text
             assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
@@ -100,16 +100,16 @@ def test_captions_do_not_depend_on_the_batch(name: str, options: DecodingOptions
 @every_member
 def test_one_beam_is_greedy_search(name: str) -> None:
     decoder, vocabulary = tiny_member(name, seed=2)
-    memory = random_memory(decoder, images=3)
+    encoded = random_memory(decoder, images=3)
     greedy, one_beam = (
-        write(decoder, vocabulary, memory, options, seeds=None, watch=None)
+        generate(decoder, vocabulary, encoded, options, seeds=None, listener=None)
         for options in (DecodingOptions(strategy=Strategy.GREEDY), DecodingOptions(beam_size=1))
     )
     assert greedy == one_beam
     # Where no constraint interferes, that is the likeliest token at every step.
-    for image, ((caption,), likeliest) in enumerate(zip(greedy, _likeliest(decoder, memory.images), strict=True)):
+    for image, ((caption,), likeliest) in enumerate(zip(greedy, _likeliest(decoder, encoded.images), strict=True)):
         if name in WORD_MEMBERS and likeliest is not None:
-            (free,) = beam_search(decoder, memory.select([image]), beams=1, max_words=20)[0]
+            (free,) = beam_search(decoder, encoded.select([image]), beams=1, max_words=20)[0]
             assert vocabulary.decode(free.tokens) == vocabulary.decode(likeliest)
             assert caption.words[0].text == vocabulary.word(likeliest[0])
 
@@ -117,11 +117,11 @@ def test_one_beam_is_greedy_search(name: str) -> None:
 @torch.inference_mode()
 def _likeliest(decoder: Decoder, images: int) -> list[list[int] | None]:
     """Find the likeliest tokens by teacher forcing of growing sentences; None if one of them is never written."""
-    memory, found = random_memory(decoder, images), []
+    encoded, found = random_memory(decoder, images), []
     for image in range(images):
         tokens = [1]
         while len(tokens) <= 20 and tokens[-1] != 2:
-            logits, _ = decoder(memory.select([image]), torch.tensor([[tokens]]))
+            logits, _ = decoder(encoded.select([image]), torch.tensor([[tokens]]))
             tokens.append(int(logits[0, 0, -1].argmax()))
         said = [token for token in tokens[1:] if token != 2]
         found.append(said if said and min(said) > 3 else None)
@@ -139,9 +139,9 @@ def test_beam_search_agrees_with_a_plain_search(name: str, seed: int, beams: int
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 def test_without_attention_weights_are_even_and_captions_depend_on_the_picture(name: str) -> None:
     decoder, vocabulary = tiny_member(name, seed=5)
-    memory = random_memory(decoder, images=8)
+    encoded = random_memory(decoder, images=8)
     options = DecodingOptions(max_words=6)
-    captions = [best for (best,) in write(decoder, vocabulary, memory, options, seeds=None, watch=None)]
+    captions = [best for (best,) in generate(decoder, vocabulary, encoded, options, seeds=None, listener=None)]
     assert len({caption.text for caption in captions}) > 1
     for caption in captions:
         for word in caption.words:

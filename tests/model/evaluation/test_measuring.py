@@ -68,8 +68,8 @@ def test_scored_sentences_keep_their_order(captioner: Captioner, data: Path) -> 
     told = [["a dog", "one bird over a boat"], [], ["a bus above"] * 70]  # more than one batch
     scored = score_captions(captioner, samples, told, "some")
     assert [[caption.text for caption in of_image] for of_image in scored] == told
-    memory = captioner.encode(captioner.prepare(samples[2].image()).unsqueeze(0))
-    alone = captioner.score(memory, ["a bus above"])[0].logprob
+    encoded = captioner.encode(captioner.prepare(samples[2].image()).unsqueeze(0))
+    alone = captioner.score(encoded, ["a bus above"])[0].logprob
     assert scored[2][69].logprob == pytest.approx(alone, abs=1e-4)
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 from support import tiny
-from support.adaptive import CONFIG, SEEN_AS, VOCABULARY, WORDS, make_decoder, sight
+from support.adaptive import CONFIG, SEEN_AS, VOCABULARY, WORDS, make_decoder, random_features
 
-from model.decoding.detokenize import Speller
+from model.decoding.detokenize import Detokenizer
 from model.decoding.options import DecodingOptions, Strategy
-from model.network.adaptive import AdaptiveDecoder, Glance, Sight
-from model.network.encoded_images import AdaptiveMemory
-from model.network.word_detector import WordDetector, anywhere
+from model.network.adaptive import AdaptiveDecoder, Features, StepOutput
+from model.network.encoded_images import AdaptiveEncodedImages
+from model.network.word_detector import WordDetector, noisy_or
 from model.runtime.captioner import Captioner, CaptionerConfig
 from model.text.vocabulary import END, Span, Vocabulary, split_words
 from model.training.dataset import DatasetUnusable
@@ -30,43 +30,43 @@ def decoder() -> AdaptiveDecoder:
 
 
 def test_attention_and_sentinel_sum_to_one(decoder: AdaptiveDecoder) -> None:
-    memory = decoder.memorise(sight(2))
+    encoded = decoder.encode(random_features(2))
     tokens = torch.tensor([[1, 5], [6, 4]])
-    glance, _ = decoder.glance(tokens, decoder.start(memory, 2), memory)
-    assert glance.weights.shape == (2, 2, 25)
-    assert torch.allclose(glance.weights.sum(dim=2) + glance.sentinel, torch.ones(2, 2), atol=1e-6)
+    output, _ = decoder.attend(tokens, decoder.start(encoded, 2), encoded)
+    assert output.weights.shape == (2, 2, 25)
+    assert torch.allclose(output.weights.sum(dim=2) + output.sentinel, torch.ones(2, 2), atol=1e-6)
 
 
 def test_teacher_forcing_equals_single_steps(decoder: AdaptiveDecoder) -> None:
-    memory = decoder.memorise(sight(2))
+    encoded = decoder.encode(random_features(2))
     tokens = torch.randint(4, len(VOCABULARY), (2, 3, 4))
-    logits, attention = decoder(memory, tokens)
-    state = decoder.start(memory, 3)
+    logits, attention = decoder(encoded, tokens)
+    state = decoder.start(encoded, 3)
     for step in range(4):
-        one, state, weights = decoder.step(tokens[:, :, step], state, memory)
+        one, state, weights = decoder.step(tokens[:, :, step], state, encoded)
         assert torch.allclose(logits[:, :, step], one, atol=1e-5)
         assert torch.allclose(attention[:, :, step], weights, atol=1e-6)
 
 
 def test_read_computes_real_positions_only(decoder: AdaptiveDecoder) -> None:
-    memory = decoder.memorise(sight(2))
+    encoded = decoder.encode(random_features(2))
     tokens = torch.randint(4, len(VOCABULARY), (2, 1, 3))
-    glances = decoder.unroll(memory, tokens)
+    outputs = decoder.teacher_force(encoded, tokens)
     real = torch.tensor([[True, True, False], [True, False, False]])
-    assert torch.allclose(decoder.read(glances, memory, real), decoder.read(glances, memory)[real], atol=1e-6)
+    assert torch.allclose(decoder.read(outputs, encoded, real), decoder.read(outputs, encoded)[real], atol=1e-6)
 
 
 def test_results_do_not_depend_on_the_batch(decoder: AdaptiveDecoder) -> None:
-    memory = decoder.memorise(sight(3))
+    encoded = decoder.encode(random_features(3))
     tokens = torch.randint(4, len(VOCABULARY), (3, 2, 3))
-    together, _ = decoder(memory, tokens)
-    alone, _ = decoder(memory.select([2]), tokens[2:])
+    together, _ = decoder(encoded, tokens)
+    alone, _ = decoder(encoded.select([2]), tokens[2:])
     assert torch.allclose(together[2:], alone, atol=1e-5)
 
 
 def test_words_seen_at_attended_places_become_more_probable(decoder: AdaptiveDecoder) -> None:
-    plain = sight(1)
-    shown = Sight(plain.fine, plain.grid, torch.zeros(1, 9, WORDS))
+    plain = random_features(1)
+    shown = Features(plain.fine, plain.grid, torch.zeros(1, 9, WORDS))
     with torch.no_grad():
         decoder.of_words.weight.zero_()  # so that only the evidence differs
     before, _, _ = decoder.step(torch.tensor([[1]]), *_begin(decoder, shown))
@@ -80,30 +80,30 @@ def test_words_seen_at_attended_places_become_more_probable(decoder: AdaptiveDec
 
 
 def test_credit_is_the_share_of_attention_times_evidence(decoder: AdaptiveDecoder) -> None:
-    memory = decoder.memorise(sight(2))
+    encoded = decoder.encode(random_features(2))
     weights = 0.7 * torch.rand(25).softmax(dim=0)
     # The evidence from attention to one place alone, without the usual evidence.
-    alone = decoder.seen(torch.eye(25).expand(2, -1, -1), torch.tensor([1.0, -torch.inf]).expand(2, 25, -1), memory)
+    alone = decoder.seen(torch.eye(25).expand(2, -1, -1), torch.tensor([1.0, -torch.inf]).expand(2, 25, -1), encoded)
     dog, dogs, runs = VOCABULARY.encode("dog dogs runs")
     given = weights * (alone[1, :, 0] / torch.nn.functional.softplus(torch.tensor(1.0))).exp()
     # The mean with the neighbours. A place at the edge has fewer.
     around = torch.nn.functional.pad(given.view(1, 1, 5, 5), (1, 1, 1, 1), mode="replicate")
     kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]).view(1, 1, 3, 3) / 16
     given = torch.nn.functional.conv2d(around, kernel).flatten()
-    credit = memory.credit(1, dog, weights)
-    torch.testing.assert_close(credit, 0.7 * given / given.sum())
-    assert torch.equal(memory.credit(1, dogs, weights), credit)
-    assert not torch.allclose(credit, weights, rtol=0.1)
-    assert memory.credit(1, runs, weights) is weights  # not a visible word
+    attribute = encoded.attribute(1, dog, weights)
+    torch.testing.assert_close(attribute, 0.7 * given / given.sum())
+    assert torch.equal(encoded.attribute(1, dogs, weights), attribute)
+    assert not torch.allclose(attribute, weights, rtol=0.1)
+    assert encoded.attribute(1, runs, weights) is weights  # not a visible word
 
 
 def test_a_word_has_the_decoder_s_attention_and_the_evidence_as_its_heatmap(decoder: AdaptiveDecoder) -> None:
-    memory = decoder.memorise(sight(1))
+    encoded = decoder.encode(random_features(1))
     weights = 0.7 * torch.rand(2, 25).softmax(dim=1)
     tokens = VOCABULARY.encode("dog runs")
-    speller = Speller(VOCABULARY, memory)
+    detokenizer = Detokenizer(VOCABULARY, encoded)
     words = [
-        speller.word(0, number, Span(number, number + 1, number + 1), tokens, [-1.0, -2.0], weights.numpy())
+        detokenizer.word(0, number, Span(number, number + 1, number + 1), tokens, [-1.0, -2.0], weights.numpy())
         for number in range(2)
     ]
     for word, attention in zip(words, weights, strict=True):
@@ -111,27 +111,27 @@ def test_a_word_has_the_decoder_s_attention_and_the_evidence_as_its_heatmap(deco
         assert sum(word.heatmap.weights) == pytest.approx(1, abs=1e-4)
         assert word.visual_grounding == pytest.approx(0.7, abs=1e-4)
     dog, runs = words
-    credit = memory.credit(0, tokens[0], weights[0])
-    assert dog.heatmap.weights == pytest.approx((credit / credit.sum()).tolist(), abs=1e-6)
+    attribute = encoded.attribute(0, tokens[0], weights[0])
+    assert dog.heatmap.weights == pytest.approx((attribute / attribute.sum()).tolist(), abs=1e-6)
     assert dog.heatmap != dog.attention
     assert runs.heatmap == runs.attention  # the detector does not know it
 
 
-def _begin(decoder: AdaptiveDecoder, seen: Sight) -> tuple[object, AdaptiveMemory]:
-    memory = decoder.memorise(seen)
-    return decoder.start(memory, 1), memory
+def _begin(decoder: AdaptiveDecoder, seen: Features) -> tuple[object, AdaptiveEncodedImages]:
+    encoded = decoder.encode(seen)
+    return decoder.start(encoded, 1), encoded
 
 
 def test_hidden_images_are_encoded_by_their_words_alone(decoder: AdaptiveDecoder) -> None:
-    one, other = sight(1, seed=1), sight(1, seed=2)
-    other = Sight(other.fine, other.grid, one.words)
+    one, other = random_features(1, seed=1), random_features(1, seed=2)
+    other = Features(other.fine, other.grid, one.words)
     hidden = torch.tensor([False])
-    assert torch.equal(decoder.memorise(one, hidden).annotations, decoder.memorise(other, hidden).annotations)
-    assert not torch.equal(decoder.memorise(one).annotations, decoder.memorise(other).annotations)
+    assert torch.equal(decoder.encode(one, hidden).annotations, decoder.encode(other, hidden).annotations)
+    assert not torch.equal(decoder.encode(one).annotations, decoder.encode(other).annotations)
 
 
 def test_the_corners_of_both_grids_coincide(decoder: AdaptiveDecoder) -> None:
-    coarse = decoder.memorise(sight(1)).coarse
+    coarse = decoder.encode(random_features(1)).coarse
     assert coarse is not None
     assert coarse.shape == (25, 9)
     assert torch.allclose(coarse.sum(dim=1), torch.ones(25))
@@ -174,7 +174,7 @@ def test_the_detector_doubts_a_class_that_a_single_place_shows(detector: WordDet
 
 def test_anywhere_is_a_noisy_or() -> None:
     scores = torch.tensor([[[0.5, 0.0], [0.5, 0.0], [0.0, 0.2]]])
-    assert torch.allclose(anywhere(scores), torch.tensor([[0.75, 0.2]]), atol=1e-3)
+    assert torch.allclose(noisy_or(scores), torch.tensor([[0.75, 0.2]]), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_guidance_is_lowest_where_the_word_is_seen() -> None:
     words = torch.zeros(1, 4, WORDS)
     words[0, 1, 0] = 0.8  # a dog, in the second place
     seen_as = torch.tensor(SEEN_AS)
-    memory = AdaptiveMemory(
+    encoded = AdaptiveEncodedImages(
         torch.zeros(1, 4, 2), torch.zeros(1, 4, 2), 2, 2, words, torch.zeros(1, WORDS), None, seen_as
     )
     targets = torch.tensor([[VOCABULARY.encode("a dog")]])
@@ -231,9 +231,9 @@ def test_guidance_is_lowest_where_the_word_is_seen() -> None:
     def loss(sentinel: tuple[float, float], place: int) -> float:
         weights = torch.full((1, 2, 4), 0.01)
         weights[0, 1, place] = 0.9
-        glances = Glance(*[torch.zeros(1, 2, 1)] * 3, weights, torch.tensor([sentinel]))
+        outputs = StepOutput(*[torch.zeros(1, 2, 1)] * 3, weights, torch.tensor([sentinel]))
         function = function_tokens(VOCABULARY)
-        return float(guidance_loss(glances, memory, targets, function))
+        return float(guidance_loss(outputs, encoded, targets, function))
 
     assert loss((0.9, 0.1), 1) < loss((0.9, 0.1), 2)  # attention to the dog is better
     assert loss((0.9, 0.1), 1) < loss((0.1, 0.1), 1)  # and so is none for "a"

@@ -139,18 +139,18 @@ def test_a_caption_is_plain_json_of_a_known_shape(captioner: Captioner) -> None:
 
 
 def test_a_selection_of_encoded_images_gives_the_same_captions(captioner: Captioner) -> None:
-    memory = captioner.encode(torch.stack([captioner.prepare(image) for image in pictures()]))
-    assert (memory.images, memory.rows, memory.cols) == (len(PAIRS), 3, 3)
+    encoded = captioner.encode(torch.stack([captioner.prepare(image) for image in pictures()]))
+    assert (encoded.images, encoded.rows, encoded.cols) == (len(PAIRS), 3, 3)
     all_captions = captioner.caption(pictures())
     for images in ([5, 0], [3]):
-        texts = [caption.text for (caption,) in captioner.write(memory.select(images), DecodingOptions())]
+        texts = [caption.text for (caption,) in captioner.generate(encoded.select(images), DecodingOptions())]
         assert texts == [all_captions[image][0].text for image in images]
 
 
 def test_true_sentences_score_higher_than_false_ones(captioner: Captioner) -> None:
-    memory = captioner.encode(torch.stack([captioner.prepare(image) for image in pictures()]))
-    true = captioner.score(memory, [f"A {top} over a {bottom}." for top, bottom in PAIRS])
-    false = captioner.score(memory, [f"A {bottom} over a {top}." for top, bottom in PAIRS])
+    encoded = captioner.encode(torch.stack([captioner.prepare(image) for image in pictures()]))
+    true = captioner.score(encoded, [f"A {top} over a {bottom}." for top, bottom in PAIRS])
+    false = captioner.score(encoded, [f"A {bottom} over a {top}." for top, bottom in PAIRS])
     assert sum(one.logprob > other.logprob for one, other in zip(true, false, strict=True)) >= 10
     for caption in true:
         for word in caption.words:

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 from support import tiny
-from support.adaptive import make_decoder, sight
+from support.adaptive import make_decoder, random_features
 
 from model.decoding.options import DecodingOptions, Strategy
 from model.network.adaptive import AdaptiveDecoder
 from model.network.decoder import DecoderConfig
 from model.runtime.captioner import Captioner, EncoderMissing
-from model.runtime.engines.choice import EngineName, EngineUnavailable, load_ready, make_ready
+from model.runtime.engines.choice import EngineName, EngineUnavailable, load_for_inference, prepare_for_inference
 from model.runtime.engines.openvino import OpenVINO
 from model.runtime.engines.store import Store
-from model.runtime.fused_decoder import PreparedDecoder
-from model.runtime.packed_linear import Product
+from model.runtime.fused_decoder import FusedDecoder
+from model.runtime.packed_linear import PackedLinear
 
 COLOURS = (("red", "green"), ("blue", "white"), ("green", "red"), ("blue", "red"))
 
@@ -60,9 +60,9 @@ def test_openvino_sees_what_pytorch_sees(whose: str, images: int, store: Store, 
         [seen_by.prepare(tiny.picture(*colours, (side, side))) for colours in (COLOURS * 3)[:images]]
     )
     reference = seen_by.encode(pictures)
-    memory = OpenVINO(seen_by, "fp32", store).encode(pictures)
-    assert (memory.rows, memory.cols, type(memory)) == (reference.rows, reference.cols, type(reference))
-    for one, other in zip(memory.tensors, reference.tensors, strict=True):
+    encoded = OpenVINO(seen_by, "fp32", store).encode(pictures)
+    assert (encoded.rows, encoded.cols, type(encoded)) == (reference.rows, reference.cols, type(reference))
+    for one, other in zip(encoded.tensors, reference.tensors, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
@@ -80,7 +80,7 @@ def test_what_one_batch_was_is_not_changed_by_the_next(
 def test_a_captioner_made_ready_writes_and_scores_the_same(
     name: EngineName, tiny_captioner: Path, captioner: Captioner, pixels: torch.Tensor
 ) -> None:
-    ready = make_ready(Captioner.load(tiny_captioner), name)
+    ready = prepare_for_inference(Captioner.load(tiny_captioner), name)
     assert ready.engine is not None
     assert ready.engine.name == ("pytorch" if name == "pytorch" else "openvino")
     for options in (DecodingOptions(), DecodingOptions(strategy=Strategy.GREEDY)):
@@ -100,20 +100,20 @@ def test_in_half_precision_it_sees_nearly_the_same(
     name: EngineName, tiny_captioner: Path, pixels: torch.Tensor
 ) -> None:
     reference = Captioner.load(tiny_captioner)
-    coarse = make_ready(Captioner.load(tiny_captioner), name, "bf16")
+    coarse = prepare_for_inference(Captioner.load(tiny_captioner), name, "bf16")
     one, other = coarse.encode(pixels).annotations.float(), reference.encode(pixels).annotations
     assert (one - other).abs().mean() < 0.05 * other.abs().mean()
 
 
 def test_the_prepared_decoder_steps_as_the_decoder_does(decoder: AdaptiveDecoder) -> None:
-    prepared = PreparedDecoder(decoder)
+    fused = FusedDecoder(decoder)
     with torch.inference_mode():
-        memory = decoder.memorise(sight(2))
-        state, same = decoder.start(memory, 3), prepared.start(memory, 3)
+        encoded = decoder.encode(random_features(2))
+        state, same = decoder.start(encoded, 3), fused.start(encoded, 3)
         for _ in range(4):
             tokens = torch.randint(1, 12, (2, 3))
-            logits, state, weights = decoder.step(tokens, state, memory)
-            others, same, looked = prepared.step(tokens, same, memory)
+            logits, state, weights = decoder.step(tokens, state, encoded)
+            others, same, looked = fused.step(tokens, same, encoded)
             torch.testing.assert_close(others, logits, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(looked, weights, atol=1e-5, rtol=1e-5)
             for one, other in zip(same.parts, state.parts, strict=True):
@@ -124,7 +124,7 @@ def test_the_prepared_decoder_steps_as_the_decoder_does(decoder: AdaptiveDecoder
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_product_is_that_of_linear(rows: int, dtype: torch.dtype) -> None:
     weight, bias, factor = torch.randn(17, 30), torch.randn(17), torch.randn(2, rows, 30)
-    product = Product(weight, dtype, bias)(factor)
+    product = PackedLinear(weight, dtype, bias)(factor)
     expected = torch.nn.functional.linear(factor.to(dtype).float(), weight.to(dtype).float(), bias)
     assert product.dtype == torch.float32
     tolerance = 1e-5 if dtype == torch.float32 else 0.1
@@ -190,13 +190,13 @@ def test_with_a_kept_translation_no_encoder_is_loaded(
     tiny_captioner: Path, captioner: Captioner, pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    few = load_ready(tiny_captioner, translate=False)
-    assert (few.sees, few.engine and few.engine.name) == (True, "pytorch")
-    first = load_ready(tiny_captioner)
-    assert (first.sees, first.engine and first.engine.name) == (True, "openvino")
+    few = load_for_inference(tiny_captioner, translate=False)
+    assert (few.has_encoder, few.engine and few.engine.name) == (True, "pytorch")
+    first = load_for_inference(tiny_captioner)
+    assert (first.has_encoder, first.engine and first.engine.name) == (True, "openvino")
     for translate in (True, False):
-        again = load_ready(tiny_captioner, translate=translate)
-        assert (again.sees, again.engine and again.engine.name) == (False, "openvino")
+        again = load_for_inference(tiny_captioner, translate=translate)
+        assert (again.has_encoder, again.engine and again.engine.name) == (False, "openvino")
         assert again.version == captioner.version
         for one, other in zip(
             again.caption_pixels(pixels, DecodingOptions()),
@@ -204,7 +204,7 @@ def test_with_a_kept_translation_no_encoder_is_loaded(
             strict=True,
         ):
             assert one[0].text == other[0].text
-    assert load_ready(tiny_captioner, name="pytorch").sees
+    assert load_for_inference(tiny_captioner, name="pytorch").has_encoder
 
 
 @pytest.mark.parametrize("name", ["pytorch", "openvino"])
@@ -214,7 +214,7 @@ def test_without_an_encoder_it_says_so_at_once(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     blind = Captioner.load(tiny_captioner, encoder=False)
     with pytest.raises(EncoderMissing):
-        make_ready(blind, name)
+        prepare_for_inference(blind, name)
 
 
 @pytest.mark.parametrize("whose", ["tiny_captioner", "family"])
@@ -226,8 +226,8 @@ def test_a_captioner_of_either_kind_loads_without_an_encoder(whose: str, tiny_ca
         folder = tmp_path
         Captioner(config, whole.vocabulary).save(folder)
     whole, blind = Captioner.load(folder), Captioner.load(folder, encoder=False)
-    assert whole.sees
-    assert not blind.sees
+    assert whole.has_encoder
+    assert not blind.has_encoder
     own = blind.state_dict()
     assert own
     assert all(tensor.equal(whole.state_dict()[name]) for name, tensor in own.items())
@@ -237,8 +237,8 @@ def test_a_kept_translation_spares_the_worker_the_framework_of_the_encoder(
     tiny_captioner: Path, tmp_path: Path
 ) -> None:
     program = (
-        "import sys; from pathlib import Path; from model.runtime.engines.choice import load_ready;"
-        "load_ready(Path(sys.argv[1])); print(sorted({'timm', 'torchvision'} & set(sys.modules)))"
+        "import sys; from pathlib import Path; from model.runtime.engines.choice import load_for_inference;"
+        "load_for_inference(Path(sys.argv[1])); print(sorted({'timm', 'torchvision'} & set(sys.modules)))"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     said = [
@@ -279,7 +279,7 @@ def test_a_store_is_of_what_it_was_made_from_and_holds_the_latest(tmp_path: Path
 def test_openvino_is_not_for_other_devices(tiny_captioner: Path) -> None:
     elsewhere = Captioner.load(tiny_captioner).to("meta")
     with pytest.raises(EngineUnavailable, match="not for meta"):
-        make_ready(elsewhere, "openvino")
+        prepare_for_inference(elsewhere, "openvino")
 
 
 def test_nobody_is_told_that_openvino_is_used() -> None:

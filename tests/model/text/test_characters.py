@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from support.members import ALPHABET, tiny_member
-from support.onlooker import Onlooker
+from support.onlooker import RecordingListener
 from support.plain import random_memory
 
 from model.decoding.caption import Caption
-from model.decoding.constraints import SpellingRules
-from model.decoding.generate import write
+from model.decoding.constraints import CharacterConstraints
+from model.decoding.generate import generate
 from model.decoding.options import DecodingOptions, Strategy
-from model.decoding.scoring import score
+from model.decoding.teacher_forcing import score
 from model.text.characters import LONGEST_WORD, SPACE, Characters
 from model.text.vocabulary import END, UNKNOWN, split_words
 
@@ -38,10 +38,10 @@ def changed(options: DecodingOptions, **settings: object) -> DecodingOptions:
 
 
 def written(
-    options: DecodingOptions, seed: int = 0, end: float = 0.0, watch: Onlooker | None = None
+    options: DecodingOptions, seed: int = 0, end: float = 0.0, listener: RecordingListener | None = None
 ) -> list[list[Caption]]:
     decoder, vocabulary = tiny_member(MEMBER, seed, end)
-    return write(decoder, vocabulary, random_memory(decoder, 3), options, seeds=[1, 2, 3], watch=watch)
+    return generate(decoder, vocabulary, random_memory(decoder, 3), options, seeds=[1, 2, 3], listener=listener)
 
 
 # Words into characters, and back.
@@ -112,7 +112,7 @@ def may_follow(sentence: str, max_words: int, prefix: str) -> set[str]:
 def test_only_what_makes_words_may_follow(prefix: str) -> None:
     vocabulary = Characters(ALPHABET)
     forced = vocabulary.encode(prefix)
-    rules = SpellingRules(max_words=2, prefix=len(forced))
+    constraints = CharacterConstraints(max_words=2, prefix=len(forced))
     endings = ["", "h", " a", " ba-", " b'a", " a b", " a ", " a" + "b" * 14, " " + "c" * 15, " " + "d" * 16, "f" * 16]
     for ending in endings:
         sentence = prefix + ending.lstrip() if not prefix else prefix + ending
@@ -120,7 +120,7 @@ def test_only_what_makes_words_may_follow(prefix: str) -> None:
             continue  # a prefix is followed by no letter
         said = torch.tensor([[[vocabulary._ids[character] for character in sentence]]], dtype=torch.long)
         logprobs = torch.zeros(1, 1, len(vocabulary))
-        rules.apply(logprobs, said)
+        constraints.apply(logprobs, said)
         found = {vocabulary.word(token) for token in range(SPACE, len(vocabulary)) if logprobs[0, 0, token] == 0}
         if logprobs[0, 0, END] > -math.inf:
             found.add("$")
@@ -152,12 +152,12 @@ def test_what_is_written_is_words_and_no_more_than_were_asked_for(options: Decod
 def test_what_it_wrote_is_scored_as_it_was_reported(options: DecodingOptions, prefix: str) -> None:
     # Attention that followed the wrong beam, or a space counted twice, would show here.
     decoder, vocabulary = tiny_member(MEMBER, seed=1, end=5.0)
-    memory = random_memory(decoder, 3)
+    encoded = random_memory(decoder, 3)
     options = changed(options, prefix=prefix, max_words=20)
     uncut = 0
-    for image, captions in enumerate(write(decoder, vocabulary, memory, options, seeds=[1, 2, 3], watch=None)):
+    for image, captions in enumerate(generate(decoder, vocabulary, encoded, options, seeds=[1, 2, 3], listener=None)):
         for caption in captions:
-            (again,) = score(decoder, vocabulary, memory.select([image]), [caption.text])
+            (again,) = score(decoder, vocabulary, encoded.select([image]), [caption.text])
             assert len(again.words) == len(caption.words)
             if len(caption.words) >= 20:
                 continue  # cut, so that the decision to end is another
@@ -173,11 +173,11 @@ def test_what_it_wrote_is_scored_as_it_was_reported(options: DecodingOptions, pr
 @torch.inference_mode()
 def test_words_and_the_decision_to_end_make_up_the_sentence() -> None:
     decoder, vocabulary = tiny_member(MEMBER)
-    memory = random_memory(decoder)
-    logits, attention = decoder(memory, torch.tensor([[[1, *vocabulary.encode("bad egg")]]]))
+    encoded = random_memory(decoder)
+    logits, attention = decoder(encoded, torch.tensor([[[1, *vocabulary.encode("bad egg")]]]))
     tokens = [*vocabulary.encode("bad egg"), END]
     logprobs = [logits[0, 0, step].log_softmax(0)[token].item() for step, token in enumerate(tokens)]
-    (caption,) = score(decoder, vocabulary, memory, ["Bad egg!"])
+    (caption,) = score(decoder, vocabulary, encoded, ["Bad egg!"])
     assert caption.logprob == pytest.approx(sum(logprobs), abs=1e-4)
     assert [word.logprob for word in caption.words] == pytest.approx([sum(logprobs[:4]), sum(logprobs[4:7])], abs=1e-4)
     for word, letters in zip(caption.words, (slice(0, 3), slice(4, 7)), strict=True):
@@ -187,12 +187,12 @@ def test_words_and_the_decision_to_end_make_up_the_sentence() -> None:
 @torch.inference_mode()
 def test_a_sentence_that_is_cut_is_as_likely_as_all_that_begin_so() -> None:
     decoder, vocabulary = tiny_member(MEMBER, seed=3, end=-1.0)
-    memory = random_memory(decoder)
+    encoded = random_memory(decoder)
     options = DecodingOptions(strategy=Strategy.GREEDY, max_words=2)
-    ((caption,),) = write(decoder, vocabulary, memory, options, seeds=None, watch=None)
+    ((caption,),) = generate(decoder, vocabulary, encoded, options, seeds=None, listener=None)
     assert len(caption.words) == 2
     tokens = vocabulary.encode(caption.text)
-    logits, _ = decoder(memory, torch.tensor([[[1, *tokens]]]))
+    logits, _ = decoder(encoded, torch.tensor([[[1, *tokens]]]))
     logprobs = logits[0, 0].log_softmax(dim=1)
     spelt = sum(logprobs[step, token].item() for step, token in enumerate(tokens))
     assert caption.logprob == pytest.approx(spelt + logprobs[-1, [END, SPACE]].logsumexp(0).item(), abs=1e-4)
@@ -201,18 +201,18 @@ def test_a_sentence_that_is_cut_is_as_likely_as_all_that_begin_so() -> None:
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("options", [STRATEGIES[1], STRATEGIES[2]], ids=lambda options: options.strategy)
 def test_words_are_told_when_they_are_over(options: DecodingOptions, prefix: str) -> None:
-    onlooker = Onlooker()
-    captions = written(changed(options, prefix=prefix), seed=3, watch=onlooker)
+    onlooker = RecordingListener()
+    captions = written(changed(options, prefix=prefix), seed=3, listener=onlooker)
     told: dict[tuple[int, int], list[object]] = {}
     for step in onlooker.steps:
-        for decided in step:
-            words = told.setdefault((decided.image, decided.caption), [])
-            assert decided.position == len(words)
-            words.append(decided.word)
+        for decided_words in step:
+            words = told.setdefault((decided_words.image, decided_words.caption), [])
+            assert decided_words.position == len(words)
+            words.append(decided_words.word)
     assert told == {(i, n): caption.words for i, of_image in enumerate(captions) for n, caption in enumerate(of_image)}
     assert sum(map(bool, onlooker.steps)) > 1, "told all at once"
 
 
 def test_who_was_given_up_gets_nothing_and_the_others_do_not_notice() -> None:
     undisturbed = written(STRATEGIES[2])
-    assert written(STRATEGIES[2], watch=Onlooker({1: 4})) == [undisturbed[0], [], undisturbed[2]]
+    assert written(STRATEGIES[2], listener=RecordingListener({1: 4})) == [undisturbed[0], [], undisturbed[2]]

@@ -79,12 +79,12 @@ def test_the_gradient_is_that_of_the_expected_reward(baseline: str, temperature:
     assert captioner.decoder.training, "training mode is restored"
 
     captioner.decoder.eval()
-    memory = captioner.decoder.memorise(grid)
+    encoded = captioner.decoder.encode(grid)
     expected = torch.zeros(())
     for words in [(A,), (B,), *product((A, B), repeat=2)]:
         targets = torch.tensor([*words, END][:3]).expand(2, 1, -1)
         inputs = torch.tensor([START, *words]).expand(2, 1, -1)
-        logits = captioner.decoder(memory, inputs)[0] / temperature
+        logits = captioner.decoder(encoded, inputs)[0] / temperature
         logprobs = sampled_logprobs(logits, targets)[:, 0]  # (2, T)
         ends = [(logprobs.sum(dim=1), True)]
         if len(words) == 2:  # the others are cut
