@@ -98,7 +98,7 @@ def test_with_a_key_the_whole_page_works(browser: Browser, locked: Locked, photo
     stranger = signed_in(browser, locked.others)
     stranger.goto(page.url)
     wait_for_state(stranger, "failed")
-    expect(stranger.locator("#error")).to_contain_text("no longer")
+    expect(stranger.locator("#error")).to_contain_text("does not exist")
 
 
 def cancelled(route: Route) -> None:
