@@ -22,7 +22,7 @@ MOST_WORDS: Final = 100
 _MOST_CHARACTERS: Final = 2_000  # of one text; more would not fit, and measuring takes time
 _MOST_LINES: Final = 6
 
-# The page's colours by day (app/static/style.css).
+# The page's colours by day (app/static/css/style.css).
 _PAPER: Final = "#faf8f4"
 _INK: Final = "#1d2026"
 _SOFT: Final = "#585d66"
@@ -43,7 +43,7 @@ _SCALE_SIZE: Final = (168, 14)
 
 _ASPECT: Final = 1.5  # width / height that the panels together come near to
 _THINNEST: Final = 1 / 16  # of a panel's sides: a strip that is thinner could not be seen, so it is drawn thicker
-_DIFFUSE_SHARE: Final = 0.75  # of the cells; as in app/static/grid.js
+_DIFFUSE_SHARE: Final = 0.75  # of the cells; as in app/static/js/view/grid.js
 
 _TRUTH: Final = "A heatmap shows where evidence for the word was read, not why."
 _DIFFUSE: Final = "The maps of grey words spread over almost all of the picture: read little into them."

@@ -1,6 +1,6 @@
 """The colour scale of the heatmaps that are files: inferno, perceptually uniform, readable with any colour vision.
 
-Out: 256 colours, the same as those of app/static/colours.js. It must not know what they stand for.
+Out: 256 colours, the same as those of app/static/js/view/colours.js. It must not know what they stand for.
 """
 
 from typing import Final

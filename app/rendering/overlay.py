@@ -1,7 +1,7 @@
 """An overlay: the upright working image with the heatmap of one word over it, as a PNG.
 
 In: the working image and a heatmap. Out: PNG bytes that look like the page while nobody has touched its
-controls (app/static/heatmap.js): same colours, same strength, same scale. Pure functions; they must not know
+controls (app/static/js/view/heatmap.js): same colours, same strength, same scale. Pure functions; they must not know
 captions, jobs or HTTP.
 """
 

@@ -198,7 +198,7 @@ OPTION_VALUES = (
     b"consensus",
     b"sample",
     b"a dog",
-    b"grid",
+    b"heatmap",
     b"none",
     b"\xff\xfe",
     b"\0",

@@ -41,7 +41,7 @@ def test_axe_finds_no_serious_violation(
     assert serious_violations(page) == []
 
     page.locator("button.word").first.click()
-    page.get_by_text("What if it had").click()
+    page.get_by_text("Try another word").click()
     page.locator("#what-if-ask").click()
     expect(page.locator(".choice").first).to_be_visible(timeout=PATIENCE_MS)
     assert serious_violations(page) == []
@@ -81,7 +81,7 @@ def test_nothing_sticks_out_sideways(page: Page, service: Service, tmp_path: Pat
     assert overflow() <= 0
     page.set_input_files("#file", photographs(tmp_path, "red", "green", "blue", "white", "black", "gray"))
     wait_for_cards(page, "succeeded", 6)
-    for panel in page.locator(".asking summary").all():
+    for panel in page.locator(".follow-up summary").all():
         panel.click()
         assert overflow() <= 0
 
@@ -98,7 +98,7 @@ def test_a_finger_is_enough(browser: Browser, service: Service, photo: Path) -> 
         expect(word).to_have_attribute("aria-pressed", "false")
         phone.locator("#frame").tap()
         expect(phone.locator("#marker")).to_be_visible()
-        expect(phone.locator("#readout")).to_contain_text("looked here", ignore_case=True)
+        expect(phone.locator("#readout")).to_contain_text(re.compile("Strongest here|stronger here"))
         expect(phone.locator("#ranking li").first).to_be_visible()
 
 
@@ -112,12 +112,12 @@ def test_without_motion_the_button_steps(page: Page, service: Service, photo: Pa
         expect(words.nth(index)).to_have_attribute("aria-pressed", "true")
 
 
-def test_a_word_says_where_it_looked(page: Page, service: Service, photo: Path) -> None:
+def test_a_word_is_described_by_its_heatmap(page: Page, service: Service, photo: Path) -> None:
     caption_photograph(page, service, photo)
-    place = r"(strongest|most) at (upper left|top|upper right|left|centre|right|lower left|bottom|lower right)"
-    look = re.compile(rf"{place}|hardly looked at the picture|spread over most of the picture")
+    place = r"strongest at (upper left|top|upper right|left|centre|right|lower left|bottom|lower right)"
+    description = re.compile(rf"{place}|rests little on the picture|spread over most of the picture")
     for word in page.locator("button.word").all():
-        expect(word).to_have_accessible_description(look)
+        expect(word).to_have_accessible_description(description)
     page.locator("button.word").first.focus()
     expect(page.locator("#readout")).to_have_attribute("aria-live", "polite")
-    expect(page.locator("#readout")).to_contain_text(look)
+    expect(page.locator("#readout")).to_contain_text(description)

@@ -25,7 +25,7 @@ def open_mask(page: Page) -> None:
 
 def shows_source(page: Page, source: str) -> None:
     """Wait until a sentence of that source is in view."""
-    expect(page.locator('#readings button[aria-pressed="true"] .reading-source')).to_have_text(
+    expect(page.locator('#captions button[aria-pressed="true"] .caption-source')).to_have_text(
         source, timeout=PATIENCE_MS
     )
 
@@ -34,7 +34,7 @@ def test_my_sentence_gets_probabilities_and_maps(
     page: Page, service: Service, photo: Path, complaints: list[str]
 ) -> None:
     caption_photograph(page, service, photo)
-    page.get_by_text("My sentence").click()
+    page.get_by_text("Score my own caption").click()
     page.locator("#my-sentence").fill("red xylophones above blue")
     page.keyboard.press("Enter")
     shows_source(page, "yours")
@@ -45,7 +45,7 @@ def test_my_sentence_gets_probabilities_and_maps(
     assert not map_is_blank(page)
     page.locator("button.word").nth(1).hover()
     expect(page.locator("#readout")).to_contain_text("never learned")
-    page.locator("#readings button").first.click()
+    page.locator("#captions button").first.click()
     expect(page.locator("#caption")).not_to_contain_text("xylophones")
     assert complaints == []
 
@@ -55,7 +55,7 @@ def test_another_word_leads_to_another_sentence(
 ) -> None:
     caption_photograph(page, service, photo)
     before = [word.inner_text() for word in page.locator("button.word").all()]
-    page.get_by_text("What if it had").click()
+    page.get_by_text("Try another word").click()
     expect(page.locator("#what-if-ask")).to_be_disabled()
     position = len(before) - 1
     page.locator("button.word").nth(position).click()
@@ -105,7 +105,7 @@ def test_a_mask_shows_which_words_change(page: Page, service: Service, photo: Pa
     assert sorted(stayed + gone) == sorted(before)
     assert sorted(stayed + come) == sorted(after)
 
-    page.locator("#readings button").first.click()
+    page.locator("#captions button").first.click()
     expect(page.locator("#photo")).to_have_attribute("src", picture or "")
     assert complaints == []
 
@@ -131,14 +131,14 @@ def test_keys_paint_too_and_the_mask_leaves_with_its_panel(page: Page, service: 
 
 def test_a_question_that_fails_says_why(page: Page, service: Service, photo: Path) -> None:
     caption_photograph(page, service, photo)
-    page.get_by_text("My sentence").click()
+    page.get_by_text("Score my own caption").click()
     page.locator("#my-sentence").fill("!?")
     page.keyboard.press("Enter")
-    expect(page.locator("#asking-status")).to_contain_text("no word", timeout=PATIENCE_MS)
+    expect(page.locator("#follow-up-status")).to_contain_text("no word", timeout=PATIENCE_MS)
     page.locator("#my-sentence").fill("red")
     page.keyboard.press("Enter")
     shows_source(page, "yours")
-    expect(page.locator("#asking-status")).to_be_empty()
+    expect(page.locator("#follow-up-status")).to_be_empty()
 
 
 def test_caption_and_alt_text_can_be_copied(page: Page, service: Service, photo: Path) -> None:
@@ -176,7 +176,7 @@ def test_sheet_and_json_can_be_downloaded(page: Page, service: Service, photo: P
 def test_curl_does_the_same(page: Page, service: Service, photo: Path, own: bool) -> None:
     caption_photograph(page, service, photo)
     if own:
-        page.get_by_text("My sentence").click()
+        page.get_by_text("Score my own caption").click()
         page.locator("#my-sentence").fill("it's 'red'")
         page.keyboard.press("Enter")
         shows_source(page, "yours")

@@ -108,10 +108,10 @@ def test_words_appear_as_they_are_decided(page: Page, service: Service, tmp_path
 
 def test_another_way_of_writing_writes_anew(page: Page, service: Service, photo: Path) -> None:
     caption_photograph(page, service, photo)
-    expect(page.locator("#readings button")).to_have_count(3)
+    expect(page.locator("#captions button")).to_have_count(3)
     page.locator("#strategy").select_option("sample")
     expect(page.locator("#curl")).to_contain_text("strategy=sample", timeout=PATIENCE_MS)
-    expect(page.locator("#readings button")).to_have_count(3)
+    expect(page.locator("#captions button")).to_have_count(3)
 
 
 def test_who_waits_sees_the_place_in_the_queue(page: Page, idle_service: Service, tmp_path: Path) -> None:
@@ -168,10 +168,10 @@ def test_everything_survives_a_reload(page: Page, service: Service, tmp_path: Pa
     page.locator("button.word").first.click()
     assert not map_is_blank(page)
     # The service's copy of the picture serves for further questions.
-    page.get_by_text("My sentence").click()
+    page.get_by_text("Score my own caption").click()
     page.locator("#my-sentence").fill("red")
-    page.get_by_role("button", name="Show", exact=True).click()
-    expect(page.locator("#readings button").last).to_contain_text("yours", timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Score", exact=True).click()
+    expect(page.locator("#captions button").last).to_contain_text("yours", timeout=PATIENCE_MS)
     assert complaints == []
 
 

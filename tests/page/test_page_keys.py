@@ -70,11 +70,11 @@ def test_with_a_key_the_whole_page_works(browser: Browser, locked: Locked, photo
     page.mouse.move(0, 0)
 
     # What can be asked further, and what can be drawn for it.
-    page.get_by_text("My sentence").click()
+    page.get_by_text("Score my own caption").click()
     page.locator("#my-sentence").fill("red over blue")
     page.keyboard.press("Enter")
-    expect(page.locator('#readings button[aria-pressed="true"] .reading-source')).to_have_text("yours")
-    page.locator("#readings button").first.click()
+    expect(page.locator('#captions button[aria-pressed="true"] .caption-source')).to_have_text("yours")
+    page.locator("#captions button").first.click()
     with page.expect_download() as sheet:
         page.get_by_role("link", name="Contact sheet").click()
     assert Path(sheet.value.path()).read_bytes().startswith(b"\x89PNG")
@@ -97,7 +97,7 @@ def test_with_a_key_the_whole_page_works(browser: Browser, locked: Locked, photo
     stranger = signed_in(browser, locked.others)
     stranger.goto(page.url)
     wait_for_state(stranger, "failed")
-    expect(stranger.locator("#error")).to_contain_text("no longer")
+    expect(stranger.locator("#error")).to_contain_text("does not exist")
 
 
 def cancelled(route: Route) -> None:
@@ -114,7 +114,7 @@ def test_without_a_key_a_person_reads_what_to_do(page: Page, locked: Locked) -> 
         answer = page.goto(locked.url + path)
         assert answer
         assert answer.status == 401
-        expect(page.get_by_role("heading")).to_have_text("This Wordlight asks for a key")
+        expect(page.get_by_role("heading")).to_have_text("This service needs a key")
         expect(page.get_by_role("main")).to_contain_text("the password is your key")
 
 
@@ -125,7 +125,7 @@ def test_a_key_that_is_revoked_in_between_is_asked_for_anew(browser: Browser, lo
     assert run_keys("revoke", "brief", REDIS_URL=locked.service.redis_url).returncode == 0
     page.set_input_files("#file", photo)
     wait_for_state(page, "failed")
-    expect(page.locator("#error")).to_contain_text("asks for a key")
+    expect(page.locator("#error")).to_contain_text("needs a key")
     expect(page.locator("#error")).to_contain_text("Reload this page")
     assert not [complaint for complaint in complaints if not REFUSED.match(complaint)]
 

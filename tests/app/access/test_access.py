@@ -106,7 +106,7 @@ def every_route() -> list[tuple[str, str]]:
     found = []
     for route in iter_route_contexts(app.routes):
         if route.methods is None:  # a folder
-            found.append(("GET", f"{route.original_route.path}/app.js"))
+            found.append(("GET", f"{route.original_route.path}/js/app.js"))
         for method in route.methods or ():
             found.append((method, re.sub(r"\{[^}]*\}", "x", route.path or "")))
     return sorted(found)
@@ -116,7 +116,7 @@ ROUTES = every_route()
 
 
 def test_the_list_of_routes_is_not_missing_any() -> None:
-    expected = {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/static/app.js")}
+    expected = {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/static/js/app.js")}
     assert expected | {("POST", "/v1/captions"), ("GET", "/v1/captions/x/events"), ("GET", "/healthz")} <= set(ROUTES)
 
 
@@ -160,7 +160,7 @@ def test_a_key_is_taken_as_a_token_or_as_a_password(
         answer = client.post("/v1/captions", content=PICTURE, headers=headers | JPEG)
         assert answer.status_code == 202
         assert client.get(answer.headers["location"], headers=headers).json()["status"] == "queued"
-        for path in ("/", "/docs", "/openapi.json", "/static/app.js"):
+        for path in ("/", "/docs", "/openapi.json", "/static/js/app.js"):
             assert client.get(path, headers=headers).status_code == 200
 
 

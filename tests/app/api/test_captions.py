@@ -230,7 +230,7 @@ def test_health_readiness_and_documentation(client: httpx.Client) -> None:
 
 
 def test_the_page_may_talk_to_nobody_else(client: httpx.Client) -> None:
-    for path in ("/", "/static/app.js"):
+    for path in ("/", "/static/js/app.js"):
         answer = client.get(path)
         assert answer.status_code == 200
         assert "default-src 'self'" in answer.headers["content-security-policy"]

@@ -44,7 +44,7 @@ def test_every_answer_is_as_described(service: Service, tmp_path: Path) -> None:
         ("/v1/captions/x", "DELETE, GET"),
         ("/v1/captions/x/cancel", "POST"),
         ("/healthz", "GET, HEAD"),
-        ("/static/app.js", "GET, HEAD"),
+        ("/static/js/app.js", "GET, HEAD"),
     ],
 )
 def test_a_405_names_every_method_of_the_path(client: httpx.Client, path: str, allowed: str) -> None:

@@ -334,7 +334,7 @@ def test_data_is_sealed_and_answers_about_jobs_are_not_stored(api: httpx.Client)
 
 
 def test_what_an_answer_sets_itself_stays(api: httpx.Client) -> None:
-    headers = api.get("/static/app.js").headers
+    headers = api.get("/static/js/app.js").headers
     assert headers.get_list("content-security-policy") == [headers["content-security-policy"]]
     assert "default-src 'self'" in headers["content-security-policy"]
     assert headers["cache-control"] == "no-cache"

@@ -60,7 +60,7 @@ def near(pixel: object, colour: tuple[int, ...], tolerance: int = 2) -> bool:
 
 
 def test_colours_are_those_of_the_page() -> None:
-    script = (STATIC / "colours.js").read_text()
+    script = (STATIC / "js" / "view" / "colours.js").read_text()
     declared = script[script.index("const STOPS") : script.index(";", script.index("const STOPS"))]
     stops = bytes.fromhex("".join(re.findall(r'"([0-9a-f]+)"', declared)))
     assert [INFERNO[round(stop * 255 / 32)] for stop in (0, 32)] == [tuple(stops[:3]), tuple(stops[-3:])]
@@ -252,7 +252,7 @@ def test_an_overlay_looks_as_on_the_page(page: Page) -> None:
         if name == "index":
             route.fulfill(body="<!doctype html>", content_type="text/html")
         else:
-            route.fulfill(path=STATIC / name, content_type="text/javascript")
+            route.fulfill(path=STATIC / "js" / "view" / name, content_type="text/javascript")
 
     page.route("**/*", serve)
     page.goto("http://wordlight.test/index")
