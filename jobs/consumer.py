@@ -211,7 +211,7 @@ class Consumer:
     def _claims(self, entries: Entries) -> list[Claim]:
         """Read the records and pictures of stream entries."""
         pipeline = self._redis.pipeline(transaction=False)
-        # An entry without a job is not from us, and nobody could ever finish it.
+        # An entry without a job was not added by Wordlight, and no worker could finish it.
         for entry in [entry for entry, fields in entries if b"job" not in fields]:
             self._redis.xack(keys.STREAM, keys.GROUP, entry)
             self._redis.xdel(keys.STREAM, entry)

@@ -108,22 +108,22 @@ class Job(BaseModel):
     """A job as clients see it."""
 
     id: str
-    name: str | None = Field(description="the file's name, where it came with others")
-    batch: str | None = Field(description="the batch that it came with")
+    name: str | None = Field(description="name of the file; null outside a batch")
+    batch: str | None = Field(description="id of the job's batch")
     status: Status
     created_at: datetime
-    started_at: datetime | None = Field(description="when the latest attempt began")
+    started_at: datetime | None = Field(description="start of the latest attempt")
     completed_at: datetime | None
     expires_at: datetime = Field(
-        description="until then it can be read; before it has begun: when it will be given up if it does not begin"
+        description="when the finished job is deleted; before it begins: when it expires unless it begins"
     )
-    attempts: int = Field(description="how often a worker has begun it; more than one means that a worker died")
-    cached: bool = Field(description="answered by another job's run: same pixels, same options, same captioner")
+    attempts: int = Field(description="how often a worker has begun the job; more than 1 means that a worker died")
+    cached: bool = Field(description="whether the result is of another job with the same pixels, options and captioner")
     image: ImageSize
     options: Options
     model: ModelInfo | None
     captions: list[Caption] = Field(
-        description="best first, sampled ones as they were drawn; empty until the job has succeeded"
+        description="best first, sampled ones in the order of sampling; empty until the job succeeds"
     )
     error: Problem | None
 
@@ -155,11 +155,11 @@ class JobSummary(BaseModel):
     """A job in a list: without its captions' words."""
 
     id: str
-    name: str | None = Field(description="the file's name, where it came with others")
+    name: str | None = Field(description="name of the file; null outside a batch")
     status: Status
     created_at: datetime
     completed_at: datetime | None
-    text: str | None = Field(description="the best caption, once the job has succeeded")
+    text: str | None = Field(description="the best caption; null until the job succeeds")
     error: Problem | None
 
     @classmethod
@@ -185,8 +185,8 @@ class Batch(BaseModel):
     id: str
     created_at: datetime
     done: bool = Field(description="whether all of its jobs are over")
-    counts: dict[Status, int] = Field(description="how many jobs are in which state")
-    jobs: list[JobSummary] = Field(description="in the order of the files; those deleted or expired are left out")
+    counts: dict[Status, int] = Field(description="number of jobs in each state")
+    jobs: list[JobSummary] = Field(description="in the order of the files, without deleted and expired jobs")
 
     @classmethod
     def of(cls, batch_id: str, created: bytes, jobs: list[JobSummary]) -> "Batch":

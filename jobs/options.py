@@ -73,8 +73,8 @@ class CaptionOptions(_Options):
         validate_default=True,
         ge=1,
         le=MOST_CAPTIONS,
-        description="sentences kept in mind, in `beam`, `diverse` and `consensus` only: at least `num_captions`, and "
-        "for `diverse` a multiple of it; by default 3, or more for more captions, and for `consensus` 20",
+        description="sentences kept at each step, for `beam`, `diverse` and `consensus`: at least `num_captions`, and "
+        "for `diverse` a multiple of it; 3 or `num_captions` by default, for `consensus` 20",
     )
     temperature: float = Field(1.0, ge=0.05, le=10, description="`sample`: below 1 prefers probable words")
     top_k: int | None = Field(None, ge=1, le=100_000, description="`sample`: only among the k most probable words")
@@ -86,9 +86,9 @@ class CaptionOptions(_Options):
         validate_default=True,
         ge=0,
         lt=2**_SEED_BITS,
-        description="`sample`: the same seed gives the same captions; drawn and told if not given",
+        description="`sample`: the same seed gives the same captions; by default a random one, which the job shows",
     )
-    max_words: int = Field(20, ge=1, le=100, description="words to write at most, those of `prefix` not counted")
+    max_words: int = Field(20, ge=1, le=100, description="largest number of words, not counting `prefix`")
     prefix: str = Field(
         "",
         max_length=300,

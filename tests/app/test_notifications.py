@@ -36,7 +36,7 @@ def test_words_do_not_wake_who_waits_for_the_end(settings: QueueSettings, redis:
                 assert not end.is_set()
                 anything.clear()
                 elsewhere.clear()
-                await asyncio.to_thread(consumer.say, [(claim, 0, ['{"word": 1}'])])
+                await asyncio.to_thread(consumer.publish_words, [(claim, 0, ['{"word": 1}'])])
                 await anything.wait()  # it said something
                 assert not end.is_set()
                 await asyncio.to_thread(consumer.succeed, claim, RESULT)
