@@ -1,4 +1,4 @@
-# Two commands do everything: `make serve` and `make test`. Each makes the environment that it needs, once, in .venv.
+# `make serve` runs the service, `make test` the tests. Each creates the environment that it needs in .venv.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # `make test SLOW=1` runs the slow tests too.
 MARKS := $(if $(SLOW),,-m "not slow")
 
-.PHONY: serve test lint links client clean
+.PHONY: serve test lint settings links client clean
 
 serve: $(VENV)/serve.stamp
 	@$(BIN)/wordlight serve
@@ -21,9 +21,13 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Generates docs/configuration.md from the settings classes.
+settings: $(VENV)/serve.stamp
+	@$(BIN)/wordlight config --markdown > docs/configuration.md
+
 # Sets the line numbers of links from the documents into the code right.
 links:
-	@$(BIN)/python tests/documents.py
+	@$(BIN)/python tests/support/documents.py
 
 # Generates the synchronous client from the asynchronous one.
 client:
@@ -33,13 +37,13 @@ clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/serve.stamp: pyproject.toml constraints.txt
-	@echo "making the environment in $(VENV): once, some minutes, some gigabytes (PyTorch)"
+	@echo "creating the environment in $(VENV), once: some minutes, some gigabytes (PyTorch)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade pip
 	@$(PIP) --editable '.[app,cli,worker,embedded,train]'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/serve.stamp
-	@echo "adding to $(VENV) what tests need"
+	@echo "installing what the tests need in $(VENV)"
 	@$(PIP) --editable '.[app,cli,worker,embedded,train]' --group dev
 	@touch $@

@@ -10,29 +10,29 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from app import (
+from app.access.middleware import install_access
+from app.api import (
     batches,
     captions,
     documentation,
-    following,
+    events,
     health,
     heatmaps,
     metrics,
-    page,
-    place,
+    pages,
+    queue_position,
     scores,
     working_image,
 )
-from app.access import install_access
-from app.forms import install_forms
-from app.metrics import Metrics
+from app.api.metrics import Metrics
+from app.api.openapi import install_forms
+from app.http.access_log import Traffic
+from app.http.request_ids import RequestIds
+from app.http.security_headers import SecurityHeaders
+from app.http.server import Server
 from app.problems import install_problem_handlers
-from app.request_ids import RequestIds
-from app.security_headers import SecurityHeaders
-from app.server import Server
 from app.services import running_services
 from app.settings import AppSettings
-from app.traffic import Traffic
 
 
 def create_app(settings: AppSettings) -> FastAPI:
@@ -45,7 +45,7 @@ def create_app(settings: AppSettings) -> FastAPI:
             api.state.services = services
             yield
 
-    # FastAPI, but that it comes with the scripts of app/documentation.py instead of asking a CDN for them.
+    # FastAPI, but that it comes with the scripts of app/api/documentation.py instead of asking a CDN for them.
     api = FastAPIOffline(
         title="Wordlight",
         version=version("wordlight"),
@@ -56,10 +56,10 @@ def create_app(settings: AppSettings) -> FastAPI:
     )
     api.state.metrics = counted
     install_problem_handlers(api)
-    of_captions = (captions, following, place, working_image, heatmaps)
-    for routes in (*of_captions, scores, batches, health, metrics, documentation, page):
+    of_captions = (captions, events, queue_position, working_image, heatmaps)
+    for routes in (*of_captions, scores, batches, health, metrics, documentation, pages):
         api.include_router(routes.router)
-    api.mount("/static", page.static_files(), name="static")
+    api.mount("/static", pages.static_files(), name="static")
     install_access(api, settings)
     install_forms(api, settings)
 

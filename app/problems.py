@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from app.request_ids import current_request_id
+from app.http.request_ids import current_request_id
 from jobs.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class ProblemResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        scope.setdefault("state", {})["problem"] = self._kind  # for app/traffic.py
+        scope.setdefault("state", {})["problem"] = self._kind  # for app/http/access_log.py
         await super().__call__(scope, receive, send)
 
 
@@ -109,7 +109,7 @@ def install_problem_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(Exception)
     async def _unexpected(_request: Request, _error: Exception) -> Response:
-        # app/traffic.py logs the traceback after this; the client need not see it.
+        # app/http/access_log.py logs the traceback after this; the client need not see it.
         return ProblemResponse(Problem.of("internal-error", "Internal error", 500, "something went wrong on our side"))
 
 

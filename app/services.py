@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from app.access import Access
+from app.access.middleware import Access
+from app.access.rate_limits import RateLimits
 from app.background import in_background
-from app.decoder import PictureDecoder
-from app.notices import Notices
-from app.outbound import Outbound
-from app.picture import PictureLimits
-from app.rate_limits import RateLimits
+from app.images.decoder import PictureDecoder
+from app.images.picture import PictureLimits
+from app.notifications import Notices
+from app.outbound.http_client import Outbound
+from app.outbound.webhooks import Webhooks
 from app.settings import AppSettings
-from app.uploads import Uploads
-from app.webhooks import Webhooks
+from app.uploads.receiver import Uploads
 from jobs.connection import connect_async
 from jobs.deliveries import Deliveries
 from jobs.producer import Producer

@@ -9,7 +9,7 @@ from pydantic_settings import NoDecode
 
 from app.limit import parse_limit
 from app.loopback import is_loopback
-from app.signing import checked_secret
+from app.outbound.signing import checked_secret
 from jobs.settings import QueueSettings
 
 _ORIGIN = re.compile(r"https?://[^\s/?#@*]+")

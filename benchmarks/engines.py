@@ -1,7 +1,4 @@
-"""The captioner, with its encoder in the engine asked for; and that encoder alone, which is the limit of the whole.
-
-In: the name of an engine; out: a captioner, or a function of pixels. It must not know what is measured.
-"""
+"""The captioner in a chosen engine, and its bare encoder, which bounds the speed of the whole."""
 
 import argparse
 import sys
@@ -11,12 +8,12 @@ from typing import get_args
 
 import torch
 
-from model.captioner import SHIPPED, Captioner
-from model.engines.choice import EngineName, EngineUnavailable, make_ready
-from model.engines.engine import Precision
-from model.pixels import normalise
+from model.runtime.captioner import SHIPPED, Captioner
+from model.runtime.engines.choice import EngineName, EngineUnavailable, prepare_for_inference
+from model.runtime.engines.engine import Precision
+from model.runtime.pixels import normalise
 
-# Eager PyTorch in float32, all of it, as it is trained.
+# Eager PyTorch in float32, as in training.
 REFERENCE = "eager"
 _READY: dict[str, tuple[EngineName, Precision]] = {
     **{name: (name, "fp32") for name in get_args(EngineName)},
@@ -26,7 +23,7 @@ ENGINES = (REFERENCE, *_READY)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --data, --device and --threads."""
+    """Add --model, --data, --device and --threads."""
     parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
     parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="default: cpu")
@@ -34,20 +31,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load(engine: str, folder: Path, device: str = "cpu") -> Captioner:
-    """The captioner in `folder`, ready for one of ENGINES. Ends the program, in one line, if that cannot run here."""
+    """Load the captioner in `folder` for one of ENGINES. Exits with one line if that engine cannot run here."""
     captioner = Captioner.load(folder, device)
     if engine == REFERENCE:
         return captioner
     try:
-        return make_ready(captioner, *_READY[engine])
+        return prepare_for_inference(captioner, *_READY[engine])
     except EngineUnavailable as error:
         sys.exit(str(error))
 
 
 def encoder_alone(engine: str, captioner: Captioner, batch: int) -> Callable[[torch.Tensor], object]:
-    """The bare network, from prepared pixels (B, 3, S, S) to the annotation grid, without all else that encoding is.
+    """Return the bare network, from pixels (B, 3, S, S) to the annotation grid, without the rest of `encode`.
 
-    In the engine and the precision of `captioner`. In OpenVINO it is compiled for this batch size.
+    It has the engine and the precision of `captioner`. OpenVINO compiles it for this batch size.
     """
     encoder, size = captioner.encoder, captioner.config.image_size
     half = engine.endswith("-bf16")

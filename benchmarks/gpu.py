@@ -1,17 +1,15 @@
-"""Captions a second on a GPU, from prepared pixels that are already there: by batch size, strategy and precision.
+"""Captions a second on a GPU by batch size, strategy and precision, from pixels that are already on the GPU.
 
-    python benchmarks/gpu.py                         # exit status 2 where there is no GPU
+    python benchmarks/gpu.py                         # exit status 2 without a GPU
     python benchmarks/gpu.py --device cpu            # small sizes, to try the program
 
-For every precision the share of time that encoding takes, and writing; how many captions are those of fp32; and the
-kernels launched for each word: of a call that writes some words more than another, the
-difference. On a CPU, which launches none, operators are counted in their place. A CUDA graph is one launch, whatever
-is in it. In bf16 the captioner's own engine computes; fp16, which it does not offer, is PyTorch's autocast of fp32. The
-last line is JSON.
+For each precision: the shares of encoding and writing, the share of captions equal to fp32's, and kernel launches a
+word (the difference between two calls that write different numbers of words; on a CPU, operators instead). A CUDA graph
+is one launch. bf16 is the captioner's own engine; fp16, which it does not offer, is PyTorch's autocast. The last line
+is JSON.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,32 +19,29 @@ from typing import Any
 
 import torch
 from engines import load
+from figures import finish, side_by_side
 from photographs import photographs
-from timing import side_by_side, verdict
 from torch.profiler import ProfilerActivity, profile
 
-from model.caption import Caption
-from model.captioner import SHIPPED, Captioner
-from model.memory import Memory
-from model.options import DecodingOptions, Strategy
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions, Strategy
+from model.network.encoded_images import EncodedImages
+from model.runtime.captioner import SHIPPED, Captioner
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _STRATEGIES = {"greedy": DecodingOptions(strategy=Strategy.GREEDY), "beam 3": DecodingOptions()}
 _SIZES = {"cuda": [2**n for n in range(10)], "cpu": [1, 4]}
-_CAPTIONS_A_SECOND = 8000.0
 _ACTIVITIES = {"cuda": [ProfilerActivity.CPU, ProfilerActivity.CUDA], "cpu": [ProfilerActivity.CPU]}
-# No caption ends before its second word, and hardly any before its fifth: all steps up to there are really done.
+# No caption ends before its second word, and few before the fifth: these steps run for all rows.
 _FEW, _MORE = 2, 4
 
 
 def main() -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     arguments = _parser().parse_args()
     kind = torch.device(arguments.device).type
     if kind == "cuda" and not torch.cuda.is_available():
-        print(
-            "there is no GPU here that PyTorch can use; --device cpu tries the program in small sizes", file=sys.stderr
-        )
+        print("PyTorch finds no GPU here; --device cpu tries the program with small sizes", file=sys.stderr)
         return 2
     captioners = {
         precision: load("auto-bf16" if precision == "bf16" else "auto", arguments.model, arguments.device)
@@ -54,10 +49,10 @@ def main() -> int:
     }
     captioner = captioners["fp32"]
     sizes = arguments.batch or _SIZES[kind]
-    # A small sample, again and again: a GPU does not care what is in a picture.
+    # A small sample, repeated: the time does not depend on the content.
     sample = photographs(arguments.data, min(max(sizes), 64))
-    prepared = torch.stack([captioner.prepare(picture.image()) for picture in sample])
-    pixels = prepared[torch.arange(max(sizes)) % len(sample)].to(captioner.device)
+    fused = torch.stack([captioner.prepare(picture.image()) for picture in sample])
+    pixels = fused[torch.arange(max(sizes)) % len(sample)].to(captioner.device)
     device = torch.cuda.get_device_name() if kind == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     print(f"{device}; medians of {arguments.rounds} rounds\n")
     counted = "launches a word" if kind == "cuda" else "operators a word"
@@ -67,11 +62,7 @@ def main() -> int:
     for size in sizes:
         rows += measure(captioners, pixels[:size], arguments.precision, arguments.rounds)
     print()
-    for precision in arguments.precision if kind == "cuda" else ():
-        ours = [row for row in rows if row["strategy"] == "beam 3" and row["precision"] == precision]
-        best = max(row["captions_a_second"]["median"] for row in ours)
-        print(verdict(f"captions a second, beam 3, {precision}, at the best size", best, _CAPTIONS_A_SECOND))
-    print(json.dumps({"benchmark": "gpu", "device": device, "rows": rows}))
+    finish("gpu", {"device": device, "rows": rows})
     return 0
 
 
@@ -88,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One way to caption a batch."""
+    """One strategy and precision for a batch."""
 
     captioner: Captioner
     pixels: torch.Tensor
@@ -98,40 +89,40 @@ class Run:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.pixels.device.type, torch.float16, enabled=self.precision == "fp16")
 
-    def encode(self) -> Memory:
-        """Pixels to what there is to write of; done when this returns."""
+    def encode(self) -> EncodedImages:
+        """Encode the pixels and wait for the GPU."""
         with self._autocast():
-            memory = self.captioner.encode(self.pixels)
+            encoded = self.captioner.encode(self.pixels)
         if self.pixels.is_cuda:
             torch.cuda.synchronize()
-        return memory
+        return encoded
 
-    def write(self, memory: Memory, options: DecodingOptions | None = None) -> list[Caption]:
-        """The best caption of each."""
+    def write(self, encoded: EncodedImages, options: DecodingOptions | None = None) -> list[Caption]:
+        """Write and return the best caption of each picture."""
         with self._autocast():
-            return [best for best, *_ in self.captioner.write(memory, options or self.options)]
+            return [best for best, *_ in self.captioner.generate(encoded, options or self.options)]
 
     def all(self) -> list[Caption]:
-        """Both, without a pause between them."""
+        """Encode and write without waiting in between."""
         with self._autocast():
             return [best for best, *_ in self.captioner.caption_pixels(self.pixels, self.options)]
 
     def launches_a_word(self) -> float:
-        """How often the device is told to do something, for one word more of the whole batch."""
-        memory = self.encode()
+        """Return the number of launches for one more word of the whole batch."""
+        encoded = self.encode()
         counts = []
         for words in (_FEW, _MORE):
             options = replace(self.options, max_words=words)
-            self.write(memory, options)  # whatever is made once is made now
+            self.generate(encoded, options)  # anything done once is done now
             with profile(activities=_ACTIVITIES[self.pixels.device.type]) as profiler:
-                self.write(memory, options)
+                self.generate(encoded, options)
             events = profiler.key_averages()
             counts.append(sum(int(event.count) for event in events if _is_launch(event.key, self.pixels.is_cuda)))
         return (counts[1] - counts[0]) / (_MORE - _FEW)
 
 
 def _is_launch(event: str, on_gpu: bool) -> bool:
-    """Whether what the profiler has seen is a launch of CUDA's or, on a CPU, an operator of PyTorch's."""
+    """Whether a profiler event is a CUDA launch or, on a CPU, a PyTorch operator."""
     if on_gpu:
         return "LaunchKernel" in event or event == "cudaGraphLaunch"
     return event.startswith("aten::")
@@ -140,7 +131,7 @@ def _is_launch(event: str, on_gpu: bool) -> bool:
 def measure(
     captioners: dict[str, Captioner], pixels: torch.Tensor, precisions: Sequence[str], rounds: int
 ) -> list[dict[str, Any]]:
-    """Print and return a row for each strategy and precision, all of which take turns."""
+    """Print and return a row for each strategy and precision, measured in turn."""
     tasks: dict[tuple[str, str, str], Callable[[], object]] = {}
     runs = {
         (strategy, precision): Run(captioners[precision], pixels, options, precision)

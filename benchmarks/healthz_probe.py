@@ -1,8 +1,7 @@
-"""How long a web process takes to answer GET /healthz, which is no work: what is measured is how busy its loop is.
+"""Print the latency of GET /healthz every 20 ms, in seconds, until terminated.
 
-In: a port, in the command line; out: latencies in seconds, one a line, until it is told to end. To be run in a process
-of its own, so that nothing of the measuring program delays it. It asks every 20 ms, whether or not it has had
-its answer by then: latency counts from when it was time to ask.
+`/healthz` does no work, so this measures how busy the web process's event loop is. It runs as its own process, so that
+the measuring program does not delay it. A latency starts when the request was due, even if the one before is late.
 """
 
 import http.client
@@ -13,7 +12,7 @@ _EVERY_SECONDS = 0.02
 
 
 def ask() -> None:
-    """Ask for ever."""
+    """Probe the port in the first argument forever."""
     connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
     due = time.monotonic()
     while True:

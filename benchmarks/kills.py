@@ -1,16 +1,14 @@
-"""kill -9 of workers at random, under load: is anything lost or ended twice, and how soon does work go on?
+"""kill -9 workers at random under load: does a job get lost or end twice, and how soon does another worker take over?
 
-    .venv/bin/python benchmarks/kills.py --kills 1000
+    python benchmarks/kills.py --kills 150
 
-Starts a Valkey, a web process and some workers, keeps pictures coming by HTTP, and kills a worker every few moments.
-Each worker is a process of its own, forked from one that has PyTorch in memory already, so that a thousand can be
-started in minutes; they run what `wordlight worker` runs, with the shipped captioner and the default settings but for
-the batch size. In the end every job that was answered 202 is looked up.
+Starts a Valkey, a web process and four workers, sends pictures from 16 clients, and kills a worker every second or so.
+Workers are forked from a process that has already imported PyTorch, so that they start fast. They run what `wordlight
+worker` runs, with the shipped captioner. At the end every job that got a 202 is looked up.
 
-A job that a killed worker held has recovered when another worker begins it; if that one is killed before, the time
-counts from that kill. A job whose workers were killed at each of its five attempts is given up, as a picture would be
-that kills them, and its end is `failed`. The last line is JSON. Exit status 1: something was lost, ended twice, or
-ended otherwise.
+A job of a killed worker has recovered when another worker starts it. If that one is killed first, the time counts from
+that kill. A job whose worker is killed at each of its five attempts is given up and ends as `failed`. The last line is
+JSON. The exit status is 1 if a job was lost, ended twice, or failed for another reason.
 """
 
 import argparse
@@ -21,48 +19,49 @@ import multiprocessing
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
+from figures import finish, percentiles
+from load import Client, unfinished
 from PIL import Image
 from redis import Redis
+from whole_service import responds
 
 from jobs import keys
 from jobs.connection import connect
+from model.runtime.captioner import SHIPPED
 from wordlight.queue_server import EmbeddedValkey
 
 _CLIENTS = 16
 _PICTURE_SIDE = 64
-# As jobs/settings.py has it.
+# The default of WORDLIGHT_MAX_ATTEMPTS.
 _MOST_ATTEMPTS = 5
 
 
 def work(environment: dict[str, str]) -> None:
-    """What a worker process does."""
+    """Run a worker process."""
     os.environ.update(environment)
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 2)
-    from worker.process import run
+    from worker.main import run
     from worker.settings import WorkerSettings
 
     sys.exit(run(WorkerSettings()))
 
 
 class Workers:
-    """Processes that are killed and replaced."""
+    """Worker processes that are killed and replaced."""
 
     def __init__(self, count: int, environment: dict[str, str]) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["worker.process", "worker.settings", "jobs.connection"])
+        self._context.set_forkserver_preload(["worker.main", "worker.settings", "jobs.connection"])
         self._environment = environment
         self._alive = [self._start() for _ in range(count)]
 
@@ -72,7 +71,7 @@ class Workers:
         return process
 
     def kill_one(self, redis: Redis) -> tuple[float, list[str]]:
-        """Kill a worker at random; returns when (Redis's clock, ms), and the jobs that were in its hands."""
+        """Kill a random worker; return the time (Redis's clock, ms) and the jobs that it held."""
         place = random.randrange(len(self._alive))
         victim = self._alive[place]
         assert victim.pid
@@ -84,7 +83,7 @@ class Workers:
         return seconds * 1000 + microseconds / 1000, held
 
     def end(self) -> None:
-        """Let all of them finish."""
+        """Stop all workers and wait for them."""
         for process in self._alive:
             process.terminate()
         for process in self._alive:
@@ -103,37 +102,33 @@ def _held_by(redis: Redis, pid: int) -> list[str]:
 
 
 class Load:
-    """Clients that send a picture, wait for the end of its job, and send the next."""
+    """Clients that send a picture, wait until its job ends, and send the next."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, port: int) -> None:
+        self._port = port
         self.accepted: list[str] = []
         self.refused: Counter[str] = Counter()
         self.stop = False
 
     async def run(self) -> None:
-        """Send until told to stop, and then wait for what is under way."""
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=self._url, timeout=90, limits=limits) as client:
+        """Send until `stop` is set, then wait for the jobs that run."""
+        async with Client(self._port) as client:
             await asyncio.gather(*(self._one(client) for _ in range(_CLIENTS)))
 
-    async def _one(self, client: httpx.AsyncClient) -> None:
+    async def _one(self, client: Client) -> None:
         while not self.stop:
-            answer = await client.post("/v1/captions", content=_picture(), headers={"Content-Type": "image/png"})
-            if answer.status_code != 202:
-                self.refused[f"{answer.status_code} {answer.text}"] += 1
+            status, body = await client.ask("POST", "/v1/captions", _picture(), "image/png")
+            if status != 202:
+                self.refused[f"{status} {body.decode()}"] += 1
                 continue
-            job_id = answer.json()["id"]
+            job_id = json.loads(body)["id"]
             self.accepted.append(job_id)
-            while True:
-                with suppress(httpx.TransportError):
-                    answer = await client.get(f"/v1/captions/{job_id}", params={"wait": 30})
-                    if answer.json().get("status") not in ("queued", "processing"):
-                        break
+            while unfinished(body):
+                _, body = await client.ask("GET", f"/v1/captions/{job_id}?wait=30")
 
 
 def _picture() -> bytes:
-    """A small picture like no other."""
+    """Return a small random picture."""
     file = io.BytesIO()
     noise = Image.frombytes("RGB", (_PICTURE_SIDE, _PICTURE_SIDE), random.randbytes(3 * _PICTURE_SIDE**2))
     noise.save(file, "PNG", compress_level=0)
@@ -146,7 +141,7 @@ def _history(redis: Redis, job_id: str) -> list[tuple[float, str]]:
 
 
 def _recovery_ms(history: list[tuple[float, str]], kills: list[float]) -> list[float]:
-    """How long after each kill of a worker that held the job it was in work again."""
+    """Return the time from each kill of a worker that held the job until another worker started it."""
     times = []
     for number, killed in enumerate(kills):
         until = kills[number + 1] if number + 1 < len(kills) else float("inf")
@@ -157,12 +152,13 @@ def _recovery_ms(history: list[tuple[float, str]], kills: list[float]) -> list[f
 
 
 async def bench(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run it; returns the figures."""
+    """Run the processes, kill workers, and return the figures."""
     with tempfile.TemporaryDirectory() as folder:
         valkey = EmbeddedValkey(Path(folder))
         server = subprocess.Popen(valkey.command, stdout=subprocess.DEVNULL)
         environment = {
             "REDIS_URL": valkey.url,
+            "WORDLIGHT_MODEL": str(arguments.model.absolute()),
             "WORDLIGHT_PORT": str(arguments.port),
             "WORDLIGHT_RESULT_TTL_SECONDS": "86400",
             "WORDLIGHT_BATCH_SIZE": str(arguments.batch_size),
@@ -172,16 +168,11 @@ async def bench(arguments: argparse.Namespace) -> dict[str, Any]:
         api = subprocess.Popen(
             [sys.executable, "-m", "wordlight", "api"], env=os.environ | environment, stderr=subprocess.DEVNULL
         )
-        url = f"http://127.0.0.1:{arguments.port}"
         workers = Workers(arguments.workers, environment)
         try:
-            async with httpx.AsyncClient(base_url=url) as client:
-                while True:
-                    with suppress(httpx.TransportError):
-                        if (await client.get("/readyz")).status_code == 200:
-                            break
-                    await asyncio.sleep(0.2)
-            return await _kill(arguments, url, valkey.url, workers)
+            while not await asyncio.to_thread(responds, arguments.port, "/readyz"):
+                await asyncio.sleep(0.2)
+            return await _kill(arguments, valkey.url, workers)
         finally:
             workers.end()
             api.terminate()
@@ -191,8 +182,8 @@ async def bench(arguments: argparse.Namespace) -> dict[str, Any]:
             valkey.close()
 
 
-async def _kill(arguments: argparse.Namespace, url: str, redis_url: str, workers: Workers) -> dict[str, Any]:
-    load = Load(url)
+async def _kill(arguments: argparse.Namespace, redis_url: str, workers: Workers) -> dict[str, Any]:
+    load = Load(arguments.port)
     sending = asyncio.create_task(load.run())
     kills: dict[str, list[float]] = {}
     empty_handed = 0
@@ -224,7 +215,6 @@ async def _kill(arguments: argparse.Namespace, url: str, redis_url: str, workers
             given_up += terminal == ["failed"] and begun_times == _MOST_ATTEMPTS
             times += _recovery_ms(history, kills.get(job_id, []))
         left = redis.zcard(keys.ACTIVE)
-    ordered = sorted(times)
     return {
         "kills": arguments.kills,
         "kills_with_jobs_in_hand": arguments.kills - empty_handed,
@@ -237,19 +227,16 @@ async def _kill(arguments: argparse.Namespace, url: str, redis_url: str, workers
         "refused": dict(load.refused),
         "attempts": {str(number): count for number, count in sorted(attempts.items())},
         "jobs_held_when_killed": len(times),
-        "recovery_seconds": {
-            "p50": round(statistics.median(ordered) / 1000, 2),
-            "p99": round(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))] / 1000, 2),
-            "max": round(ordered[-1] / 1000, 2),
-        },
+        "recovery": percentiles([time / 1000 for time in times]) if times else None,
         "seconds": round(seconds),
     }
 
 
 def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=1000)
+    """Run the benchmark and exit with its status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=150)
+    parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--interval", type=float, default=1.2, help="seconds between kills, on average")
@@ -257,7 +244,7 @@ def main() -> None:
     figures = asyncio.run(bench(parser.parse_args()))
     for name, value in figures.items():
         print(f"{name:26}{value}")
-    print(json.dumps(figures))
+    finish("kills", figures)
     right = figures["ends"].get("succeeded", 0) + figures["given_up"] == figures["jobs"]
     sys.exit(1 if figures["lost"] or figures["ended_twice"] or figures["left_over"] or not right else 0)
 

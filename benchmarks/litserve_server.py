@@ -1,6 +1,6 @@
-"""The same captioner served by LitServe, with its batching on: a program that `litserve_client.py` starts.
+"""Serve our captioner with LitServe, with batching. rival_models.py starts it.
 
-In: JPEG files, base64 in JSON, as LitServe's own examples take pictures; out: the caption with its attention.
+A request is JSON with a JPEG file in base64, as in LitServe's examples; the response is the caption with its attention.
 """
 
 import argparse
@@ -14,15 +14,15 @@ import torch
 from engines import load
 from PIL import Image
 
-from model.caption import Caption
-from model.options import DecodingOptions
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions
 
-# Long enough that requests which come together are captioned together, and short beside one batch.
+# Long enough to batch requests that arrive together, and short compared with one batch.
 _GATHER_SECONDS = 0.01
 
 
 class CaptioningAPI(litserve.LitAPI):  # type: ignore[misc]
-    """What LitServe calls, in a process of its own."""
+    """The captioner as LitServe calls it, in a process of LitServe's."""
 
     def __init__(self, model: Path, engine: str, threads: int, most: int) -> None:
         super().__init__(max_batch_size=most, batch_timeout=_GATHER_SECONDS)
@@ -34,29 +34,29 @@ class CaptioningAPI(litserve.LitAPI):  # type: ignore[misc]
         self._captioner = load(self._engine, self._model, device)
 
     def decode_request(self, request: dict[str, str], **_: Any) -> torch.Tensor:
-        """One request to pixels (3, S, S)."""
+        """Turn a request into pixels (3, S, S)."""
         with Image.open(io.BytesIO(base64.b64decode(request["image"]))) as image:
             return self._captioner.prepare(image.convert("RGB"))
 
     def batch(self, inputs: list[torch.Tensor]) -> torch.Tensor:
-        """Pixels (B, 3, S, S)."""
+        """Stack to pixels (B, 3, S, S)."""
         return torch.stack(inputs)
 
     def predict(self, x: torch.Tensor, **_: Any) -> list[list[Caption]]:
-        """Captions of each picture."""
+        """Return the captions of each picture."""
         return self._captioner.caption_pixels(x, DecodingOptions())
 
     def unbatch(self, output: list[list[Caption]]) -> list[list[Caption]]:
-        """They are apart already."""
+        """Return the output as it is: one list for each picture."""
         return output
 
     def encode_response(self, output: list[Caption], **_: Any) -> dict[str, Any]:
-        """The best caption of one picture."""
+        """Return the best caption of a picture."""
         return output[0].as_dict()
 
 
 def main() -> None:
-    """Serve until told to end."""
+    """Serve until terminated."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR")
     parser.add_argument("--engine", required=True, metavar="NAME")

@@ -1,7 +1,4 @@
-"""The pictures that are captioned in benchmarks: somebody's, or made on the spot. Out: JPEG files in memory.
-
-It must not know what is done with them.
-"""
+"""Pictures to caption in benchmarks: your photographs, or generated ones."""
 
 import io
 import itertools
@@ -15,38 +12,82 @@ from PIL import Image
 
 from model.training.dataset import load_split
 
-_SIZE = (500, 375)  # pixels: as Flickr shows photographs
+_SIZE = (500, 375)  # pixels; Flickr's usual size
 _QUALITY = 85
 _JPEG = {".jpg", ".jpeg"}
+_MARK = 16  # pixels; side of the square that makes a photograph unique
 
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """One file, and what people say of it, if anybody has said anything."""
+    """A JPEG file with its reference captions, if there are any."""
 
     name: str
     encoded: bytes
     captions: list[str]
 
     def image(self) -> Image.Image:
-        """The decoded image, RGB."""
+        """Decode the image to RGB."""
         return Image.open(io.BytesIO(self.encoded)).convert("RGB")
 
 
 def photographs(data: Path | None, count: int) -> list[Photograph]:
-    """The first `count` of a data set's split val or, of another folder, of the JPEG files in it or in its tar files.
+    """Return the first `count` pictures: of a data set's split val, or of the JPEG files in a folder and its tar files.
 
-    Without `data`, as many are made. Raises DatasetUnusable for a folder that has neither.
+    Without `data` the pictures are generated. Raises DatasetUnusable for a folder that has neither.
     """
     if data is None:
-        return [Photograph(f"made-{seed}.jpg", encoded(made(seed)), []) for seed in range(count)]
-    if not any(data.glob("captions.json")) and (found := list(itertools.islice(files(data), count))):
-        return [Photograph(name, data_of_file, []) for name, data_of_file in found]
+        return [Photograph(f"generated-{seed}.jpg", encoded(generated(seed)), []) for seed in range(count)]
+    if not any(data.glob("captions.json")) and (found := list(itertools.islice(_files(data), count))):
+        return [Photograph(name, content, []) for name, content in found]
     return [Photograph(sample.name, sample.encoded, sample.captions) for sample in load_split(data, "val")[:count]]
 
 
-def files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """The JPEG files in `folder` and the folders in it, and those in tar files there, by name."""
+def unique_photographs(folder: Path | None = None) -> Iterator[bytes]:
+    """Yield JPEG files without end, all different, so that the service never answers from its cache.
+
+    Raises FileNotFoundError for a folder without JPEG files. When a photograph comes again, a small square in its
+    corner has another colour. Without a folder the pictures are generated.
+    """
+    if folder is None:
+        yield from (encoded(generated(number)) for number in itertools.count())
+    else:
+        found = [content for _, content in _files(folder)]
+        if not found:
+            raise FileNotFoundError(f"no JPEG files in {folder}")
+        for number in itertools.count():
+            yield _marked(found[number % len(found)], number)
+
+
+def small_pictures() -> Iterator[bytes]:
+    """Yield JPEG files without end, all different, that take almost no time to decode."""
+    for number in itertools.count():
+        image = Image.new("RGB", (64, 48), (90, 120, 60))
+        for place in range(3):
+            # One grey block for each byte of the number: large enough for JPEG to keep it.
+            value = number >> 8 * place & 255
+            image.paste((value, value, value), (16 * place, 0, 16 * (place + 1), 16))
+        yield encoded(image)
+
+
+def generated(seed: int) -> Image.Image:
+    """Return blurred colours with noise; its JPEG file is about as large as a photograph's."""
+    dice = np.random.default_rng(seed)
+    width, height = _SIZE
+    blotches = Image.fromarray(dice.integers(0, 256, (height // 25, width // 25, 3), dtype=np.uint8))
+    smooth = np.asarray(blotches.resize(_SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
+    return Image.fromarray((smooth + dice.normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8))
+
+
+def encoded(image: Image.Image) -> bytes:
+    """Encode as a JPEG file."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the JPEG files in `folder`, its subfolders and their tar files."""
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in _JPEG:
             yield path.name, path.read_bytes()
@@ -57,17 +98,7 @@ def files(folder: Path) -> Iterator[tuple[str, bytes]]:
                         yield member.name, file.read()
 
 
-def made(seed: int) -> Image.Image:
-    """Blotches of colour under a little grain: a JPEG file of it has about as many bytes as a photograph's."""
-    dice = np.random.default_rng(seed)
-    width, height = _SIZE
-    blotches = Image.fromarray(dice.integers(0, 256, (height // 25, width // 25, 3), dtype=np.uint8))
-    smooth = np.asarray(blotches.resize(_SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
-    return Image.fromarray((smooth + dice.normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8))
-
-
-def encoded(image: Image.Image) -> bytes:
-    """As a JPEG file."""
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=_QUALITY)
-    return file.getvalue()
+def _marked(data: bytes, number: int) -> bytes:
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    image.paste(tuple((number * 97 >> 8 * place) % 256 for place in range(3)), (0, 0, _MARK, _MARK))
+    return encoded(image)

@@ -1,54 +1,65 @@
-"""Who captions in `benchmarks/rivals.py`, all alike: JPEG files in, captions out. It must not know of time.
+"""The candidates of rivals.py, with one interface: JPEG files in, captions out.
 
-The rivals from `transformers` are built from their configurations, with random weights, since nothing can be downloaded
-where we measure; their speed does not depend on the values. But it does on the length of what they write, and random
-weights never end a sentence, or at once: so they write exactly as many tokens as they are told, which should be what a
-real caption takes. Words are not spelt out, because the tokenisers' files cannot be had either: that costs next to
-nothing.
+Those from `transformers` have their default configurations and random weights, since rivals.py downloads nothing. Their
+speed depends on the length of their captions, not on the weights; but random weights do not end a sentence at a
+reasonable length. So they write a fixed number of tokens, about as many as a real caption has. They do not convert
+tokens to text, which takes almost no time.
 """
 
+import asyncio
+import base64
 import io
+import json
 import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from engines import load
-from litserve_client import LitServe
+from load import Client
 from PIL import Image
+from whole_service import ROOT, children, free_port, responds
 
-from model.options import DecodingOptions
+from model.decoding.options import DecodingOptions
+
+_START_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all of them are told."""
+    """Settings for all candidates."""
 
     model: Path
     engine: str
     threads: int
-    tokens: int  # that a rival with random weights writes
-    most: int  # pictures in a batch of LitServe's
-    toy: bool  # far too small rivals, to try the program
+    tokens: int  # written by models with random weights
+    most: int  # LitServe's maximum batch size
+    toy: bool  # tiny models, to try the program
 
 
 class Rival(Protocol):
-    """One of those who are compared."""
+    """A candidate."""
 
     def caption(self, files: Sequence[bytes], at_once: int) -> None:
         """Caption JPEG files, `at_once` of them at a time."""
 
     def processes(self) -> list[int]:
-        """Whose memory it takes, as process ids."""
+        """Ids of the processes whose memory counts."""
 
     def close(self) -> None:
-        """End what it has started."""
+        """Stop all that it started."""
 
 
 class _InProcess:
-    """What needs nobody but this process."""
+    """A candidate that runs in this process."""
 
     def caption(self, files: Sequence[bytes], at_once: int) -> None:
         """See Rival."""
@@ -68,7 +79,7 @@ class _InProcess:
 
 
 class Wordlight(_InProcess):
-    """Our captioner: beam 3, with attention."""
+    """Our captioner: three beams, with attention."""
 
     def __init__(self, setting: Setting) -> None:
         self._captioner = load(setting.engine, setting.model)
@@ -83,7 +94,7 @@ class BlipBase(_InProcess):
     def __init__(self, setting: Setting) -> None:
         from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor
 
-        # The default range, 1e-10, makes numbers so small that a CPU is slow at them; trained weights are not.
+        # The default, 1e-10, gives denormal numbers, which are slow on a CPU. Trained weights are not that small.
         vision: dict[str, Any] = {"initializer_range": 0.02}
         text: dict[str, Any] = {}
         if setting.toy:
@@ -134,13 +145,79 @@ class VitGpt2(_InProcess):
         self._network.generate(pixel_values=pixels, **self._length)
 
 
-def _litserve(setting: Setting) -> LitServe:
-    return LitServe(setting.model, setting.engine, setting.threads, setting.most)
+class LitServe:
+    """Our captioner behind LitServe, with clients over HTTP."""
+
+    def __init__(self, setting: Setting) -> None:
+        """Start the server and wait until it responds. Raises RuntimeError, with its output, if it does not."""
+        self._port = free_port()
+        self._folder = tempfile.TemporaryDirectory(prefix="wordlight-litserve-")
+        arguments = {"model": setting.model.resolve(), "engine": setting.engine, "threads": setting.threads}
+        arguments |= {"most": setting.most, "port": self._port}
+        told = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
+        log = Path(self._folder.name) / "log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).parent / "litserve_server.py"), *told],
+                cwd=self._folder.name,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            give_up = time.monotonic() + _START_SECONDS
+            while not responds(self._port, "/health"):
+                if self._process.poll() is not None or time.monotonic() > give_up:
+                    raise RuntimeError(f"LitServe did not start:\n{log.read_text(errors='replace')[-2000:]}")
+                time.sleep(0.2)
+        except BaseException:
+            self.close()
+            raise
+
+    def caption(self, files: Sequence[bytes], at_once: int) -> None:
+        """Send each file as a request, `at_once` at a time. Raises RuntimeError for a status other than 200."""
+        asyncio.run(self._caption(files, at_once))
+
+    async def _caption(self, files: Sequence[bytes], at_once: int) -> None:
+        waiting = iter(files)
+
+        async def one_after_the_other(client: Client) -> None:
+            for file in waiting:
+                body = json.dumps({"image": base64.b64encode(file).decode()}).encode()
+                status, answer = await client.ask("POST", "/predict", body, "application/json")
+                if status != 200 or b'"words"' not in answer:
+                    raise RuntimeError(f"LitServe responds with {status}: {answer[:200]!r}")
+
+        async with Client(self._port) as client:
+            await asyncio.gather(*(one_after_the_other(client) for _ in range(at_once)))
+
+    def processes(self) -> list[int]:
+        """See Rival: the server and all its descendants."""
+        found, unseen = [], [self._process.pid]
+        while unseen:
+            pid = unseen.pop()
+            found.append(pid)
+            unseen += children(pid)
+        return found
+
+    def close(self) -> None:
+        """See Rival. The server's children stay in our process group, so they end with us, too."""
+        ours = self.processes() if self._process.poll() is None else []
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pid in ours:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._folder.cleanup()
 
 
 RIVALS: dict[str, Callable[[Setting], Rival]] = {
     "wordlight": Wordlight,
-    "litserve": _litserve,
+    "litserve": LitServe,
     "blip-base": BlipBase,
     "vit-gpt2": VitGpt2,
 }

@@ -1,20 +1,18 @@
-"""What a user would pick instead, on the same pictures in the same run: LitServe, BLIP-base, ViT-GPT2.
+"""Alternatives on the same pictures in the same run: LitServe, BLIP-base, ViT-GPT2.
 
-    .venv/bin/pip install transformers litserve      # for this program only
-    python benchmarks/rivals.py --data DIR           # without --data, pictures made on the spot
+    .venv/bin/pip install -c constraints.txt --group bench      # for this program only
+    python benchmarks/rivals.py --data DIR
 
-From JPEG files to captions: our captioner, called directly; the same captioner behind LitServe, over HTTP, with as many
-clients as the batch is large; BLIP-base (greedy) and ViT-GPT2 (four beams) from `transformers`, built from their
-configurations with random weights. These write exactly --tokens tokens, as many as a real caption takes, where our
-captioner ends its sentences itself. Each has a process of its own, which lives all along, and they take turns.
+From JPEG files to captions: our captioner, called directly; the same captioner behind LitServe over HTTP, with as many
+clients as a batch has pictures; BLIP-base (greedy) and ViT-GPT2 (four beams) from `transformers`, with their default
+configurations and random weights. These write exactly --tokens tokens; our captioner ends its sentences itself. Each
+runs in its own process, and they take turns.
 
-Captions a second are at each one's best batch size; peak memory is what was ever resident, of LitServe in all its
-processes, where what they read from the same files counts once. The last line is JSON. The exit status only says
-whether it ran.
+Captions a second are for the best batch size of each. Peak memory is the maximum of resident memory; for LitServe, of
+all its processes, counting files that they share once. The last line is JSON.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import re
@@ -28,23 +26,22 @@ from pathlib import Path
 
 import torch
 from engines import ENGINES
+from figures import Sample, finish, side_by_side
 from photographs import photographs
 from rival_models import RIVALS, Setting
-from timing import Sample, side_by_side, verdict
 
-from model.captioner import SHIPPED
+from model.runtime.captioner import SHIPPED
 
-_FASTER_THAN_BLIP = 80.0
-# What is behind HTTP gets several batches' worth of requests, or the first and the last batch would not be full.
+# Several batches of requests over HTTP: the first and the last batch are not full.
 _REQUESTS_A_CLIENT = 4
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     arguments = _parser().parse_args()
     for package in ("transformers", "litserve"):
         if find_spec(package) is None:
-            sys.exit(f"{package} is not installed: pip install transformers litserve")
+            sys.exit(f"{package} is not installed: pip install -c constraints.txt --group bench")
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     threads = arguments.threads or torch.get_num_threads()
     most = max(arguments.batch)
@@ -76,20 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, default=SHIPPED, metavar="DIR", help="default: the shipped captioner")
     parser.add_argument("--data", type=Path, metavar="DIR", help="a data set, or a folder of JPEG files")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of each (default: PyTorch chooses)")
-    parser.add_argument("--tokens", type=int, default=12, metavar="N", help="that random weights write (default 12)")
+    parser.add_argument("--tokens", type=int, default=12, metavar="N", help="that BLIP and ViT-GPT2 write (default 12)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 32], metavar="N", help="of ours (default: 1 32)")
     parser.add_argument("--rival-batch", type=int, nargs="+", default=[1, 4, 8], metavar="N", help="default: 1 4 8")
     parser.add_argument("--rival", nargs="+", default=[*RIVALS], choices=RIVALS, help="default: all of them")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
-    parser.add_argument("--toy", action="store_true", help="far too small rivals, to try this program")
+    parser.add_argument("--toy", action="store_true", help="tiny alternatives, to try this program")
     return parser
 
 
 class Child:
-    """One of those compared, in a process of its own."""
+    """One of the candidates, in its own process."""
 
     def __init__(self, name: str, setting: Setting, files: Sequence[bytes]) -> None:
-        """Returns when it is ready. Raises RuntimeError with what it died of."""
+        """Start it and wait until it is ready. Raises RuntimeError if it fails."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, name, setting, files))
@@ -98,12 +95,12 @@ class Child:
         self._answer()
 
     def caption(self, count: int, at_once: int) -> None:
-        """Caption the first `count` files, or the same again where there are fewer."""
+        """Caption `count` files, repeating them if there are fewer."""
         self._connection.send((count, at_once))
         self._answer()
 
     def peak_mib(self) -> float:
-        """The most memory that it ever had resident."""
+        """Maximum of its resident memory so far."""
         self._connection.send(None)
         return float(str(self._answer()))
 
@@ -120,7 +117,7 @@ class Child:
 
 
 def _work(connection: Connection, name: str, setting: Setting, files: Sequence[bytes]) -> None:
-    """In the child: do what is asked until nobody is there to ask."""
+    """Serve requests in the child process until the parent closes the connection."""
     torch.set_num_threads(setting.threads)
     try:
         rival = RIVALS[name](setting)
@@ -146,7 +143,7 @@ def _work(connection: Connection, name: str, setting: Setting, files: Sequence[b
 
 
 def _peak_mib(processes: Sequence[int]) -> float:
-    """The most memory that they had; libraries, which are mapped from files, are counted in the largest one alone."""
+    """Return the sum of the peaks; files that are mapped into memory count only once, for the largest process."""
     peaks, mapped = [], []
     for process in processes:
         status = Path(f"/proc/{process}/status").read_text()
@@ -163,20 +160,19 @@ def report(
     seconds: dict[tuple[str, int], Sample],
     memory: dict[str, float],
 ) -> None:
-    """Print a table and the figures."""
+    """Print a table and the JSON line."""
     rates = {key: taken.rate(sizes[key]) for key, taken in seconds.items()}
     best = {}
     for name in memory:
         medians = {batch: rate.median for (of, batch), rate in rates.items() if of == name}
         best[name] = max(medians, key=medians.__getitem__)
     print(f"{threads} threads; medians of {arguments.rounds} rounds; rivals write {arguments.tokens} tokens\n")
-    columns = ("captions a second", "at batch", "ms alone", "peak MiB", "wordlight is ... times as fast")
+    columns = ("captions a second", "at batch", "ms alone", "peak MiB", "Wordlight is … times as fast")
     print(f"{'':<12}" + "".join(f"{column:>32}" for column in columns))
     found: dict[str, dict[str, object]] = {}
-    ratios: dict[str, Sample] = {}
     for name, batch in best.items():
         rate = rates[name, batch]
-        times = ratios[name] = rates["wordlight", best["wordlight"]].over(rate)
+        times = rates["wordlight", best["wordlight"]].over(rate)
         smallest = min(size for of, size in rates if of == name)
         alone = seconds[name, smallest].scaled(1000 / sizes[name, smallest])
         row = (str(rate), str(batch), str(alone), f"{memory[name]:.0f}", str(times))
@@ -188,10 +184,8 @@ def report(
             "peak_mib": round(memory[name], 1),
             "wordlight_times": times.figures(),
         }
-    if "blip-base" in ratios:
-        print(verdict("\ntimes BLIP-base", ratios["blip-base"].median, _FASTER_THAN_BLIP))
     figures = {"threads": threads, "tokens": arguments.tokens, "toy": arguments.toy, "rivals": found}
-    print(json.dumps({"benchmark": "rivals", **figures}))
+    finish("rivals", figures)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,36 @@
-"""How long each stage of captioning takes, and how near the whole comes to its encoder alone.
+"""Time of each stage of captioning in several engines, and how well their captions agree.
 
-    python benchmarks/stages.py                      # eager PyTorch and what is used here, pictures made on the spot
     python benchmarks/stages.py --engine eager --engine openvino --engine openvino-bf16 --data DIR
 
-Several engines are measured side by side in one run, and the first is the reference. The stages, in milliseconds a
-picture: decode a JPEG file; prepare (stretch it); the encoder alone, which is a bare network; encode, which is all that
-the captioner computes before the first word; write captions with three beams, greedily, and as the consensus of
-twenty beams. "All" is prepare, encode and three beams as `Captioner.caption` does them.
+All engines run in turn; the first is the reference. Stages, in ms a picture: decode a JPEG file; prepare (resize);
+the encoder alone (the bare network); encode (everything before the first word); write with three beams, greedily,
+and as the consensus of twenty beams. "All" is prepare, encode and three beams, as `Captioner.caption` does them.
 
-Then how the engines' captions agree with the reference's: the share of pictures with the same caption, the largest
-difference of a log-probability among those and, with the captions of a data set's split val, CIDEr on our own tokens.
-The last line is JSON. The exit status only says whether it ran.
+Then the captions of each engine are compared with the reference's: the share of equal captions, the largest difference
+of a log-probability among those and, for a data set's split val, CIDEr on our own tokens. The last line is JSON.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 
 import torch
 from engines import ENGINES, REFERENCE, add_options, encoder_alone, load
+from figures import Sample, finish, side_by_side
 from photographs import Photograph, photographs
-from timing import Sample, side_by_side, verdict
 
-from model.caption import Caption
-from model.captioner import Captioner
-from model.evaluation.scores import quick_cider
-from model.options import DecodingOptions, Strategy
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions, Strategy
+from model.runtime.captioner import Captioner
+from model.training.cider import quick_cider
 
 _BEAMS, _GREEDY = DecodingOptions(), DecodingOptions(strategy=Strategy.GREEDY)
 _CONSENSUS = DecodingOptions(strategy=Strategy.CONSENSUS, beam_size=20)
 _STAGES = ("decode", "prepare", "encoder alone", "encode", "beam 3", "greedy", "consensus", "all")
-_OF_CEILING, _FASTER, _CIDER = 0.6, 4.0, 0.005
 _AGREEMENT_BATCH = 32
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     arguments = _parser().parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -57,28 +52,30 @@ def main() -> None:
         batches.append(report(engines, batch, seconds))
     agreement = report_agreement(captioners, pictures[: arguments.pictures]) if arguments.pictures else {}
     figures = {"threads": torch.get_num_threads(), "engines": engines, "batches": batches, "agreement": agreement}
-    print(json.dumps({"benchmark": "stages", **figures}))
+    finish("stages", figures)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", action="append", choices=ENGINES, help="may be given again (default: eager, auto)")
+    parser.add_argument("--engine", action="append", choices=ENGINES, help="repeatable (default: eager, auto)")
     add_options(parser)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="default: 1 8 32")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
-    parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="to compare captions of (default 1000)")
+    parser.add_argument(
+        "--pictures", type=int, default=1000, metavar="N", help="whose captions are compared (default 1000)"
+    )
     return parser
 
 
 def tasks(engine: str, captioner: Captioner, pictures: Sequence[Photograph]) -> dict[str, Callable[[], object]]:
-    """The stages, each on what the one before it made."""
+    """Return one task for each stage, each on the output of the stage before."""
     images = [picture.image() for picture in pictures]
     pixels = torch.stack([captioner.prepare(image) for image in images])
-    memory = captioner.encode(pixels)
+    encoded = captioner.encode(pixels)
     alone = encoder_alone(engine, captioner, len(pictures))
 
     def finished(task: Callable[[], object]) -> Callable[[], object]:
-        """A GPU has only been told what to do when it has not done it yet."""
+        """Wait until the GPU is done, too."""
 
         def run() -> None:
             task()
@@ -92,15 +89,15 @@ def tasks(engine: str, captioner: Captioner, pictures: Sequence[Photograph]) -> 
         "prepare": lambda: torch.stack([captioner.prepare(image) for image in images]),
         "encoder alone": finished(lambda: alone(pixels)),
         "encode": finished(lambda: captioner.encode(pixels)),
-        "beam 3": lambda: captioner.write(memory, _BEAMS),
-        "greedy": lambda: captioner.write(memory, _GREEDY),
-        "consensus": lambda: captioner.write(memory, _CONSENSUS),
+        "beam 3": lambda: captioner.generate(encoded, _BEAMS),
+        "greedy": lambda: captioner.generate(encoded, _GREEDY),
+        "consensus": lambda: captioner.generate(encoded, _CONSENSUS),
         "all": lambda: captioner.caption(images, _BEAMS),
     }
 
 
 def report(engines: Sequence[str], batch: int, seconds: dict[tuple[str, str], Sample]) -> dict[str, object]:
-    """Print what one batch size took, and return it."""
+    """Print and return the times of one batch size."""
     print(f"batch {batch:<10}" + "".join(f"{stage:>24}" for stage in _STAGES))
     found: dict[str, object] = {}
     for engine in engines:
@@ -122,23 +119,20 @@ def report(engines: Sequence[str], batch: int, seconds: dict[tuple[str, str], Sa
             **{name: ratio.figures() for name, ratio in compared.items()},
         }
         print(
-            f"  {whole.rate(batch)} captions a second, {from_files.rate(batch)} from JPEG files;"
-            f" {of_stage['encoder alone'].rate(batch)} pictures by the encoder alone"
+            f"  {whole.rate(batch)} captions/s, {from_files.rate(batch)} from JPEG files; "
+            f"{compared['of_encoder_alone']} of the encoder alone, {compared['of_encode']} of encode, "
+            f"{compared['times_reference']} times {engines[0]}"
         )
-        print("  " + verdict("of the encoder alone", compared["of_encoder_alone"].median, _OF_CEILING))
-        print("  " + verdict("of the stage encode", compared["of_encode"].median, _OF_CEILING))
-        if engine != engines[0]:
-            print("  " + verdict(f"times {engines[0]}", compared["times_reference"].median, _FASTER))
     print()
     return {"batch": batch, "engines": found}
 
 
 def report_agreement(captioners: dict[str, Captioner], pictures: Sequence[Photograph]) -> dict[str, object]:
-    """Print how the captions of each engine agree with those of the first, and return it."""
+    """Print and return how the captions of each engine agree with those of the first."""
     (first, reference), *others = ((engine, _captions(captioner, pictures)) for engine, captioner in captioners.items())
     people = {picture.name: picture.captions for picture in pictures if picture.captions}
     ciders = {engine: _cider(captions, people) for engine, captions in [(first, reference), *others]} if people else {}
-    print(f"captions of {len(pictures)} pictures, against those of {first}")
+    print(f"captions of {len(pictures)} pictures, compared with {first}'s")
     compared: dict[str, dict[str, float]] = {}
     for engine, captions in others:
         pairs = [
@@ -151,14 +145,14 @@ def report_agreement(captioners: dict[str, Captioner], pictures: Sequence[Photog
         if ciders:
             change = abs(ciders[engine] - ciders[first])
             compared[engine]["cider_change"] = round(change, 4)
-            print(f"  {engine}: CIDEr {ciders[engine]:.4f}; " + verdict("changed by", change, _CIDER, below=True))
+            print(f"  {engine}: CIDEr {ciders[engine]:.4f}, a change of {change:.4f}")
     if ciders:
         print(f"  {first}: CIDEr {ciders[first]:.4f}")
     return {"pictures": len(pictures), "cider": ciders, "engines": compared}
 
 
 def _captions(captioner: Captioner, pictures: Sequence[Photograph]) -> dict[str, Caption]:
-    """The best caption of each, by name."""
+    """Return the best caption of each picture by name."""
     captions: dict[str, Caption] = {}
     for start in range(0, len(pictures), _AGREEMENT_BATCH):
         some = pictures[start : start + _AGREEMENT_BATCH]
@@ -168,7 +162,7 @@ def _captions(captioner: Captioner, pictures: Sequence[Photograph]) -> dict[str,
 
 
 def _apart(one: Caption, other: Caption) -> float:
-    """The largest difference of a log-probability, of a word or of the whole."""
+    """Return the largest difference of a log-probability, of a word or of the caption."""
     words = zip(one.words, other.words, strict=True)
     return max(abs(one.logprob - other.logprob), *(abs(mine.logprob - theirs.logprob) for mine, theirs in words))
 

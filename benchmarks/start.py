@@ -1,14 +1,12 @@
-"""Memory, and how long one waits: for a service to be ready, and for the first caption of a cold command.
+"""Time to start, and memory: of the whole service, and of a single caption without a service.
 
-    python benchmarks/start.py [--photo FILE]
+    python benchmarks/start.py
 
-Rounds of both in turn, each from a fresh process: `wordlight serve` (what `make serve` runs once all is installed)
-until /readyz says 200 for the first time, its resident memory then and after some captions; and `wordlight caption
-FILE` until it has ended. Before the first round each runs once, so files come from the page cache: cold means the
-process.
+Each round starts new processes: `wordlight serve` until the first 200 of /readyz, with the memory of its processes then
+and after some captions; and `wordlight caption FILE` until it has ended. One warm-up round comes first, so files come
+from the page cache.
 
-The last line is JSON: `ready_seconds`, `caption_seconds`, `memory_mib` {idle, after_captions} with each process's
-median, least and most.
+The last line is JSON: `ready_seconds`, `caption_seconds`, `memory_mib` {idle, after_captions} for each process.
 """
 
 import argparse
@@ -19,12 +17,12 @@ import sys
 import time
 from pathlib import Path
 
-from caption_client import CaptionClient
-from figures import aim, finish, print_table, spread
-from fresh_photographs import photographs
+from figures import Sample, finish, print_table
+from load import CaptionClient
+from photographs import unique_photographs
 from whole_service import ROOT, clean_environment, whole_service
 
-from model.captioner import SHIPPED
+from model.runtime.captioner import SHIPPED
 
 _IN_FLIGHT = 16
 _SETTLE_SECONDS = 1.0
@@ -32,7 +30,7 @@ _PHOTO = ROOT / "app" / "static" / "samples" / "moose.jpg"
 
 
 def caption_seconds(photo: Path, model: Path) -> float:
-    """`wordlight caption` from the start of its process to its end."""
+    """Run `wordlight caption` and return the seconds from the start of its process to the end."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "wordlight", "caption", "--model", str(model), str(photo)]
     subprocess.run(command, cwd=ROOT, env=clean_environment(), stdout=subprocess.DEVNULL, check=True)
@@ -40,7 +38,7 @@ def caption_seconds(photo: Path, model: Path) -> float:
 
 
 def service_once(model: Path, captions: int) -> tuple[float, dict[str, float], dict[str, float]]:
-    """Seconds until it is ready; MiB of each process then, and after so many captions."""
+    """Start a service; return seconds until ready, and MiB of each process when idle and after `captions`."""
     with whole_service(WORDLIGHT_MODEL=str(model)) as service:
         time.sleep(_SETTLE_SECONDS)
         idle = service.memory_mib()
@@ -49,7 +47,7 @@ def service_once(model: Path, captions: int) -> tuple[float, dict[str, float], d
 
 
 async def _caption(port: int, count: int) -> None:
-    pictures = itertools.islice(photographs(), count)
+    pictures = itertools.islice(unique_photographs(), count)
     async with CaptionClient(port) as client:
 
         async def one_after_the_other() -> None:
@@ -60,7 +58,7 @@ async def _caption(port: int, count: int) -> None:
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of both (default 5)")
     parser.add_argument("--captions", type=int, default=200, metavar="N", help="before memory is read again")
@@ -77,10 +75,10 @@ def main() -> None:
         idle.append(memory_idle)
         after.append(memory_after)
         cold.append(caption_seconds(photo, model))
-    times = {"wordlight serve, ready": spread(ready, 2), "wordlight caption, cold": spread(cold, 2)}
-    print_table([{"seconds": name} | found for name, found in times.items()])
+    times = {"ready_seconds": Sample(tuple(ready)).figures(), "caption_seconds": Sample(tuple(cold)).figures()}
+    print_table([{"": name} | found for name, found in times.items()])
     memory = {
-        when: {process: spread([one[process] for one in found], 1) for process in found[0]}
+        when: {process: Sample(tuple(one[process] for one in found)).figures() for process in found[0]}
         for when, found in (("idle", idle), ("after_captions", after))
     }
     print_table(
@@ -90,18 +88,7 @@ def main() -> None:
             for process in memory["idle"]
         ]
     )
-    settled = memory["after_captions"]
-    aims = {
-        "web process, MiB": aim(settled["web process"]["median"], most=150),
-        "worker, MiB": aim(settled["worker"]["median"], most=700),
-        "ready, seconds": aim(times["wordlight serve, ready"]["median"], most=8),
-        "one caption cold, seconds": aim(times["wordlight caption, cold"]["median"], most=4),
-    }
-    ready_and_cold = {
-        "ready_seconds": times["wordlight serve, ready"],
-        "caption_seconds": times["wordlight caption, cold"],
-    }
-    finish("start", ready_and_cold | {"captions": arguments.captions, "memory_mib": memory}, aims)
+    finish("start", times | {"captions": arguments.captions, "memory_mib": memory})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""A whole service to be measured: `wordlight serve` in a process of its own, as a user would start it.
-
-In: settings; out: where it listens, how long it took to be ready, and the memory of its processes.
-"""
+"""A whole service to measure: `wordlight serve` as a child process, as a user starts it."""
 
 import http.client
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,8 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from resident import children, command_line, memory_mib
 
 ROOT = Path(__file__).parent.parent
 _START_SECONDS = 120.0
@@ -25,32 +21,27 @@ _ROLES = {"api": "web process", "worker": "worker"}
 class WholeService:
     """A running service."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, home: Path, ready_seconds: float) -> None:
-        """`ready_seconds` passed from the start of the process to the first 200 of /readyz."""
-        self.process, self.port, self.home, self.ready_seconds = process, port, home, ready_seconds
-
-    @property
-    def redis_url(self) -> str:
-        """Where its queue can be reached."""
-        return f"unix://{os.path.realpath(self.home / 'valkey.sock')}"
+    def __init__(self, process: subprocess.Popen[bytes], port: int, ready_seconds: float) -> None:
+        """`ready_seconds`: time from the start of the process to the first 200 of /readyz."""
+        self.process, self.port, self.ready_seconds = process, port, ready_seconds
 
     def processes(self) -> dict[str, int]:
-        """The ids of its processes: supervisor, queue server, web process, worker."""
+        """Process ids by role: supervisor, queue server, web process, worker."""
         found = {"supervisor": self.process.pid}
         for child in children(self.process.pid):
-            found[_ROLES.get(command_line(child)[-1], "queue server")] = child
+            last_argument = Path(f"/proc/{child}/cmdline").read_text().rstrip("\0").rpartition("\0")[2]
+            found[_ROLES.get(last_argument, "queue server")] = child
         return found
 
     def memory_mib(self) -> dict[str, float]:
-        """Resident memory of each of its processes now; of the decoders, which are children of the web process, all."""
+        """Resident memory by role. The decoders, children of the web process, are added up."""
         pids = self.processes()
-        decoders = [memory_mib(child)["now"] for child in children(pids["web process"])]
-        found = {role: round(memory_mib(pid)["now"], 1) for role, pid in pids.items()}
-        return found | {"decoders": round(sum(decoders), 1)}
+        decoders = sum(map(_resident_mib, children(pids["web process"])))
+        return {role: round(_resident_mib(pid), 1) for role, pid in pids.items()} | {"decoders": round(decoders, 1)}
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours, without settings of Wordlight's; what is started with it finds the packages beside benchmarks/."""
+    """Return this process's environment without Wordlight's settings. PYTHONPATH is this checkout."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WORDLIGHT_")}
     kept.pop("REDIS_URL", None)
     return kept | {"PYTHONPATH": str(ROOT)}
@@ -58,13 +49,13 @@ def clean_environment() -> dict[str, str]:
 
 @contextmanager
 def whole_service(**settings: str) -> Iterator[WholeService]:
-    """Start a service that is ready; `settings` are environment variables. Ends all of it in the end.
+    """Start a service, wait until it is ready, and stop it afterwards.
 
-    Raises RuntimeError, with what it said, when it does not start.
+    `settings` are environment variables. Raises RuntimeError, with the log, if it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="wordlight-") as folder, (Path(folder) / "log").open("wb") as log:
-        port, home = _free_port(), Path(folder) / "home"
-        ours = {"WORDLIGHT_PORT": str(port), "WORDLIGHT_HOME": str(home), "WORDLIGHT_LOG_LEVEL": "WARNING"}
+        port = free_port()
+        ours = {"WORDLIGHT_PORT": str(port), "WORDLIGHT_HOME": f"{folder}/home", "WORDLIGHT_LOG_LEVEL": "WARNING"}
         started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "wordlight", "serve"],
@@ -75,29 +66,47 @@ def whole_service(**settings: str) -> Iterator[WholeService]:
         )
         try:
             if not _becomes_ready(process, port):
-                raise RuntimeError(f"the service does not start:\n{Path(log.name).read_text(errors='replace')}")
-            yield WholeService(process, port, home, time.perf_counter() - started)
+                raise RuntimeError(f"the service did not start:\n{Path(log.name).read_text(errors='replace')}")
+            yield WholeService(process, port, time.perf_counter() - started)
         finally:
             process.terminate()
-            process.wait()  # it kills what does not end
+            process.wait()  # it kills children that do not end
+
+
+def children(pid: int) -> set[int]:
+    """Return the ids of the process's children."""
+    tasks = Path(f"/proc/{pid}/task")
+    return {int(child) for path in tasks.glob("*/children") for child in path.read_text().split()}
+
+
+def _resident_mib(pid: int) -> float:
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) / 1024
 
 
 def _becomes_ready(process: subprocess.Popen[bytes], port: int) -> bool:
     give_up = time.perf_counter() + _START_SECONDS
     while process.poll() is None and time.perf_counter() < give_up:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-        try:
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                return True
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
+        if responds(port, "/readyz"):
+            return True
         time.sleep(_ASK_SECONDS)
     return False
 
 
-def _free_port() -> int:
+def responds(port: int, path: str) -> bool:
+    """Whether a local server responds to GET `path` with 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    """Return a local port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])

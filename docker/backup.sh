@@ -1,6 +1,7 @@
-# All that the queue holds, as an archive on standard output:  docker compose exec -T valkey sh < docker/backup.sh > FILE
+# Writes all data of the queue as an archive to standard output:
+#   docker compose exec -T valkey sh < docker/backup.sh > FILE
 #
-# The log's files are a set as long as they are not compacted, so that waits until they have been read.
+# The files of the append-only log are consistent as long as Valkey does not rewrite it, so rewriting is off meanwhile.
 
 cli() { REDISCLI_AUTH=$(sed 's/^requirepass //' /run/wordlight/password.conf) valkey-cli "$@"; }
 

@@ -1,6 +1,6 @@
-"""`python requirements.py EXTRA`: what the project and one of its extras depend on, a line for each.
+"""`python requirements.py EXTRA`: print the dependencies of the project and one extra, one a line.
 
-For the Dockerfile: a layer with these is made again when they change, and not with every change of the code.
+The Dockerfile installs them in a layer of their own, which is rebuilt when they change and not when the code does.
 """
 
 import sys

@@ -1,1 +1,1 @@
-"""What `app` and `worker` agree on: the job, its result, and the queue on Redis Streams. No FastAPI, no torch."""
+"""The contract between `app` and `worker`: the job, its result, and the queue on Redis Streams."""

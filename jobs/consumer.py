@@ -1,7 +1,6 @@
-"""The half of the queue that `worker` holds: claim jobs, keep them, begin and finish them, take over dead workers'.
+"""The worker's side of the queue: claim jobs, keep them, start and finish them, and take over those of dead workers.
 
-In: nothing but a connection; out: claims, and jobs that are over. It must not know what is done with an image. All
-methods may raise redis.exceptions.RedisError; each may be called from any thread.
+All methods may be called from any thread, and may raise redis.exceptions.RedisError.
 """
 
 import logging
@@ -27,19 +26,19 @@ from jobs.settings import QueueSettings
 log = logging.getLogger(__name__)
 
 _ENTRIES_A_SCAN = 100
-# 30,000 jobs, some 0.3 s on a busy machine: a worker that sweeps does not tell that it lives.
+# 30,000 jobs, about 0.3 s on a busy machine. A worker sends no heartbeat while it sweeps.
 _SCANS_A_SWEEP = 300
-_SCRIPTS = ("start", "say", "finish", "heartbeat", "leave", "sweep", "reconcile")
+_SCRIPTS = ("start", "publish_words", "finish", "heartbeat", "leave", "sweep", "reconcile")
 
-# As redis-py reads them from the stream.
+# Stream entries as redis-py returns them.
 Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that this worker holds. `attempt` counts the attempts begun so far, by whomever.
+    """A job that this worker holds. `attempt` counts the attempts that all workers have begun so far.
 
-    `options` are None where they cannot be read: a newer web process may know some that this program does not.
+    `options` is None if it cannot be read: a newer web process may know options that this worker does not.
     """
 
     job_id: str
@@ -53,30 +52,28 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """In jobs at hand, by their entries: which nobody wants any more (canceled, deleted, or taken over), and which
-    somebody follows.
-    """
+    """Which running jobs are unwanted (canceled, deleted or taken over), and which have a follower; by stream entry."""
 
     unwanted: set[str]
     followed: set[str]
 
 
 class Consumer:
-    """One worker's view of the queue."""
+    """One worker's access to the queue."""
 
     def __init__(self, redis: Redis, settings: QueueSettings) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._redis = redis
         self._settings = settings
         self._takeover_ms = int(settings.takeover_seconds * 1000)
-        # Where the next scan for neglected entries begins. Kept: a scan that always began at the start would never
-        # come past a long head of live entries.
+        # Where the next scan for entries of dead workers begins. A scan that always began at the start would never get
+        # past a long head of live entries.
         self._cursor = "0-0"
-        self._swept = b"0"  # the same, of sweeping
+        self._sweep_cursor = b"0"
         self._scripts = {name: redis.register_script(read_script(name)) for name in _SCRIPTS}
 
     def claim(self, count: int) -> list[Claim]:
-        """Up to `count` new jobs, waiting a second for the first if there is none."""
+        """Claim up to `count` new jobs. If there is none, wait up to a second for the first."""
         try:
             answer = self._redis.xreadgroup(
                 keys.GROUP, self.name, {keys.STREAM: ">"}, count=count, block=int(BLOCK_SECONDS * 1000)
@@ -90,7 +87,7 @@ class Consumer:
         return self._claims(streams[0][1]) if streams else []
 
     def take_over(self, count: int) -> list[Claim]:
-        """Up to `count` jobs of workers that have not been heard of; one scan, going on where the last one ended."""
+        """Claim up to `count` jobs of silent workers, in one scan that continues where the last one ended."""
         try:
             cursor, entries, *_ = self._redis.xautoclaim(
                 keys.STREAM,
@@ -109,21 +106,21 @@ class Consumer:
         return self._claims(entries)
 
     def start(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Begin an attempt at each of `claims`; returns those to be run, each with its new attempt number.
+        """Begin an attempt at each of `claims`. Return the jobs to run, each with its new attempt number.
 
-        The others were taken over by somebody, or are over: expired, given up, or finished before.
+        The others belong to another worker now, or are over: expired, given up or finished.
         """
         problem = Problem.of(
             "poison",
             "Given up",
             500,
-            f"{self._settings.max_attempts} attempts at this picture ended with their worker",
+            f"the worker died in each of {self._settings.max_attempts} attempts at this picture",
         ).model_dump_json()
         pipeline = self._redis.pipeline(transaction=False)
         most, keep = self._settings.max_attempts, self._settings.dead_ttl_seconds * 1000
         for claim in claims:
-            asked = claim.job_id, self.name, claim.entry, claim.attempt, most, problem, keep
-            self._run("start", *asked, client=pipeline)
+            args = claim.job_id, self.name, claim.entry, claim.attempt, most, problem, keep
+            self._run("start", *args, client=pipeline)
         answers = cast(list[list[Any]], pipeline.execute())
         return [
             replace(claim, attempt=answer[1])
@@ -131,18 +128,18 @@ class Consumer:
             if answer[0] == b"run"
         ]
 
-    def say(self, words: Sequence[tuple[Claim, int, Sequence[str]]]) -> set[str]:
-        """Tell which words have been decided: of each job how many were told before, and the JSON of further ones.
+    def publish_words(self, words: Sequence[tuple[Claim, int, Sequence[str]]]) -> set[str]:
+        """Publish decided words: for each job, the number published before and the JSON of the new ones.
 
-        Returns the entries of jobs that nobody wants any more: canceled, deleted, or taken over.
+        Return the entries of jobs that were canceled, deleted or taken over.
         """
         pipeline = self._redis.pipeline(transaction=False)
         for claim, before, events in words:
-            self._run("say", claim.job_id, claim.attempt, before, *events, client=pipeline)
+            self._run("publish_words", claim.job_id, claim.attempt, before, *events, client=pipeline)
         return {claim.entry for (claim, *_), wanted in zip(words, pipeline.execute(), strict=True) if not wanted}
 
     def interest(self, claims: Sequence[Claim]) -> Interest:
-        """Who waits for the jobs of `claims`."""
+        """Return which jobs of `claims` are unwanted, and which have a follower."""
         pipeline = self._redis.pipeline(transaction=False)
         for claim in claims:
             pipeline.hmget(keys.record(claim.job_id), "status", "attempt", "followed")
@@ -155,11 +152,11 @@ class Consumer:
         return interest
 
     def succeed(self, claim: Claim, result: Result) -> bool:
-        """Store the result and end the job; False if another worker has the job now, or it had ended before."""
+        """Store the result and end the job. Return False if another worker has the job, or it is over."""
         return self.succeed_all([(claim, result)])[0]
 
     def succeed_all(self, results: Sequence[tuple[Claim, Result]]) -> list[bool]:
-        """As `succeed` does it, for each of them. Should this raise, some may be stored: to ask again does no harm."""
+        """Call `succeed` for several jobs. If this raises, some results may be stored; calling again does no harm."""
         pipeline = self._redis.pipeline(transaction=False)
         for claim, result in results:
             text = result.captions[0].text if result.captions else ""
@@ -168,21 +165,21 @@ class Consumer:
         return [bool(answer) for answer in pipeline.execute()]
 
     def fail(self, claim: Claim, problem: Problem) -> bool:
-        """End the job with a problem; False if another worker has the job now, or it had ended before."""
+        """End the job with a problem. Return False if another worker has the job, or it is over."""
         return bool(self._finish(claim, Status.FAILED, "", "error", problem.model_dump_json()))
 
     def heartbeat(self, entries: Sequence[str], version: str = "") -> set[str]:
-        """Tell that this worker lives, which captioner it has, and that it still works on `entries`.
+        """Report that this worker is alive, which captioner it runs, and that it still works on `entries`.
 
-        Returns those that are still its own.
+        Return the entries that are still its own.
         """
         kept = self._run("heartbeat", self.name, 10 * self._takeover_ms, version, *entries)
         return {entry.decode() for entry in cast(list[bytes], kept)}
 
     def sweep(self, scans: int = _SCANS_A_SWEEP) -> None:
-        """Forget the names of workers long gone, and help jobs that have lost their way.
+        """Remove workers that have been silent for long, and requeue jobs whose stream entry is lost.
 
-        Where there are more jobs than can be looked at in so many scans, the next sweep goes on where this one ended.
+        Looks at a bounded number of jobs in each of `scans` scans. The next sweep continues where this one ends.
         """
         try:
             self._run("sweep", 60 * self._takeover_ms)
@@ -191,14 +188,15 @@ class Consumer:
                 raise
             self._create_group()
         for _ in range(scans):
-            self._swept, back = cast(tuple[bytes, int], self._run("reconcile", self._swept, _ENTRIES_A_SCAN))
-            if back:
-                log.warning("put %d jobs back into the queue, which had lost them", back)
-            if self._swept == b"0":
+            answer = self._run("reconcile", self._sweep_cursor, _ENTRIES_A_SCAN)
+            self._sweep_cursor, requeued = cast(tuple[bytes, int], answer)
+            if requeued:
+                log.warning("requeued %d jobs that were missing from the queue", requeued)
+            if self._sweep_cursor == b"0":
                 return
 
     def leave(self, entries: Sequence[str]) -> None:
-        """Say goodbye, handing back `entries`; another worker takes them at its next look."""
+        """Sign off and hand `entries` back. Another worker claims them at its next scan."""
         self._run("leave", self.name, *entries)
 
     def _finish(
@@ -207,13 +205,13 @@ class Consumer:
         return self._run("finish", claim.job_id, claim.attempt, status.value, version, *fields, client=client)
 
     def _run(self, script: str, *more: str | bytes | int, client: Pipeline | None = None) -> object:
-        """What the script answers; with a pipeline as `client`, that will."""
+        """Run a script and return its answer. With a pipeline as `client`, add it to the pipeline."""
         return self._scripts[script](keys=script_keys(), args=script_args(self._settings, *more), client=client)
 
     def _claims(self, entries: Entries) -> list[Claim]:
-        """Entries of the stream with what is needed to work on them."""
+        """Read the records and pictures of stream entries."""
         pipeline = self._redis.pipeline(transaction=False)
-        # An entry that names no job is not ours, and nobody could ever finish it.
+        # An entry without a job was not added by Wordlight, and no worker could finish it.
         for entry in [entry for entry, fields in entries if b"job" not in fields]:
             self._redis.xack(keys.STREAM, keys.GROUP, entry)
             self._redis.xdel(keys.STREAM, entry)
@@ -229,7 +227,7 @@ class Consumer:
         ]
 
     def _create_group(self) -> None:
-        """Make the group, from the stream's beginning: jobs may have come before any worker, or outlived the group."""
+        """Create the consumer group at the start of the stream, because jobs may be older than the group."""
         try:
             self._redis.xgroup_create(keys.STREAM, keys.GROUP, id="0", mkstream=True)
         except ResponseError as error:

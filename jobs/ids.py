@@ -1,8 +1,7 @@
-"""Names of jobs and batches: unguessable, in the order of time, and known as ours after everything else is forgotten.
+"""Ids of jobs and batches: unguessable, sorted by time, and recognisable after the job is deleted.
 
-An id is the hex form of 6 bytes of time (ms), 8 random bytes, and 4 bytes of HMAC-SHA256 over these and the owner. So
-a service that has long deleted a job can still tell its owner "gone" instead of "never heard of", and keeps nothing
-for it.
+An id is the hex form of 6 bytes of time (ms), 8 random bytes, and 4 bytes of HMAC-SHA256 over these and the owner. The
+service can therefore answer "gone" instead of "not found" for a deleted job, without keeping anything of it.
 """
 
 import hashlib
@@ -11,14 +10,19 @@ import re
 import secrets
 import time
 
-_TIME, _RANDOM, _SEAL = 6, 8, 4
-_FORM = re.compile(f"[0-9a-f]{{{2 * (_TIME + _RANDOM + _SEAL)}}}")
+from redis import asyncio as aioredis
+
+from jobs import keys
+
+_TIME, _RANDOM, _MAC = 6, 8, 4
+_SECRET_BYTES = 32
+_FORM = re.compile(f"[0-9a-f]{{{2 * (_TIME + _RANDOM + _MAC)}}}")
 
 
 def new_id(secret: bytes, owner: str) -> str:
-    """An id that nobody can guess."""
+    """Return a new id."""
     name = int(time.time() * 1000).to_bytes(_TIME, "big") + secrets.token_bytes(_RANDOM)
-    return (name + _seal(secret, owner, name)).hex()
+    return (name + _mac(secret, owner, name)).hex()
 
 
 def issued(secret: bytes, owner: str, job_id: str) -> bool:
@@ -26,8 +30,22 @@ def issued(secret: bytes, owner: str, job_id: str) -> bool:
     if not _FORM.fullmatch(job_id):
         return False
     raw = bytes.fromhex(job_id)
-    return hmac.compare_digest(raw[-_SEAL:], _seal(secret, owner, raw[:-_SEAL]))
+    return hmac.compare_digest(raw[-_MAC:], _mac(secret, owner, raw[:-_MAC]))
 
 
-def _seal(secret: bytes, owner: str, name: bytes) -> bytes:
-    return hmac.new(secret, b"id:" + name + owner.encode(), hashlib.sha256).digest()[:_SEAL]
+async def shared_secret(redis: aioredis.Redis) -> bytes:
+    """Return the secret that all web processes on one Redis share; the first that asks creates it.
+
+    It authenticates ids and tickets. It is read each time: after Redis has lost its data, all processes must agree on
+    the new one. Raises redis.exceptions.RedisError.
+    """
+    secret = await redis.get(keys.SECRET)
+    if secret is None:
+        await redis.set(keys.SECRET, secrets.token_bytes(_SECRET_BYTES), nx=True)
+        secret = await redis.get(keys.SECRET)
+    assert isinstance(secret, bytes)
+    return secret
+
+
+def _mac(secret: bytes, owner: str, name: bytes) -> bytes:
+    return hmac.new(secret, b"id:" + name + owner.encode(), hashlib.sha256).digest()[:_MAC]

@@ -1,7 +1,6 @@
-"""The contract: what a job is, what its result looks like, and how both are written down in Redis.
+"""The contract: a job, its result, and how both are stored in Redis.
 
-In: the fields of a record; out: a `Job`, which is also what HTTP clients read. Plain data: it must not know how
-captions are made or how requests arrive. The golden files in tests/golden pin the bytes.
+HTTP clients read the same models as JSON. The golden files in tests/golden pin the bytes.
 """
 
 from datetime import UTC, datetime
@@ -14,12 +13,12 @@ from jobs.problem import Problem
 
 Record = dict[bytes, bytes]
 
-# What was asked for where the record does not say: those of version 0.1.0 do not.
+# The options of a record without options, as version 0.1.0 wrote them.
 NO_OPTIONS = b'{"kind":"caption"}'
 
 
 class Status(StrEnum):
-    """Where a job is on its road. The last four are terminal: a job reaches exactly one of them, once."""
+    """The state of a job. The last four are terminal: a job reaches exactly one of them, once."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -34,8 +33,8 @@ class Status(StrEnum):
         return self not in (Status.QUEUED, Status.PROCESSING)
 
 
-class Attention(BaseModel):
-    """Where a word looked: weights of a grid over the whole upright picture, row by row, that sum to 1."""
+class WordMap(BaseModel):
+    """A map of one word: weights over the whole upright picture, row by row. They sum to 1."""
 
     rows: int
     cols: int
@@ -43,15 +42,26 @@ class Attention(BaseModel):
 
 
 class Word(BaseModel):
-    """A word, the natural logarithm of its probability, and where it looked."""
+    """A word, the natural logarithm of its probability, and its maps."""
 
     text: str
     logprob: float
-    known: bool = Field(True, description="false: the captioner has not learned this word, and read it as <unk>")
-    looked: float = Field(
-        1.0, description='share of attention that went to the picture, not to what had been said: little for "of"'
+    in_vocabulary: bool = Field(True, description="false: the captioner never learned the word and reads it as <unk>")
+    visual_grounding: float = Field(
+        1.0,
+        description='the share of attention that goes to the picture (1 - beta of adaptive attention): little for "of"',
     )
-    attention: Attention | None = Field(None, description="null where it was not asked for")
+    attention: WordMap | None = Field(
+        None,
+        description="the decoder's own attention weights over the places of the picture when it wrote the word; "
+        "null unless `attention=both`",
+    )
+    heatmap: WordMap | None = Field(
+        None,
+        description="the evidence map that is drawn and that pointing is measured on: attention times what the word "
+        "detector sees of the word in each place, smoothed; the same as `attention` for a word without a detector; "
+        "null with `attention=none`",
+    )
 
 
 class Caption(BaseModel):
@@ -60,12 +70,12 @@ class Caption(BaseModel):
     text: str
     logprob: float
     confidence: float | None = Field(None, description="the probability that it is right; null: not calibrated")
-    sure: bool | None = Field(None, description="whether that is enough to rely on, by the captioner's own measure")
+    confident: bool | None = Field(None, description="whether `confidence` reaches the captioner's threshold")
     words: list[Word]
 
 
 class Said(BaseModel):
-    """The data of an event `word`: a word of a caption, as soon as it is decided."""
+    """The data of an event `word`: a word of a caption that has just been decided."""
 
     attempt: int
     caption: int
@@ -81,45 +91,45 @@ class ModelInfo(BaseModel):
 
 
 class Result(BaseModel):
-    """What a worker found out."""
+    """The result of a job."""
 
     model: ModelInfo
     captions: list[Caption]
 
 
 class ImageSize(BaseModel):
-    """The size of the upright picture as it was sent, in pixels."""
+    """The size of the upright original in pixels."""
 
     width: int
     height: int
 
 
 class Job(BaseModel):
-    """A job as everyone sees it."""
+    """A job as clients see it."""
 
     id: str
-    name: str | None = Field(description="the file's name, where it came with others")
-    batch: str | None = Field(description="the batch that it came with")
+    name: str | None = Field(description="name of the file; null outside a batch")
+    batch: str | None = Field(description="id of the job's batch")
     status: Status
     created_at: datetime
-    started_at: datetime | None = Field(description="when the latest attempt began")
+    started_at: datetime | None = Field(description="start of the latest attempt")
     completed_at: datetime | None
     expires_at: datetime = Field(
-        description="until then it can be read; before it has begun: when it will be given up if it does not begin"
+        description="when the finished job is deleted; before it begins: when it expires unless it begins"
     )
-    attempts: int = Field(description="how often a worker has begun it; more than one means that a worker died")
-    cached: bool = Field(description="answered by another job's run: same pixels, same options, same captioner")
+    attempts: int = Field(description="how often a worker has begun the job; more than 1 means that a worker died")
+    cached: bool = Field(description="whether the result is of another job with the same pixels, options and captioner")
     image: ImageSize
     options: Options
     model: ModelInfo | None
     captions: list[Caption] = Field(
-        description="best first, sampled ones as they were drawn; empty until the job has succeeded"
+        description="best first, sampled ones in the order of sampling; empty until the job succeeds"
     )
     error: Problem | None
 
     @classmethod
     def from_record(cls, job_id: str, record: Record, keep_seconds: int) -> "Job":
-        """Read a job from its Redis hash, as jobs/scripts/*.lua write it; it is kept so long when it is over."""
+        """Read a job from its Redis hash. A finished job is kept for `keep_seconds`."""
         result = Result.model_validate_json(record[b"result"]) if b"result" in record else None
         completed = int(record[b"completed"]) if b"completed" in record else None
         return cls(
@@ -145,11 +155,11 @@ class JobSummary(BaseModel):
     """A job in a list: without its captions' words."""
 
     id: str
-    name: str | None = Field(description="the file's name, where it came with others")
+    name: str | None = Field(description="name of the file; null outside a batch")
     status: Status
     created_at: datetime
     completed_at: datetime | None
-    text: str | None = Field(description="the best caption, once the job has succeeded")
+    text: str | None = Field(description="the best caption; null until the job succeeds")
     error: Problem | None
 
     @classmethod
@@ -170,17 +180,17 @@ SUMMARY = ("name", "status", "created", "completed", "text", "error")
 
 
 class Batch(BaseModel):
-    """Jobs that came in one request."""
+    """The jobs of one request."""
 
     id: str
     created_at: datetime
     done: bool = Field(description="whether all of its jobs are over")
-    counts: dict[Status, int] = Field(description="how many jobs are in which state")
-    jobs: list[JobSummary] = Field(description="in the order of the files; those deleted or expired are left out")
+    counts: dict[Status, int] = Field(description="number of jobs in each state")
+    jobs: list[JobSummary] = Field(description="in the order of the files, without deleted and expired jobs")
 
     @classmethod
     def of(cls, batch_id: str, created: bytes, jobs: list[JobSummary]) -> "Batch":
-        """A batch whose jobs are now as `jobs` say."""
+        """Create a batch from the summaries of its jobs."""
         counts = {status: sum(job.status is status for job in jobs) for status in Status}
         return cls(
             id=batch_id,

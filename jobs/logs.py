@@ -1,7 +1,7 @@
-"""Logs, the same for every process: for people as text, for machines as JSON, one object a line.
+"""Log configuration for all processes: text or JSON lines on stderr, with times in UTC.
 
-In: log records, with what they carry as `extra` and with the `log_fields` around them; out: lines on stderr, with times
-in UTC. What a stranger wrote cannot begin a line of its own, and passwords in URLs are blotted out.
+A record carries its `extra` and the surrounding `log_fields`. Control characters are escaped, so that logged input
+cannot forge a line. Passwords in URLs are masked.
 """
 
 import logging
@@ -22,7 +22,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 log = logging.getLogger(__name__)
 
-# Of a URL, what stands between the user's name and the last @ before the path.
+# In a URL: what stands between the user's name and the last @ before the path.
 _PASSWORD: Final = re.compile(r'(?<=://)([^\s/:@"]*):[^\s/"]*@')
 _JSON_NAMES: Final = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "exception"}
 
@@ -32,34 +32,34 @@ _fields: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default=Mappin
 
 
 class LogSettings(BaseSettings):
-    """Environment variables are the field names in capitals after WORDLIGHT_."""
+    """Each field is read from WORDLIGHT_ and its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="WORDLIGHT_", env_ignore_empty=True, extra="ignore")
 
-    log_format: Literal["text", "json"] = Field("text", description="for people, or for machines")
-    log_level: Annotated[_Level, BeforeValidator(str.upper)] = Field("INFO", description="the least that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="`text` is for people, `json` for machines")
+    log_level: Annotated[_Level, BeforeValidator(str.upper)] = Field("INFO", description="lowest level that is logged")
 
 
 def set_up_logs(settings: LogSettings) -> None:
-    """Send all that is logged in this process to stderr, in the form that the settings say."""
+    """Send this process's logs to stderr in the configured format."""
     handler = logging.StreamHandler()
     handler.addFilter(_add_fields)
     handler.setFormatter(_TextFormatter())
     if settings.log_format == "json":
         handler.setFormatter(_JsonFormatter())
-        # Whoever reads JSON should not meet bare tracebacks in between.
+        # A program that reads JSON must not meet bare tracebacks.
         sys.excepthook = lambda *error: log.critical("uncaught exception", exc_info=error)
-        threading.excepthook = lambda hook: log.critical("a thread has died", exc_info=hook.exc_value)
+        threading.excepthook = lambda hook: log.critical("uncaught exception in a thread", exc_info=hook.exc_value)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    # It warns of every oddity in strangers' forms, which are answered.
+    # It warns about every malformed form. The client gets an error anyway.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    # It tells of every request of the command line's.
+    # It logs every request of the command line.
     logging.getLogger("httpx2").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
 
 
 @contextmanager
 def log_fields(**fields: str) -> Iterator[None]:
-    """Everything logged within, here or in a task begun here, carries these fields too; empty ones are left out."""
+    """Add these fields to every record logged inside, also by tasks started inside. Empty fields are left out."""
     token = _fields.set({**_fields.get(), **{name: value for name, value in fields.items() if value}})
     try:
         yield
@@ -68,7 +68,7 @@ def log_fields(**fields: str) -> Iterator[None]:
 
 
 def log_field(name: str) -> str:
-    """The value of that field of the `log_fields` around; empty if there is none."""
+    """Return a field of the surrounding `log_fields`; an empty string if there is none."""
     return _fields.get().get(name, "")
 
 
@@ -81,7 +81,7 @@ def _add_fields(record: logging.LogRecord) -> bool:
 
 
 class _Formatter(logging.Formatter):
-    """What both forms have in common."""
+    """Times in UTC and masked passwords, for both formats."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         moment = datetime.fromtimestamp(record.created, UTC)
@@ -99,7 +99,7 @@ class _TextFormatter(_Formatter):
         return _printable(super().formatMessage(record))
 
     def formatException(self, ei: object) -> str:  # noqa: N802
-        # An exception's message may hold line breaks: indented, none of its lines looks like one of ours.
+        # An exception's message may contain line breaks. Indented, no line of it looks like a log record.
         lines = super().formatException(ei).splitlines()  # type: ignore[arg-type]
         return textwrap.indent("\n".join(map(_printable, lines)), "  ")
 
@@ -111,7 +111,7 @@ class _JsonFormatter(_Formatter, JsonFormatter):
 
 
 def _printable(text: str) -> str:
-    """`text` with whatever moves a cursor, breaks a line or turns it around written out as an escape."""
+    """Escape everything that moves the cursor, breaks the line or changes its direction."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,7 @@
-"""What a client may ask for: the one type of options that app checks, the queue keeps and worker obeys.
+"""The options of a job: how to caption a picture, or which caption to score.
 
-In: text or JSON fields of a request; out: options in which every default is filled in, so that a job says all about
-itself. Plain data: how words are chosen is model/'s business.
+`app` validates them, the queue stores them, the worker obeys them. Every default is filled in, so that a stored job is
+complete.
 """
 
 import re
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, 
 MOST_CAPTIONS = 20
 CONSENSUS_BEAMS = 20  # by default: the best of 3, 5, 10 and 20 on `val`
 _HAS_A_WORD = re.compile(r"[^\W_]")
-# The same as JSON Schema writes it, for the documentation.
+# The same in the syntax of JSON Schema, for the documentation.
 _WORD = r"[\p{L}\p{N}]"
 _SEED_BITS = 32
 
@@ -32,21 +32,26 @@ class Strategy(StrEnum):
 
     @property
     def searches(self) -> bool:
-        """Whether several sentences are kept in mind at once; the others decide word by word."""
+        """Whether the strategy keeps several sentences at once. The others decide word by word."""
         return self in (Strategy.BEAM, Strategy.DIVERSE, Strategy.CONSENSUS)
 
 
-class AttentionForm(StrEnum):
-    """In which form the attention of words is returned."""
+class AttentionMaps(StrEnum):
+    """Which maps of each word the answer has."""
 
-    GRID = "grid"
     NONE = "none"
+    HEATMAP = "heatmap"
+    BOTH = "both"
 
 
 class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    attention: AttentionForm = Field(AttentionForm.GRID, description="`grid`: where each word looked; `none`: left out")
+    attention: AttentionMaps = Field(
+        AttentionMaps.HEATMAP,
+        description="maps of each word: `heatmap` is what is drawn, `both` adds the decoder's own attention weights, "
+        "`none` leaves both out",
+    )
     expires_in: int | None = Field(
         None, ge=1, description="seconds after which a job that has not begun expires; the service's limit by default"
     )
@@ -62,19 +67,13 @@ class CaptionOptions(_Options):
         "words; `consensus`: of many probable sentences those that agree most with all of them; `greedy`: the most "
         "probable word each time; `sample`: words drawn by their probability",
     )
-    num_captions: int = Field(
-        default=None,
-        validate_default=True,
-        ge=1,
-        le=MOST_CAPTIONS,
-        description="how many captions to return: 3 for `beam`, `diverse` and `consensus`, else 1",
-    )
+    num_captions: int = Field(1, ge=1, le=MOST_CAPTIONS, description="how many captions to return")
     beam_size: int = Field(
         default=None,
         validate_default=True,
         ge=1,
         le=MOST_CAPTIONS,
-        description="sentences kept in mind, in `beam`, `diverse` and `consensus` only: at least `num_captions`, and "
+        description="sentences kept at each step, for `beam`, `diverse` and `consensus`: at least `num_captions`, and "
         "for `diverse` a multiple of it; 3 or `num_captions` by default, for `consensus` 20",
     )
     temperature: float = Field(1.0, ge=0.05, le=10, description="`sample`: below 1 prefers probable words")
@@ -87,9 +86,9 @@ class CaptionOptions(_Options):
         validate_default=True,
         ge=0,
         lt=2**_SEED_BITS,
-        description="`sample`: the same seed gives the same captions; drawn and told if not given",
+        description="`sample`: the same seed gives the same captions; by default a random one, which the job shows",
     )
-    max_words: int = Field(20, ge=1, le=100, description="words to write at most, those of `prefix` not counted")
+    max_words: int = Field(20, ge=1, le=100, description="largest number of words, not counting `prefix`")
     prefix: str = Field(
         "",
         max_length=300,
@@ -97,19 +96,11 @@ class CaptionOptions(_Options):
         json_schema_extra={"pattern": rf"^\s*$|{_WORD}"},
     )
 
-    @field_validator("num_captions", mode="before")
-    @classmethod
-    def _captions_of_the_strategy(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is not None:
-            return value
-        strategy = info.data.get("strategy", Strategy.BEAM)
-        return 3 if strategy.searches else 1
-
     @field_validator("num_captions")
     @classmethod
     def _one_sentence_when_greedy(cls, value: int, info: ValidationInfo) -> int:
         if info.data.get("strategy") is Strategy.GREEDY and value != 1:
-            raise ValueError("greedy search finds one sentence")
+            raise ValueError("must be 1 with strategy 'greedy'")
         return value
 
     @field_validator("beam_size", mode="before")
@@ -120,7 +111,7 @@ class CaptionOptions(_Options):
         strategy, captions = info.data.get("strategy", Strategy.BEAM), info.data.get("num_captions", 1)
         by_default = {
             Strategy.BEAM: max(3, captions),
-            Strategy.DIVERSE: captions,
+            Strategy.DIVERSE: captions if captions > 1 else 3,
             Strategy.CONSENSUS: CONSENSUS_BEAMS,
         }
         return by_default.get(strategy, 1)
@@ -133,7 +124,7 @@ class CaptionOptions(_Options):
             return value
         if not strategy.searches:
             if value != 1:
-                raise ValueError(f"strategy {strategy.value!r} has no beams")
+                raise ValueError(f"must be 1 with strategy {strategy.value!r}")
         elif value < captions:
             raise ValueError("must be at least num_captions")
         elif strategy is Strategy.DIVERSE and value % captions:
@@ -147,19 +138,19 @@ class CaptionOptions(_Options):
         if info.field_name == "seed" and value is None and strategy is Strategy.SAMPLE:
             return secrets.randbits(_SEED_BITS)
         if value is not None and strategy not in (None, Strategy.SAMPLE) and not _is_default(info.field_name, value):
-            raise ValueError("is for strategy 'sample' only")
+            raise ValueError("needs strategy 'sample'")
         return value
 
     @field_validator("prefix")
     @classmethod
     def _prefix_has_words(cls, value: str) -> str:
         if value.strip() and not _HAS_A_WORD.search(value):
-            raise ValueError("has no word in it")
+            raise ValueError("must contain a word")
         return value.strip()
 
 
 class ScoreOptions(_Options):
-    """How probable a given caption is, and where its words look."""
+    """Which caption to score: how probable it is, and where its words look."""
 
     kind: Literal["score"] = "score"
     caption: str = Field(
@@ -170,7 +161,7 @@ class ScoreOptions(_Options):
     @classmethod
     def _caption_has_words(cls, value: str) -> str:
         if not _HAS_A_WORD.search(value):
-            raise ValueError("has no word in it")
+            raise ValueError("must contain a word")
         return value.strip()
 
 
@@ -180,10 +171,10 @@ _ADAPTER: TypeAdapter[CaptionOptions | ScoreOptions] = TypeAdapter(Options)
 
 
 def read_options(text: str | bytes) -> CaptionOptions | ScoreOptions:
-    """Options as `model_dump_json` wrote them. Raises ValueError."""
+    """Read options from the JSON of `model_dump_json`. Raises ValueError."""
     return _ADAPTER.validate_json(text)
 
 
 def _is_default(field: str | None, value: object) -> bool:
-    # What `model_dump_json` wrote is read again: it names every field.
+    # The JSON of `model_dump_json` names every field, and is read again.
     return field == "temperature" and value in (1, 1.0, "1", "1.0")

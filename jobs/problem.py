@@ -1,8 +1,8 @@
-"""A problem, as RFC 9457 describes it: what an HTTP error carries, and what a failed job embeds. Plain data."""
+"""A problem as in RFC 9457: the body of an HTTP error, and the error of a failed job."""
 
 from pydantic import BaseModel, ConfigDict
 
-# Not an address to visit but a name that never changes: clients compare the last word.
+# A stable name, not an address to visit. Clients compare the last part.
 _TYPES = "urn:wordlight:problem:"
 
 
@@ -18,10 +18,10 @@ class Problem(BaseModel):
 
     @classmethod
     def of(cls, kind: str, title: str, status: int, detail: str) -> "Problem":
-        """The problem of the given kind, such as "queue-full"."""
+        """Create a problem of a kind such as "queue-full"."""
         return cls(type=_TYPES + kind, title=title, status=status, detail=detail)
 
     @property
     def kind(self) -> str:
-        """What `of` was given, such as "queue-full"."""
+        """The kind, such as "queue-full"."""
         return self.type.removeprefix(_TYPES)

@@ -1,7 +1,6 @@
-"""The half of the queue that `app` holds: put jobs in, look at them, follow them, take them back.
+"""The web process's side of the queue: submit, read, follow, cancel and delete jobs.
 
-In: working images and options; out: jobs and their events. It must not know of HTTP, nor of how workers take jobs.
-Every method may raise redis.exceptions.RedisError. What belongs to another owner is as if it were not there.
+Every method may raise redis.exceptions.RedisError. Jobs of another owner look as if they did not exist.
 """
 
 import hashlib
@@ -15,30 +14,29 @@ from redis.exceptions import RedisError
 
 from jobs import keys
 from jobs.connection import BLOCK_SECONDS
-from jobs.ids import issued, new_id
+from jobs.ids import issued, new_id, shared_secret
 from jobs.job import SUMMARY, Batch, Job, JobSummary, Record
 from jobs.options import CaptionOptions, ScoreOptions
 from jobs.problem import Problem
 from jobs.scripts import read_script, script_args, script_keys
-from jobs.secret import shared_secret
 from jobs.settings import QueueSettings
 
 _SCRIPTS = ("submit", "expire", "follow", "cancel", "delete")
-# Redis's clock decides whether a job has expired. It is not asked as long as ours is so far from the deadline that the
-# two would have to differ by more than this.
+# Redis's clock decides whether a job has expired. It is asked only if the deadline is near by the local clock, give or
+# take this difference between the two.
 _CLOCKS_DIFFER_SECONDS = 60.0
 
 
 class QueueFull(Exception):
-    """As many jobs wait or run as may; nothing was taken in."""
+    """The queue is full. No job was accepted."""
 
 
 class KeyReused(Exception):
-    """The Idempotency-Key came with another request before; nothing was taken in."""
+    """The Idempotency-Key was used for a different request. No job was accepted."""
 
 
 class TooFewReplicas(RedisError):
-    """Jobs are in the queue, but on fewer servers than they shall be before their client is told so."""
+    """The jobs are in the queue, but too few replicas of the queue server have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a request: its picture, or why there is none."""
+    """One file of a request: its picture, or the problem with it."""
 
     content: Picture | Problem
     name: str = ""
@@ -60,7 +58,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is asked for, by whom. `idempotency` is the client's key, `fingerprint` tells its request from others."""
+    """The options of a request and its owner.
+
+    `idempotency` is the client's Idempotency-Key; `fingerprint` identifies the request that came with it.
+    """
 
     options: CaptionOptions | ScoreOptions
     owner: str = ""
@@ -72,10 +73,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a job; `id` is durable, and later events have greater ones.
-
-    `name` is a status, or "word"; `data` is JSON.
-    """
+    """An event of a job. `name` is a status or "word"; `data` is JSON. Ids are durable and increase."""
 
     id: str
     name: str
@@ -84,14 +82,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something happened to a job; `over` if that was its end."""
+    """A notification that a job changed. `over` says whether the job has ended."""
 
     job_id: str
     over: bool
 
 
 class Producer:
-    """Submits jobs and reads them back."""
+    """Submits jobs and reads them."""
 
     def __init__(self, redis: aioredis.Redis, settings: QueueSettings) -> None:
         self._redis = redis
@@ -99,22 +97,22 @@ class Producer:
         self._scripts = {name: redis.register_script(read_script(name)) for name in _SCRIPTS}
 
     async def submit(self, submission: Submission, picture: Picture) -> str:
-        """Take in a picture; returns the id of the job, or of the one that the same request made before.
+        """Submit a picture. Return the id of the job, or of the job that the same request created before.
 
-        Raises QueueFull and KeyReused. When this returns, the job is in Redis, and a worker will see it.
+        When this returns, the job is in Redis, and a worker will see it. Raises QueueFull and KeyReused.
         """
-        return await self._take_in(submission, [File(picture)], batch="")
+        return await self._submit(submission, [File(picture)], batch="")
 
     async def submit_batch(self, submission: Submission, files: Sequence[File]) -> str:
-        """Take in all of `files`, one or more, or none of them, each as a job of its own; returns the id of the batch.
+        """Submit all files, each as a job, or none of them. Return the id of the batch.
 
-        Raises QueueFull and KeyReused. A file without a picture becomes a job that has failed.
+        A file without a picture becomes a failed job. Raises QueueFull and KeyReused.
         """
         batch_id = new_id(await shared_secret(self._redis), submission.owner)
-        return await self._take_in(submission, files, batch_id)
+        return await self._submit(submission, files, batch_id)
 
     async def get(self, job_id: str, owner: str | None = "") -> Job | None:
-        """The job as it is now; None if the owner (`None`: anybody) has none of that id (any more)."""
+        """Return the job; None if the owner has no job with that id. `owner=None` means any owner."""
         record = await self._record(job_id)
         if not record or owner not in (None, record.get(b"owner", b"").decode()):
             return None
@@ -125,37 +123,37 @@ class Producer:
         return Job.from_record(job_id, record, self._settings.result_ttl_seconds) if record else None
 
     async def secret(self) -> bytes:
-        """What ids and tickets are sealed with."""
+        """Return the secret that authenticates ids and tickets."""
         return await shared_secret(self._redis)
 
     async def was_issued(self, job_id: str, owner: str = "") -> bool:
-        """Whether the owner once had a job or batch of that id."""
+        """Whether the owner once had a job or batch with that id."""
         return issued(await shared_secret(self._redis), owner, job_id)
 
     async def image(self, job_id: str) -> bytes | None:
-        """The working image of a job, as long as it is kept."""
+        """Return the working image of a job; None if it is no longer kept."""
         return cast(bytes | None, await self._redis.get(keys.image(job_id)))
 
     async def ahead(self, job_id: str) -> int | None:
-        """How many jobs, anybody's, came before and are not over; None when this one is."""
+        """Return the number of older jobs, of all owners, that are not over; None if this job is over."""
         return cast(int | None, await self._redis.zrank(keys.ACTIVE, job_id))
 
     async def batch(self, batch_id: str, owner: str = "") -> Batch | None:
-        """The batch and its jobs as they are now; None if the owner has none of that id (any more)."""
+        """Return the batch and its jobs; None if the owner has no batch with that id."""
         record = cast(Record, await self._redis.hgetall(keys.batch(batch_id)))
         if not record or record[b"owner"].decode() != owner:
             return None
         jobs = await self._summaries(record[b"jobs"].decode().split())
-        if not jobs:  # all deleted, or their time is over
+        if not jobs:  # all are deleted or expired
             return None
         return Batch.of(batch_id, record[b"created"], jobs)
 
     async def delete_batch(self, batch_id: str) -> None:
-        """Forget the batch; its jobs are for the caller to delete."""
+        """Delete the batch. The caller deletes its jobs."""
         await self._redis.delete(keys.batch(batch_id))
 
     async def latest(self, owner: str, limit: int, before: str | None = None) -> list[JobSummary]:
-        """The owner's latest jobs, the newest first, but those from `before` (a job id) on."""
+        """Return up to `limit` jobs of the owner, newest first; with `before`, only jobs older than that one."""
         jobs: list[JobSummary] = []
         last = f"({before}" if before else "+"
         while len(jobs) < limit:
@@ -168,27 +166,27 @@ class Producer:
         return jobs[:limit]
 
     async def cancel(self, job_id: str) -> None:
-        """End the job if it is not over. It is over when this returns, though a worker may need a moment to notice."""
+        """Cancel the job if it is not over. It is over when this returns, though a worker may notice a moment later."""
         await self._run("cancel", job_id)
 
     async def delete(self, job_id: str) -> None:
-        """Remove the job, its picture and its result; cancel it first if it is not over."""
+        """Delete the job with its picture and result. A job that is not over is canceled first."""
         await self._run("delete", job_id)
 
     async def follow(self, job_id: str) -> None:
-        """Let workers know that somebody follows the job, to whom words matter before its end."""
+        """Tell workers that a client follows the job, so that they publish words early."""
         await self._run("follow", job_id)
 
     async def events(self, job_id: str, after: str) -> list[Event]:
-        """What happened to the job since the event `after` ("0" for all of it), the oldest first."""
+        """Return the events after the event `after`, oldest first. "0" means from the beginning."""
         answer = await self._redis.xrange(keys.events(job_id), min=f"({after}")
         rows = cast(list[tuple[bytes, Record]], answer)
         return [Event(entry.decode(), fields[b"event"].decode(), fields[b"data"].decode()) for entry, fields in rows]
 
     async def notices(self) -> AsyncIterator[Notice | None]:
-        """What happens to jobs, as it does, for ever; None first, and whenever nothing came for a while.
+        """Yield notices of changed jobs, without end. Yield None at the start and after each quiet second.
 
-        Notices are hints: those of a broken connection are lost. Durable truth is in `get` and `events`.
+        A notice is a hint and may get lost with its connection. `get` and `events` are reliable.
         """
         async with self._redis.pubsub() as pubsub:
             await pubsub.subscribe(keys.NOTICES)
@@ -198,12 +196,12 @@ class Producer:
                 yield Notice(text.removesuffix("+"), over=not text.endswith("+")) if text else None
 
     async def workers(self) -> int:
-        """How many workers have been heard of lately."""
+        """Return the number of live workers."""
         seconds, _ = await self._redis.time()
         return int(await self._redis.zcount(keys.WORKERS, self._settings.alive_since(seconds), "+inf"))
 
-    async def _take_in(self, submission: Submission, files: Sequence[File], batch: str) -> str:
-        """The id of the job or batch that the request made, now or before."""
+    async def _submit(self, submission: Submission, files: Sequence[File], batch: str) -> str:
+        """Return the id of the job or batch that the request creates, or created before."""
         secret, settings, options = await shared_secret(self._redis), self._settings, submission.options
         lifetime = min(options.expires_in or settings.job_lifetime_seconds, settings.job_lifetime_seconds)
         idempotency = ""
@@ -227,25 +225,25 @@ class Producer:
             submission.fingerprint,
             *rows,
         )
-        answer, *made = await self._submit(args)
+        answer, *made = await self._run_submit(args)
         if answer == b"full":
             raise QueueFull
         if answer == b"other":
             raise KeyReused
         return str(made[0].decode()) if made else batch or ids[0]
 
-    async def _submit(self, args: list[str | bytes | int]) -> list[bytes]:
-        """What submit.lua answers, when as many replicas have heard of it as shall. Raises TooFewReplicas."""
+    async def _run_submit(self, args: list[str | bytes | int]) -> list[bytes]:
+        """Run submit.lua and wait for the required replicas. Raises TooFewReplicas."""
         wanted = self._settings.replicas
         if not wanted:
             return cast(list[bytes], await self._scripts["submit"](keys=script_keys(), args=args))
-        # In one go: what a connection waits for is what it has written itself.
+        # In one pipeline: WAIT waits for the writes of its own connection.
         pipeline = self._redis.pipeline(transaction=False)
         await self._scripts["submit"](keys=script_keys(), args=args, client=pipeline)
         pipeline.wait(wanted, int(BLOCK_SECONDS * 1000))
         answer, replicas = await pipeline.execute()
         if replicas < wanted:
-            raise TooFewReplicas(f"{replicas} of {wanted} replicas have what was taken in")
+            raise TooFewReplicas(f"{replicas} of {wanted} replicas have the jobs")
         return cast(list[bytes], answer)
 
     async def _summaries(self, ids: Sequence[str]) -> list[JobSummary]:
@@ -267,10 +265,10 @@ class Producer:
 
 
 def _columns(content: Picture | Problem, submission: Submission) -> list[str | bytes | int]:
-    """Image, width, height, fingerprint and problem, as submit.lua takes them."""
+    """Return image, width, height, fingerprint and problem for submit.lua."""
     if isinstance(content, Problem):
         return ["", 0, 0, "", content.model_dump_json()]
-    # An owner's cache is its own: from the speed of an answer nobody learns what others have asked for.
+    # Each owner has a separate cache. Otherwise the speed of an answer would reveal what others have sent.
     asked = submission.options.model_dump_json(exclude={"expires_in"})
     digest = hashlib.sha256(f"{submission.owner} {content.width} {content.height} {asked} ".encode() + content.data)
     return [content.data, content.width, content.height, digest.hexdigest(), ""]

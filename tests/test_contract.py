@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 from jobs import keys
-from jobs.job import Attention, Caption, Job, ModelInfo, Result, Said, Status, Word
+from jobs.job import Caption, Job, ModelInfo, Result, Said, Status, Word, WordMap
 from jobs.problem import Problem
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def result() -> Result:
-    word = Word(text="dog", logprob=-0.25, attention=Attention(rows=1, cols=2, weights=[0.75, 0.25]))
+    word = Word(text="dog", logprob=-0.25, heatmap=WordMap(rows=1, cols=2, weights=[0.75, 0.25]))
     return Result(
         model=ModelInfo(name="wordlight", version="0123456789ab"),
         captions=[Caption(text="dog", logprob=-0.5, words=[word])],
@@ -24,7 +24,7 @@ def test_result_bytes() -> None:
 
 def test_bytes_of_a_word_as_soon_as_it_is_decided() -> None:
     (word,) = result().captions[0].words
-    said = Said(attempt=1, caption=0, position=2, word=word.model_copy(update={"looked": 0.5}))
+    said = Said(attempt=1, caption=0, position=2, word=word.model_copy(update={"visual_grounding": 0.5}))
     assert said.model_dump_json() + "\n" == (GOLDEN / "said.json").read_text()
 
 

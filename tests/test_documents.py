@@ -6,7 +6,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from documents import DOCUMENTS, ROOT, commands, corrected, headings, line_of, links, sections
+from support.documents import DOCUMENTS, ROOT, commands, corrected, headings, line_of, links, sections
 
 from model.training.published import read_list
 from model.training.recipe import Recipe

@@ -13,23 +13,26 @@ from typing import Self
 
 import httpx
 import pytest
-import tiny
-from command import Command
 from PIL import Image
-from queue_server import RestartableValkey
-from queueing import ANY, get, history, produce
 from redis import Redis
-from test_admission import start_api
-from test_api import encode, problem
-from test_worker import assert_each_succeeded_once, start_slow_worker, start_worker, submit, wait_until_ended
+from support.api import encode, problem, start_api
+from support.command import Command
+from support.queue_server import RestartableValkey
+from support.queueing import ANY, get, history, produce
+from support.workers import (
+    JPEG,
+    PICTURES,
+    assert_each_succeeded_once,
+    start_slow_worker,
+    start_worker,
+    submit_long_jobs,
+    wait_until_ended,
+)
 
 from jobs import keys
 from jobs.job import Status
 from jobs.producer import Picture, Producer
 from jobs.settings import QueueSettings
-
-JPEG = {"Content-Type": "image/jpeg"}
-PICTURES = [encode(tiny.picture(top, bottom)) for top in tiny.COLOURS for bottom in tiny.COLOURS if top != bottom]
 
 
 @pytest.fixture
@@ -50,10 +53,10 @@ def start_poisonable_worker(settings: QueueSettings, captioner: Path) -> Command
         "WORDLIGHT_TAKEOVER_SECONDS": "0.5",
         "WORDLIGHT_MAX_ATTEMPTS": "4",
     }
-    program = Path(__file__).with_name("poison.py")
+    program = Path(__file__).with_name("support") / "poison.py"
     process = subprocess.Popen(
         [sys.executable, str(program)],
-        env=os.environ | environment | {"PYTHONPATH": str(program.parent.parent)},
+        env=os.environ | environment | {"PYTHONPATH": str(Path(__file__).parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -178,7 +181,7 @@ def test_workers_killed_at_random_lose_nothing(
     settings: QueueSettings, redis: Redis, tiny_captioner: Path, slow_captioner: Path
 ) -> None:
     """A short form of benchmarks/kills.py."""
-    job_ids = submit(settings, 48)
+    job_ids = submit_long_jobs(settings, 48)
     for kill in range(4):
         worker = start_slow_worker(settings, slow_captioner, batch_size=4)
         wait_until_ended(settings, job_ids, count=4 * (kill + 1))

@@ -50,6 +50,17 @@ def test_arrows_run_one_way(package: str) -> None:
         assert not imported & FORBIDDEN[package], module
 
 
+def test_floors_of_model() -> None:
+    """Evaluation uses training, and training uses the rest of model; never the other way round."""
+    above = {"training": ("model.evaluation",), "evaluation": ()}
+    for module in sorted((ROOT / "model").rglob("*.py")):
+        package = module.relative_to(ROOT / "model").parts[0]
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+        imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        forbidden = above.get(package, ("model.training", "model.evaluation"))
+        assert not [name for name in imported if name.startswith(forbidden)], module
+
+
 def test_the_client_knows_what_answers_look_like_and_nothing_else_of_ours() -> None:
     modules = sorted((ROOT / "wordlight/client").rglob("*.py"))
     assert modules
@@ -91,7 +102,7 @@ def test_app_runs_where_there_is_no_torch() -> None:
     "command",
     [
         *("serve", "api", "worker", "keys", "jobs", "config", "caption", "explain", "bulk", "completion"),
-        *("train", "evaluate", "family", "levers", "gradients"),
+        *("dataset", "train", "evaluate", "family", "gradients"),
     ],
 )
 def test_help_loads_no_heavy_library(command: str) -> None:

@@ -12,9 +12,9 @@ import httpx
 import promql_parser
 import pytest
 import yaml
-from programs import installed
 from prometheus_client.parser import text_string_to_metric_families
-from test_admission import start_api
+from support.api import start_api
+from support.programs import installed
 
 from jobs.metrics import Stage
 
@@ -98,7 +98,8 @@ def test_every_metric_that_is_asked_for_is_there(told: dict[str, set[str]]) -> N
 
 
 def test_values_that_are_asked_for_can_be() -> None:
-    kinds = set(re.findall(r'"([a-z]+(?:-[a-z]+)+|busy)"', "".join(p.read_text() for p in (ROOT / "app").glob("*.py"))))
+    sources = "".join(path.read_text() for path in (ROOT / "app").rglob("*.py"))
+    kinds = set(re.findall(r'"([a-z]+(?:-[a-z]+)+|busy)"', sources))
     for where, expression in expressions():
         for selector in selectors(expression):
             for matcher in selector.matchers.matchers:

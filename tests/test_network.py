@@ -6,11 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from command import start_command
-from network import Network, NoNamespaces
-from queue_server import RestartableValkey
 from redis import Redis
-from test_failures import JPEG, PICTURES
+from support.command import start_command
+from support.network import Network, NoNamespaces
+from support.queue_server import RestartableValkey
+from support.workers import JPEG, PICTURES
 
 from jobs import keys
 

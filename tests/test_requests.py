@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from lost_answers import losing, one_answer_lost
-from queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
+from support.lost_answers import losing, one_answer_lost
+from support.queueing import ANY, PICTURE, PROBLEM, RESULT, claim_all, get, history, produce, submit, take_over_all
 
 from jobs import keys
 from jobs.connection import connect, connect_async
@@ -178,10 +178,10 @@ def test_a_running_job_that_is_canceled_takes_no_result(settings: QueueSettings,
     job_id, other = submit(settings)[0], submit(settings, submission=Submission(CaptionOptions(max_words=3)))[0]
     started = worker.start(claim_all(worker, 2))
     assert worker.interest(started).unwanted == set()
-    assert worker.say([(claim, 0, ["{}"]) for claim in started]) == set()
+    assert worker.publish_words([(claim, 0, ["{}"]) for claim in started]) == set()
     produce(settings, lambda producer: producer.cancel(job_id))
     assert worker.interest(started).unwanted == {started[0].entry}
-    assert worker.say([(claim, 1, ["{}"]) for claim in started]) == {started[0].entry}
+    assert worker.publish_words([(claim, 1, ["{}"]) for claim in started]) == {started[0].entry}
     assert [worker.succeed(claim, RESULT) for claim in started] == [False, True]
     assert history(settings, job_id) == ["queued", "processing", "word", "canceled"]
     assert history(settings, other) == ["queued", "processing", "word", "word", "succeeded"]
@@ -384,7 +384,7 @@ def test_no_word_is_told_twice(settings: QueueSettings, worker: Consumer) -> Non
     (job_id,) = submit(settings)
     (claim,) = worker.start(claim_all(worker, 1))
     for before, words in ((0, ["1", "2"]), (0, ["1", "2"]), (1, ["2", "3"]), (3, ["4"])):
-        worker.say([(claim, before, words)])
+        worker.publish_words([(claim, before, words)])
     events = produce(settings, lambda producer: producer.events(job_id, "0"))
     assert [event.data for event in events if event.name == "word"] == ["1", "2", "3", "4"]
 
@@ -580,7 +580,7 @@ def test_a_full_memory_takes_nothing_in_but_lets_work_end(
             submit(settings)
         (started,) = worker.start(claims)
         assert worker.heartbeat([started.entry], RESULT.model.version) == {started.entry}
-        assert worker.say([(started, 0, ["{}"])]) == set()
+        assert worker.publish_words([(started, 0, ["{}"])]) == set()
         assert worker.succeed(started, RESULT)
         produce(settings, lambda producer: producer.cancel(waiting))
     finally:

@@ -23,7 +23,6 @@ from wordlight.commands.family import add_family
 from wordlight.commands.gradients import add_gradients
 from wordlight.commands.jobs import add_jobs
 from wordlight.commands.keys import add_keys
-from wordlight.commands.levers import add_levers
 from wordlight.commands.serve import add_serve
 from wordlight.commands.train import add_train
 from wordlight.commands.worker import add_worker
@@ -80,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for add in (add_serve, add_api, add_worker, add_keys, add_jobs, add_caption, add_explain, add_dataset, add_train):
         add(command)
-    for add in (add_evaluate, add_family, add_levers, add_gradients, add_bench, add_configuration, add_bulk):
+    for add in (add_evaluate, add_family, add_gradients, add_bench, add_configuration, add_bulk):
         add(command)
     add_completion(command, _parser)
     return parser

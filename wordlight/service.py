@@ -19,7 +19,7 @@ from typing import Final
 
 from pydantic import Field
 
-from app.server import LISTEN_FD, listening_socket
+from app.http.server import LISTEN_FD, listening_socket
 from app.settings import AppSettings
 from wordlight.queue_server import DataInUse, EmbeddedValkey, HomeSettings
 

@@ -1,1 +1,1 @@
-"""The process that owns a device: claims jobs in batches, runs the model, publishes results. No FastAPI."""
+"""The worker process: claims jobs in batches, runs the model on one device, stores the results."""

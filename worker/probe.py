@@ -1,7 +1,7 @@
-"""`python -m worker.probe`: whether a worker of this machine has been heard of lately, told by the exit status.
+"""`python -m worker.probe`: report by exit status whether a worker on this machine has sent a heartbeat lately.
 
-For what keeps containers running: a worker listens on no port, but tells the queue that it lives. With `--patient`,
-a queue that cannot be asked is no reason to complain: starting a worker again does not bring a queue back.
+For health checks of containers: a worker listens on no port. With `--patient`, an unreachable queue does not count as
+a failure, because restarting the worker would not bring the queue back.
 """
 
 import socket
@@ -17,25 +17,25 @@ from jobs.settings import QueueSettings
 
 
 def main() -> int:
-    """Ask; returns the exit status, and says what is wrong."""
+    """Ask the queue, print what is wrong, and return the exit status."""
     settings = QueueSettings()
     try:
         with connect(settings.redis_url) as redis:
             alive = is_alive(redis, settings, socket.gethostname())
     except RedisError as error:
-        print(f"the queue cannot be asked: {error}", file=sys.stderr)  # noqa: T201
+        print(f"cannot reach the queue: {error}", file=sys.stderr)  # noqa: T201
         return 0 if "--patient" in sys.argv[1:] else 1
     if not alive:
-        print("no worker of this machine has been heard of lately", file=sys.stderr)  # noqa: T201
+        print("no worker on this machine has sent a heartbeat lately", file=sys.stderr)  # noqa: T201
     return 0 if alive else 1
 
 
 def is_alive(redis: Redis, settings: QueueSettings, host: str) -> bool:
-    """Whether a worker on `host` has been heard of lately. May raise redis.exceptions.RedisError."""
+    """Whether a worker on `host` has sent a heartbeat lately. Raises redis.exceptions.RedisError."""
     seconds, micros = redis.time()
     since = settings.alive_since(seconds + micros / 1e6)
     workers = cast(list[bytes], redis.zrange(keys.WORKERS, int(since), "+inf", byscore=True))
-    # HOST-PROCESS-DIGITS, as jobs/consumer.py names them.
+    # A worker's name is HOST-PID-RANDOM (jobs/consumer.py).
     return any(worker.decode().rsplit("-", 2)[0] == host for worker in workers)
 
 

@@ -1,7 +1,7 @@
-"""Every change of a job's state is one of the Lua scripts in this folder, so that it happens whole or not at all.
+"""The Lua scripts. Each changes the state of a job in one atomic step.
 
-What each takes and returns stands on its first lines; what they share stands in prelude.lua. This module gives a
-script its source and its arguments, for the client of either kind.
+The first lines of a script describe its arguments and its answer. prelude.lua has what they share. This module provides
+a script's source and common arguments.
 """
 
 from functools import cache
@@ -10,23 +10,23 @@ from importlib import resources
 from jobs import keys
 from jobs.settings import QueueSettings
 
-# Where the memory that Redis may use is full, these are refused; all others go on, for only so does it empty again.
-_TAKE_IN = ("submit", "send_back")
+# When Redis has used all of its memory, it refuses these scripts. The others still run, so that memory gets free again.
+_ADD_JOBS = ("submit", "send_back")
 
 
 @cache
 def read_script(name: str) -> str:
-    """The whole source of the script `name`."""
+    """Return the source of the script `name`, with the prelude."""
     folder = resources.files(__name__)
     parts = [folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name)]
-    return "\n".join(parts if name in _TAKE_IN else ["#!lua flags=allow-oom", *parts])
+    return "\n".join(parts if name in _ADD_JOBS else ["#!lua flags=allow-oom", *parts])
 
 
 def script_keys() -> list[str]:
-    """KEYS as prelude.lua wants them."""
+    """Return KEYS for any script."""
     return [keys.STREAM]
 
 
 def script_args(settings: QueueSettings, *more: str | bytes | int) -> list[str | bytes | int]:
-    """ARGV as prelude.lua wants it, and what else a script takes."""
+    """Return ARGV for any script: the arguments of the prelude, then `more`."""
     return [keys.GROUP, settings.result_ttl_seconds * 1000, settings.max_pictures, *more]

@@ -1,5 +1,5 @@
--- Remove a job with its picture and result; one that is not over is canceled first.
--- ARGV 4: job. Returns 1, or 0 when there is none.
+-- Delete a job with its picture and result. A job that is not over is canceled first.
+-- ARGV 4: job. Returns 1, or 0 if there is none.
 local id = ARGV[4]
 local record = named('job', id)
 local status, owner, cache, letter = unpack(redis.call('HMGET', record, 'status', 'owner', 'cache', 'letter'))
@@ -20,6 +20,6 @@ redis.call('ZREM', PICTURES, id)
 redis.call('ZREM', WEBHOOKS, id)
 redis.call('ZREM', EXPIRING, id .. ':' .. owner)
 redis.call('ZREM', named('owner', owner), id)
--- Whoever follows it learns that there is nothing to follow.
+-- Followers learn that the job is gone.
 wake(id)
 return 1

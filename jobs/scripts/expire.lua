@@ -1,5 +1,5 @@
--- Let a job expire that no worker has begun in its lifetime, even when there is no worker at all to notice.
--- ARGV 4: job. Returns 1 when the job expired by this call.
+-- Expire a job that no worker has begun before its deadline. Clients call this too, as there may be no worker.
+-- ARGV 4: job. Returns 1 if this call expired the job, otherwise 0.
 local status, deadline = unpack(redis.call('HMGET', named('job', ARGV[4]), 'status', 'deadline'))
 if status ~= 'queued' or now() <= tonumber(deadline) then
   return 0

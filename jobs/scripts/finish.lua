@@ -1,6 +1,6 @@
--- End a job, once: the first to come wins, and an attempt that another one has followed comes too late.
--- ARGV 4...: job, attempt, terminal status, version of the captioner, then fields of the record and their values.
--- Returns 1 when the job is over by this call (or was by this very call, asked again), 0 when it came too late.
+-- Finish a job, once: only the latest attempt may finish it (fencing), and only while the job is processing.
+-- ARGV 4...: job, attempt, terminal status, version of the captioner, then fields of the record and tsuccessor values.
+-- Returns 1 if this call finished the job, or is a repetition of the call that did; 0 if it came too late.
 local id, attempt, terminal, version, field, value = unpack(ARGV, 4, 9)
 
 local status, latest, cache, stored = unpack(redis.call('HMGET', named('job', id), 'status', 'attempt', 'cache', field))
@@ -11,7 +11,7 @@ if status ~= 'processing' then
   return status == terminal and stored == value and 1 or 0
 end
 if cache and version ~= '' and not string.find(cache, ':' .. version .. ':', 1, true) then
-  -- Another captioner's answer than was expected when the job came.
+  -- The result is from another captioner than the one that the cache key names.
   if redis.call('GET', cache) == id then
     redis.call('DEL', cache)
   end

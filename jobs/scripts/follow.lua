@@ -1,5 +1,5 @@
--- Note that somebody follows a job: a worker that searches for its caption tells words early only then.
--- ARGV 4: job. Returns 1, or 0 when there is none or it is over.
+-- Note that a client follows a job. Only then does a worker find out during beam search which words are certain.
+-- ARGV 4: job. Returns 1, or 0 if there is none or it is over.
 local status = redis.call('HGET', named('job', ARGV[4]), 'status')
 if status ~= 'queued' and status ~= 'processing' then
   return 0

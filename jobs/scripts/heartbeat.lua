@@ -1,7 +1,6 @@
--- Tell that a worker lives and which captioner it has, and keep what it holds from being taken over.
--- ARGV 4...: worker, ms after which a silent worker is forgotten, version of its captioner or '', then the entries that
--- it holds.
--- Returns those of the entries that are still its own.
+-- Report that a worker is alive and which captioner it runs, and keep its entries from being taken over.
+-- ARGV 4...: worker, ms after which a silent worker is removed, version of its captioner or '', then its entries.
+-- Returns the entries that the worker still holds.
 local worker, silence, version = ARGV[4], tonumber(ARGV[5]), ARGV[6]
 
 redis.call('ZADD', TAG .. 'workers', now(), worker)

@@ -1,5 +1,5 @@
--- A worker goes. What it still holds is made to look so long neglected that the next worker takes it over at once.
--- ARGV 4...: worker, then the entries that it holds.
+-- Sign a worker off. Its entries get an idle time of a day, so that another worker takes them over at once.
+-- ARGV 4...: worker, then its entries.
 local worker = ARGV[4]
 
 redis.call('ZREM', TAG .. 'workers', worker)

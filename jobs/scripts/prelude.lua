@@ -1,14 +1,13 @@
--- Goes before every other script here. KEYS 1 is the jobs stream; all other keys are named after it (jobs/keys.py) and
--- lie with it on one node of a cluster. ARGV 1-3: the consumer group, how long to keep a finished job in ms, and how
--- many finished jobs' pictures to keep at most.
+-- The start of every script. KEYS 1 is the stream of jobs; the names of all other keys begin like it (jobs/keys.py).
+-- ARGV 1-3: the consumer group, how long to keep a finished job in ms, largest number of finished jobs with a picture.
 local STREAM = KEYS[1]
 local GROUP, KEEP, MOST_PICTURES = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local TAG = string.match(STREAM, '^(.-})') .. ':'
 local ACTIVE, PICTURES, EXPIRING = TAG .. 'active', TAG .. 'pictures', TAG .. 'expiring'
 local COUNTS, NOTICES, WEBHOOKS, DEAD = TAG .. 'metrics', TAG .. 'notices', TAG .. 'webhooks', TAG .. 'dead'
--- How many jobs that have long been over are forgotten whenever another ends: more than can come, few enough to take
--- no time.
-local FORGET = 20
+-- Whenever a job ends, up to so many old ones are cleaned up: more than one, so that none pile up, and few enough to be
+-- fast.
+local CLEAN_UP = 20
 
 local function named(kind, id)
   return TAG .. kind .. ':' .. id
@@ -23,12 +22,12 @@ local function count(what)
   redis.call('HINCRBY', COUNTS, what, 1)
 end
 
--- Wake whoever follows the job and, unless it goes on, whoever waits for its end.
+-- Notify the followers of the job and, unless it goes on, the requests that wait for its end.
 local function wake(id, goes_on)
   redis.call('PUBLISH', NOTICES, goes_on and id .. '+' or id)
 end
 
--- Write down what happened to the job.
+-- Add an event to the job.
 local function announce(id, event, data)
   redis.call('XADD', named('events', id), '*', 'event', event, 'data', data)
 end
@@ -38,25 +37,25 @@ local function announce_status(id, status, attempt)
   wake(id, status == 'queued' or status == 'processing')
 end
 
--- The entry needs no more work.
-local function drop(entry)
+-- Remove an entry from the stream.
+local function remove_entry(entry)
   redis.call('XACK', STREAM, GROUP, entry)
   redis.call('XDEL', STREAM, entry)
 end
 
--- Put the job, whose record exists, at the end of the queue.
+-- Append an existing job to the queue.
 local function enqueue(id)
   local entry = redis.call('XADD', STREAM, '*', 'job', id)
   redis.call('HSET', named('job', id), 'status', 'queued', 'entry', entry)
   redis.call('HDEL', named('job', id), 'leader')
 end
 
--- The one way in: write down a job, which is to be queued, answered or ended in the same script.
-local function take_in(id, created, lifetime, image, width, height, options, owner, request)
+-- Create a job. The calling script then queues, answers or ends it. No other function creates jobs.
+local function create_job(id, created, lifetime, image, width, height, options, owner, request)
   redis.call('HSET', named('job', id), 'status', 'queued', 'attempt', 0, 'width', width, 'height', height,
     'created', created, 'deadline', created + lifetime, 'options', options, 'owner', owner, 'request', request)
   if image ~= '' then
-    -- The image may go when the job must have begun long ago, or expired.
+    -- By then the job has ended or expired; start.lua keeps the picture of a running job.
     redis.call('SET', named('image', id), image, 'PX', 2 * lifetime + KEEP)
   end
   redis.call('ZADD', named('owner', owner), 0, id)
@@ -65,8 +64,8 @@ local function take_in(id, created, lifetime, image, width, height, options, own
   count('jobs_submitted')
 end
 
--- Up to `most` jobs and pictures that are kept no longer leave the lists that name them.
-local function forget(time, most)
+-- Remove up to `most` jobs and pictures that are no longer kept from the lists that name them.
+local function clean_up(time, most)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRING, '-inf', time, 'LIMIT', 0, most)) do
     local id, owner = string.match(member, '^(.-):(.*)$')
     redis.call('ZREM', EXPIRING, member)
@@ -82,7 +81,7 @@ local function forget(time, most)
   end
 end
 
--- The one way to a terminal state; more fields of the record may follow the status.
+-- Move a job to a terminal state. No other function does. Fields of the record may follow the status.
 local function conclude(id, status, ...)
   local record, time = named('job', id), now()
   local entry, attempt, owner, cache, leader, webhook =
@@ -92,7 +91,7 @@ local function conclude(id, status, ...)
   count('jobs_finished|status=' .. status)
   redis.call('ZREM', ACTIVE, id)
   if entry then
-    drop(entry)
+    remove_entry(entry)
   end
   if leader then
     redis.call('SREM', named('twins', leader), id)
@@ -105,11 +104,11 @@ local function conclude(id, status, ...)
   redis.call('PEXPIRE', named('image', id), KEEP)
   redis.call('ZADD', PICTURES, time, id)
   redis.call('ZADD', EXPIRING, time + KEEP, id .. ':' .. (owner or ''))
-  forget(time, FORGET)
+  clean_up(time, CLEAN_UP)
 
-  local known = cache and redis.call('GET', cache) == id
-  if known then
-    -- Only successes are remembered.
+  local cached = cache and redis.call('GET', cache) == id
+  if cached then
+    -- Only successes stay in the cache.
     if status == 'succeeded' then
       redis.call('PEXPIRE', cache, KEEP)
     else
@@ -119,27 +118,27 @@ local function conclude(id, status, ...)
   local twins = redis.call('SMEMBERS', named('twins', id))
   redis.call('DEL', named('twins', id))
   if status == 'succeeded' or status == 'failed' then
-    -- They asked for the same, and share what came of it: a picture that kills workers must not do so once for each.
+    -- Twins share the outcome. A picture that kills workers must not do so once for each twin.
     for _, twin in ipairs(twins) do
       conclude(twin, status, 'cached', 1, ...)
     end
   elseif #twins > 0 then
-    -- Nobody wants this one's result but its twins: the eldest takes its place.
+    -- Only the twins still want the result. The oldest of them replaces this job.
     table.sort(twins)
-    local heir = table.remove(twins, 1)
-    enqueue(heir)
-    if known then
-      redis.call('HSET', named('job', heir), 'cache', cache)
-      redis.call('SET', cache, heir)
+    local successor = table.remove(twins, 1)
+    enqueue(successor)
+    if cached then
+      redis.call('HSET', named('job', successor), 'cache', cache)
+      redis.call('SET', cache, successor)
     end
     for _, twin in ipairs(twins) do
-      redis.call('HSET', named('job', twin), 'leader', heir)
-      redis.call('SADD', named('twins', heir), twin)
+      redis.call('HSET', named('job', twin), 'leader', successor)
+      redis.call('SADD', named('twins', successor), twin)
     end
   end
 end
 
--- Whether `worker` holds `entry`. Where the stream or its group was lost, nobody holds anything.
+-- Whether `worker` holds `entry`. If the stream or its group is lost, no worker holds anything.
 local function holds(worker, entry)
   local pending = redis.pcall('XPENDING', STREAM, GROUP, entry, entry, 1)[1]
   return pending ~= nil and pending[2] == worker

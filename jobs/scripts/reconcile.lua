@@ -1,10 +1,9 @@
--- Look whether jobs that are not over are still on their way, and help those that are not: whose entry was lost with
--- the stream, whose twin is gone, or whose time is up while no worker and no client has looked.
--- When no job ends for long, this is what forgets those that ended before.
--- ARGV 4...: a cursor ('0' at first), how many jobs to look at. Returns {the next cursor, how many were put back}.
+-- Check some jobs that are not over. Requeue those whose stream entry was lost or whose leader is gone; expire those
+-- whose deadline has passed unnoticed. Also clean up after jobs that ended long ago, in case no job ends for a while.
+-- ARGV 4...: a cursor ('0' at first), number of jobs to check. Returns {next cursor, number of requeued jobs}.
 local cursor, jobs = unpack(redis.call('ZSCAN', ACTIVE, ARGV[4], 'COUNT', ARGV[5]))
 local back = 0
-forget(now(), 1000)
+clean_up(now(), 1000)
 for i = 1, #jobs, 2 do
   local id = jobs[i]
   local status, entry, leader, deadline =
@@ -14,8 +13,9 @@ for i = 1, #jobs, 2 do
   elseif status == 'queued' and now() > tonumber(deadline) then
     conclude(id, 'expired')
   elseif leader then
-    local awaited = redis.call('HGET', named('job', leader), 'status')
-    if redis.call('SISMEMBER', named('twins', leader), id) == 0 or not (awaited == 'queued' or awaited == 'processing') then
+    local leader_status = redis.call('HGET', named('job', leader), 'status')
+    local active = leader_status == 'queued' or leader_status == 'processing'
+    if not active or redis.call('SISMEMBER', named('twins', leader), id) == 0 then
       enqueue(id)
       back = back + 1
     end

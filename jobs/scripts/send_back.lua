@@ -1,6 +1,6 @@
--- Make a new job of a dead letter, whose own end stays what it was.
--- ARGV 4...: the dead job, id of the new one, most jobs at once, lifetime in ms.
--- Returns 'sent' (also when asked again), 'full', or 'unknown' when it is no dead letter or its picture is gone.
+-- Submit a dead letter again as a new job. The dead job itself stays failed.
+-- ARGV 4...: the dead job, id of the new job, largest number of active jobs, lifetime in ms.
+-- Returns 'sent' (also for a repeated call), 'full', or 'unknown' (no such dead letter, or its picture is gone).
 local dead, id, most, lifetime = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 
 if redis.call('EXISTS', named('job', id)) == 1 then
@@ -15,7 +15,7 @@ end
 if redis.call('ZCARD', ACTIVE) >= most then
   return 'full'
 end
-take_in(id, now(), lifetime, image, width, height, options, owner, request)
+create_job(id, now(), lifetime, image, width, height, options, owner, request)
 enqueue(id)
 redis.call('XDEL', DEAD, letter)
 return 'sent'

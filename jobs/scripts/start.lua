@@ -1,8 +1,8 @@
 -- Begin an attempt at a job that this worker has claimed.
--- ARGV 4...: job, worker, entry, attempts begun when it was claimed, most attempts, the problem of a job that has had
--- them all, how long to keep that one in ms.
--- Returns {'run', attempt}, or {why not}: 'lost' (another worker has it), 'over' (nothing to do), 'expired', 'dead'.
--- Asked again for an attempt that it has begun, it begins no other: a lost answer must not cost one.
+-- ARGV 4...: job, worker, entry, attempts begun when it was claimed, largest number of attempts, problem of a job that
+-- has used them all, how long to keep such a job in ms.
+-- Returns {'run', attempt}, {'lost'} (another worker has it), {'over'}, {'expired'} or {'dead'}.
+-- A repeated call begins no further attempt, because a lost answer must not cost one.
 local id, worker, entry, before, most, problem = ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]
 local record = named('job', id)
 
@@ -12,7 +12,7 @@ end
 local status, deadline, attempt, latest, beginner, claimed =
   unpack(redis.call('HMGET', record, 'status', 'deadline', 'attempt', 'entry', 'worker', 'claimed'))
 if (status ~= 'queued' and status ~= 'processing') or latest ~= entry then
-  drop(entry)
+  remove_entry(entry)
   return {'over'}
 end
 if status == 'queued' and now() > tonumber(deadline) then
@@ -25,7 +25,7 @@ end
 if tonumber(attempt) >= most then
   local image = redis.call('GET', named('image', id))
   conclude(id, 'failed', 'error', problem)
-  -- Kept longer, with its picture: somebody will want to look at it, and may send it back.
+  -- A dead letter is kept longer, with its picture, so that an operator can inspect and retry it.
   local letter = redis.call('XADD', DEAD, 'MAXLEN', '~', 1000, '*', 'job', id, 'error', problem)
   redis.call('HSET', record, 'letter', letter)
   redis.call('PEXPIRE', record, ARGV[10])
@@ -37,8 +37,9 @@ if tonumber(attempt) >= most then
   return {'dead'}
 end
 attempt = redis.call('HINCRBY', record, 'attempt', 1)
-redis.call('HSET', record, 'status', 'processing', 'started', now(), 'told', 0, 'worker', worker, 'claimed', before)
--- While it is worked on, what it needs does not expire, however long it had to wait.
+redis.call('HSET', record, 'status', 'processing', 'started', now(), 'published', 0, 'worker', worker,
+  'claimed', before)
+-- The picture does not expire while the job runs, however long the job has waited.
 redis.call('PERSIST', named('image', id))
 announce_status(id, 'processing', attempt)
 if attempt > 1 then

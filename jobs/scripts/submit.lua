@@ -1,10 +1,10 @@
--- Take the jobs of one request in, or none of them: the bounds hold however many ask at once.
--- ARGV 4...: most jobs at once, lifetime in ms, owner, request id, webhook, options, batch id,
---   key of the Idempotency-Key and fingerprint of its request, then for each job: id, file name, image, width, height,
---   fingerprint for the cache, problem. All may be '' where there is none; a job with a problem is over at once.
--- Returns {'taken'}, {'same', id of the job or batch that the same request made before}, {'other'} (the same
--- Idempotency-Key, but another request), or {'full'}.
--- Asked again for jobs that are in, it does nothing: the client library repeats a call whose answer was lost.
+-- Accept all jobs of one request, or none of them. The limit holds for concurrent requests too.
+-- ARGV 4...: largest number of active jobs, lifetime in ms, owner, request id, webhook, options, batch id,
+--   key of the Idempotency-Key, fingerprint of the request, then for each job: id, file name, image, width, height,
+--   fingerprint for the cache, problem. A missing value is ''. A job with a problem fails at once.
+-- Returns {'taken'}, {'same', id of the job or batch that the same request created before}, {'other'} (the
+-- Idempotency-Key belongs to another request), or {'full'}.
+-- A repeated call does nothing: the client library repeats a call whose answer was lost.
 local most, lifetime, owner, request = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local webhook, options, batch, idempotency, fingerprint = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 local FIRST, FIELDS = 13, 7
@@ -22,9 +22,9 @@ if idempotency ~= '' then
   end
 end
 
--- The job that has the answer already, or is about to have it; `cache` is the name under which it is known.
+-- Return the cache key for a fingerprint, and the job that has the answer ('answered') or will have it ('awaited').
 local version = redis.call('GET', TAG .. 'model')
-local function known(digest)
+local function find_answer(digest)
   if digest == '' or not version then
     return nil
   end
@@ -41,7 +41,7 @@ end
 
 local places = 0
 for at = FIRST, #ARGV, FIELDS do
-  local _, _, state = known(ARGV[at + 5])
+  local _, _, state = find_answer(ARGV[at + 5])
   if ARGV[at + 6] == '' and state ~= 'answered' then
     places = places + 1
   end
@@ -56,13 +56,13 @@ for at = FIRST, #ARGV, FIELDS do
   local id, name, image, width, height, digest, problem = unpack(ARGV, at, at + FIELDS - 1)
   local record = named('job', id)
   items[#items + 1] = id
-  take_in(id, created, lifetime, image, width, height, options, owner, request)
+  create_job(id, created, lifetime, image, width, height, options, owner, request)
   for field, value in pairs({name = name, webhook = webhook, batch = batch}) do
     if value ~= '' then
       redis.call('HSET', record, field, value)
     end
   end
-  local cache, other, state = known(digest)
+  local cache, other, state = find_answer(digest)
   if problem ~= '' then
     conclude(id, 'failed', 'error', problem)
   elseif state == 'answered' then
@@ -82,14 +82,14 @@ for at = FIRST, #ARGV, FIELDS do
   end
 end
 
-local known_for = 2 * lifetime + KEEP
+local kept_for = 2 * lifetime + KEEP
 local made = batch ~= '' and batch or items[1]
 if batch ~= '' then
   redis.call('HSET', named('batch', batch), 'owner', owner, 'created', created, 'jobs', table.concat(items, ' '))
-  redis.call('PEXPIRE', named('batch', batch), known_for)
+  redis.call('PEXPIRE', named('batch', batch), kept_for)
 end
 if idempotency ~= '' then
   redis.call('HSET', idempotency, 'fingerprint', fingerprint, 'made', made)
-  redis.call('PEXPIRE', idempotency, known_for)
+  redis.call('PEXPIRE', idempotency, kept_for)
 end
 return {'taken'}

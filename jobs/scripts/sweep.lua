@@ -1,6 +1,6 @@
--- Remove the names of workers that hold nothing and have not been heard of for long.
--- ARGV 4: ms of silence. Returns how many were removed.
--- Checked and removed in one step: removing a consumer drops whatever it holds.
+-- Remove consumers of the group that hold nothing and have been idle for long.
+-- ARGV 4: idle time in ms. Returns the number of removed consumers.
+-- The check and the removal are one step, because removing a consumer discards its pending entries.
 local removed = 0
 for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', STREAM, GROUP)) do
   local consumer = {}

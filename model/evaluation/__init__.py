@@ -1,1 +1,1 @@
-"""How good the captions are, whether attention falls on what they name, and whether they can be trusted."""
+"""Evaluation of captioners: scores of captions, attention against boxes, hallucination, calibration, gradients."""

@@ -1,30 +1,55 @@
-"""A calibrated confidence: fitted on some captions, checked on others. In: captions, and whether each is right; out:
-coefficients, calibration errors and reliability curves. It must not know what "right" means (consensus.py says).
+"""Calibrated confidence: fit it on some captions, and check it on others.
+
+A caption counts as right when it is as good as a person's: its CIDEr-D with the references (the mean over leaving out
+each of them in turn) is at least that of the median person who wrote them, scored against the others in the same way.
+By this measure three of five people are right. It measures agreement, not truth: a true caption about something that
+no reference mentions counts as wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from model.caption import Caption
-from model.confidence import ConfidenceConfig, confidence, features
+from model.decoding.caption import Caption
+from model.decoding.confidence import ConfidenceConfig, confidence, features
+from model.training.cider import quick_ciders
 
-# The least sure fifth of what it was fitted on is below the threshold.
+# The number of references of each image. Another number would be another measure.
+_REFERENCES = 5
+# The share of the captions it was fitted on that are below the threshold.
 UNSURE = 0.2
 BINS = 10
-# A little weight decay: a fit on captions that are all right, or all wrong, stays finite.
+# A little weight decay keeps the fit finite if all captions are right, or all are wrong.
 _DECAY = 1e-3
 
 Numbers = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
 
 
+def as_good_as_people(captions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> Truths:
+    """Decide for each image, in the order of `captions`. Raises ValueError if an image has fewer than 2 references."""
+    people = min(_REFERENCES, *(len(references[name]) for name in captions))
+    if people < 2:
+        raise ValueError("there must be two references or more for each image")
+    ours, theirs = [], []
+    for left_out in range(people):
+        others = {name: _without(references[name][:people], left_out) for name in captions}
+        ours.append(quick_ciders(captions, others))
+        theirs.append(quick_ciders({name: references[name][left_out] for name in captions}, others))
+    right: Truths = np.mean(ours, axis=0) >= np.median(theirs, axis=0)
+    return right
+
+
+def _without(references: Sequence[str], place: int) -> list[str]:
+    return [*references[:place], *references[place + 1 :]]
+
+
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Captions of similar confidence: how many, their mean confidence, and the share of them that is right."""
+    """Captions of similar confidence: their number, mean confidence, and the share that is right."""
 
     captions: int
     confidence: float
@@ -32,11 +57,11 @@ class Bin:
 
 
 def fit(captions: Sequence[Caption], right: Truths) -> ConfidenceConfig:
-    """Logistic regression (Platt, 1999) of `right` on what the captioner thinks of each sentence."""
+    """Fit a logistic regression (Platt, 1999) of `right` on the features of each caption."""
     raw = np.array([features(caption) for caption in captions])  # (N, 3)
-    mean, spread = raw.mean(axis=0), raw.std(axis=0)
-    spread[spread == 0] = 1
-    inputs = np.column_stack([np.ones(len(raw)), (raw - mean) / spread])  # (N, 4)
+    mean, bilinear_matrix = raw.mean(axis=0), raw.std(axis=0)
+    bilinear_matrix[bilinear_matrix == 0] = 1
+    inputs = np.column_stack([np.ones(len(raw)), (raw - mean) / bilinear_matrix])  # (N, 4)
     signs = np.where(right, 1.0, -1.0)
 
     def loss(weights: Numbers) -> tuple[float, Numbers]:
@@ -45,7 +70,7 @@ def fit(captions: Sequence[Caption], right: Truths) -> ConfidenceConfig:
         return float(np.logaddexp(0, -margins).mean() + _DECAY * weights @ weights), gradient + 2 * _DECAY * weights
 
     bias, *slopes = minimize(loss, np.zeros(4), jac=True).x
-    slopes = slopes / spread
+    slopes = slopes / bilinear_matrix
     config = ConfidenceConfig(
         bias=float(bias - slopes @ mean),
         mean_logprob=float(slopes[0]),
@@ -58,12 +83,12 @@ def fit(captions: Sequence[Caption], right: Truths) -> ConfidenceConfig:
 
 
 def naive_confidence(caption: Caption) -> float:
-    """What one would take for a confidence: the geometric mean of the probabilities of its words and its end."""
+    """Return the uncalibrated confidence: the geometric mean of the probabilities of the words and the end."""
     return float(np.exp(features(caption)[0]))
 
 
 def reliability(confidences: Numbers, right: Truths, bins: int = BINS) -> list[Bin]:
-    """The reliability curve: bins of equal width that have captions in them."""
+    """Compute the reliability curve: bins of equal width, without empty ones."""
     places = np.minimum((confidences * bins).astype(int), bins - 1)
     groups = [places == place for place in range(bins)]
     return [
@@ -74,13 +99,13 @@ def reliability(confidences: Numbers, right: Truths, bins: int = BINS) -> list[B
 
 
 def calibration_error(curve: Sequence[Bin]) -> float:
-    """Expected calibration error (Guo et al., 2017): the mean gap between confidence and share right, by captions."""
+    """Compute the expected calibration error (Guo et al., 2017): the mean gap between confidence and share right."""
     total = sum(bin_.captions for bin_ in curve)
     return sum(bin_.captions * abs(bin_.confidence - bin_.right) for bin_ in curve) / total
 
 
 def coverage_table(confidences: Numbers, right: Truths, ciders: Numbers) -> dict[str, dict[str, float]]:
-    """What is right, and the mean CIDEr, of the surest captions, by the share of all that they are."""
+    """Compute the share right and the mean CIDEr of the most confident captions, for several shares of all."""
     order = np.argsort(-confidences, kind="stable")
     kept = {share: order[: max(1, round(share * len(order)))] for share in (1.0, 0.8, 0.6, 0.4, 0.2)}
     return {
@@ -90,10 +115,10 @@ def coverage_table(confidences: Numbers, right: Truths, ciders: Numbers) -> dict
 
 
 def threshold_report(confidences: Numbers, right: Truths, ciders: Numbers, threshold: float) -> dict[str, float]:
-    """How many captions reach the threshold, and how good those are that do and that do not."""
-    sure = confidences >= threshold
-    report = {"coverage": float(sure.mean())}
-    for name, group in (("sure", sure), ("unsure", ~sure)):
+    """Compute how many captions reach the threshold, and how good captions above and below it are."""
+    confident = confidences >= threshold
+    report = {"coverage": float(confident.mean())}
+    for name, group in (("confident", confident), ("not_confident", ~confident)):
         if group.any():
             report[f"right_{name}"] = float(right[group].mean())
             report[f"cider_{name}"] = float(ciders[group].mean())

@@ -1,27 +1,24 @@
-"""Captions of many images: those that the captioner writes, and those of people by teacher forcing.
-
-In: a captioner and samples; out: captions, with log-probabilities and attention. It must not know what they are for.
-"""
+"""Captions of many images: written by the captioner, or given and scored by teacher forcing."""
 
 from collections.abc import Sequence
 
 import torch
 from tqdm import tqdm
 
-from model.caption import Caption
-from model.captioner import Captioner
-from model.options import DecodingOptions
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions
+from model.runtime.captioner import Captioner
 from model.training.dataset import Sample
 
 _IMAGES = 32
-# As many sentences at once; each has a copy of what is known of its image.
+# Sentences that are scored at once. Each has a copy of its encoded image.
 _SENTENCES = 64
 
 
 def write_captions(
     captioner: Captioner, samples: Sequence[Sample], options: DecodingOptions, title: str
 ) -> list[Caption]:
-    """The best caption of each image."""
+    """Write the best caption of each image."""
     captions = []
     for start in tqdm(range(0, len(samples), _IMAGES), desc=f"captioning {title}", unit="batch"):
         batch = samples[start : start + _IMAGES]
@@ -32,22 +29,22 @@ def write_captions(
 def score_captions(
     captioner: Captioner, samples: Sequence[Sample], sentences: Sequence[Sequence[str]], title: str
 ) -> list[list[Caption]]:
-    """Any number of given sentences for each image, as if the captioner had written them."""
+    """Score any number of given sentences for each image, as if the captioner had written them."""
     scored: list[list[Caption]] = []
     for start in tqdm(range(0, len(samples), _IMAGES), desc=f"scoring {title}", unit="batch"):
         batch = samples[start : start + _IMAGES]
-        memory = captioner.encode(prepare(captioner, batch))
+        encoded = captioner.encode(prepare(captioner, batch))
         told = sentences[start : start + _IMAGES]
         pairs = [(image, sentence) for image, of_image in enumerate(told) for sentence in of_image]
         answers: list[list[Caption]] = [[] for _ in batch]
         for first in range(0, len(pairs), _SENTENCES):
             images, texts = zip(*pairs[first : first + _SENTENCES], strict=True)
-            for image, caption in zip(images, captioner.score(memory.select(images), texts), strict=True):
+            for image, caption in zip(images, captioner.score(encoded.select(images), texts), strict=True):
                 answers[image].append(caption)
         scored += answers
     return scored
 
 
 def prepare(captioner: Captioner, samples: Sequence[Sample]) -> torch.Tensor:
-    """Their prepared pixels, in one batch: (B, 3, S, S)."""
+    """Prepare the pixels of all images as one batch: (B, 3, S, S)."""
     return torch.stack([captioner.prepare(sample.image()) for sample in samples])

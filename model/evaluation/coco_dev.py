@@ -1,8 +1,7 @@
-"""The pictures of COCO that a captioner is measured on and never trained on. In: a data folder; out: photographs.
+"""COCO's photographs with boxes. Captioners are measured on them, and never trained on them.
 
-The folder holds `coco-dev/annotations.json` = {file: {"captions": [...], "boxes": [[left, top, right, bottom, class],
-...] or null}}, with edges as fractions of width and height, and the images in `coco-dev/images.tar`. It must not know
-of captioners.
+The data folder holds `coco-dev/annotations.json` = {file: {"captions": [...], "boxes": [[left, top, right, bottom,
+class], ...] or null}}, with edges as fractions of width and height, and the images in `coco-dev/images.tar`.
 """
 
 import json
@@ -11,26 +10,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.evaluation.boxes import Box
 from model.training.dataset import DatasetUnusable, Sample, load_split
 
 NAME = "coco-dev"
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle around one thing of the class `name`. Edges are fractions of the picture's width and height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    name: str
+
+    @property
+    def area(self) -> float:
+        """The area as a fraction of the picture's."""
+        return (self.right - self.left) * (self.bottom - self.top)
+
+    def holds(self, x: float, y: float) -> bool:
+        """Return whether the point is in the box."""
+        return self.left <= x <= self.right and self.top <= y <= self.bottom
+
+
+@dataclass(frozen=True, slots=True)
 class Photograph(Sample):
-    """A sample, and the boxes around everything in it that is of one of COCO's 80 classes; None: nobody drew any."""
+    """A sample with boxes around all things of COCO's 80 classes. None: the photograph has no annotation."""
 
     boxes: list[Box] | None
 
 
 def load_named(data: Path, split: str) -> Sequence[Sample]:
-    """A split of the data set or, by the name of "coco-dev", all photographs. Raises DatasetUnusable."""
+    """Load a split of the data set or, with the name "coco-dev", all photographs. Raises DatasetUnusable."""
     return load_coco_dev(data) if split == NAME else load_split(data, split)
 
 
 def load_coco_dev(data: Path) -> list[Photograph]:
-    """All photographs, in the order of annotations.json. Raises DatasetUnusable."""
+    """Load all photographs in the order of annotations.json. Raises DatasetUnusable."""
     folder = data / NAME
     index_path, archive_path = folder / "annotations.json", folder / "images.tar"
     try:

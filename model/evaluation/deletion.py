@@ -1,10 +1,9 @@
-"""The deletion test: a word is worth less when what it looked at is gone. In: a captioner and its captions; out:
-numbers.
+"""The deletion test: does a word become less probable when the cells that it attended to are hidden?
 
-The most attended fifth of the cells is laid over with the picture's mean colour, the same sentence is scored again, and
-the word's log-probability should fall by more than with as many cells elsewhere (the deletion metric of Petsiuk, Das
-and Saenko, 2018, at one point of its curve). Elsewhere is twofold: cells at random, and the same shape moved to a
-random place, since a hole hides more of one thing, and disturbs the rest less, than the same area in specks.
+The fifth of the cells with the most attention is filled with the picture's mean colour, and the same sentence is scored
+again. The word's log-probability should fall by more than when as many other cells are hidden (the deletion metric of
+Petsiuk, Das and Saenko, 2018, at one point of its curve). The other cells are chosen in two ways: at random, and as the
+same shape at a random place. A hole hides more of one thing, and disturbs the rest less, than specks of the same area.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,10 +14,10 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from model.caption import Caption
-from model.captioner import Captioner
-from model.evaluation.boxes import Grid, grid_of
-from model.evaluation.naming import mentions
+from model.decoding.caption import Caption
+from model.evaluation.coco_mentions import mentions
+from model.evaluation.grounding import Grid, grid_of
+from model.runtime.captioner import Captioner
 from model.training.dataset import Sample
 
 SHARE = 0.2
@@ -29,7 +28,7 @@ Cells = npt.NDArray[np.bool_]  # (rows, cols)
 
 @dataclass(frozen=True, slots=True)
 class Falls:
-    """By how much one word's log-probability fell, without the cells it attended and without others."""
+    """The falls of one word's log-probability, without the cells that it attended to and without others."""
 
     attended: float
     random: list[float]
@@ -39,7 +38,7 @@ class Falls:
 def deletion(
     captioner: Captioner, samples: Sequence[Sample], captions: Sequence[Caption], seed: int = 0
 ) -> dict[str, float]:
-    """Mean falls over every word that names a COCO class, and how often the attended cells cost more than others."""
+    """Compute the mean falls over all words that name a COCO class, and how often attended cells cost more."""
     rng = np.random.default_rng(seed)
     pairs = tqdm(zip(samples, captions, strict=True), desc="deleting", unit="image", total=len(samples))
     found = [falls for sample, caption in pairs for falls in _falls(captioner, sample, caption, rng)]
@@ -56,14 +55,14 @@ def deletion(
 
 
 def most_attended(weights: Grid, share: float = SHARE) -> Cells:
-    """The most attended `share` of the cells, one at least."""
+    """Select the `share` of the cells with the most attention, at least one."""
     cells = np.zeros(weights.size, dtype=bool)
     cells[np.argsort(-weights, axis=None, kind="stable")[: max(1, round(share * weights.size))]] = True
     return cells.reshape(weights.shape)
 
 
 def blank(pixels: torch.Tensor, cells: Cells) -> torch.Tensor:
-    """Prepared pixels (3, S, S) with the mean colour of the picture over `cells`."""
+    """Fill `cells` of prepared pixels (3, S, S) with the mean colour of the picture."""
     size = pixels.shape[1:]
     mask = torch.nn.functional.interpolate(torch.from_numpy(cells).float()[None, None], size=size)[
         0, 0
@@ -79,21 +78,21 @@ def _falls(captioner: Captioner, sample: Sample, caption: Caption, rng: np.rando
     pixels = captioner.prepare(sample.image())
     for mention in named:
         word = caption.words[mention.position]
-        attended = most_attended(grid_of(word.attention))
+        attended = most_attended(grid_of(word.heatmap))
         random = [rng.permuted(attended.ravel()).reshape(attended.shape) for _ in range(DRAWS)]
         shifted = [_shift(attended, rng) for _ in range(DRAWS)]
-        memory = captioner.encode(torch.stack([blank(pixels, cells) for cells in (attended, *random, *shifted)]))
-        scored = captioner.score(memory, [caption.text] * memory.images)
+        encoded = captioner.encode(torch.stack([blank(pixels, cells) for cells in (attended, *random, *shifted)]))
+        scored = captioner.score(encoded, [caption.text] * encoded.images)
         falls = [word.logprob - again.words[mention.position].logprob for again in scored]
         yield Falls(falls[0], falls[1 : 1 + DRAWS], falls[1 + DRAWS :])
 
 
 def _shift(cells: Cells, rng: np.random.Generator) -> Cells:
-    """The same shape elsewhere; what leaves the picture on one side comes back on the other."""
-    by = int(rng.integers(1, cells.size))  # 0 would be where it was
+    """Move the shape to a random place. What leaves the picture on one side returns on the other."""
+    by = int(rng.integers(1, cells.size))  # 0 would not move it
     return np.roll(cells, divmod(by, cells.shape[1]), axis=(0, 1))
 
 
 def _more(attended: float, others: Sequence[float]) -> float:
-    """Of `others`, the share that `attended` exceeds; equals count by half."""
+    """Return the share of `others` that `attended` exceeds. Ties count half."""
     return float(np.mean([(attended > other) + 0.5 * (attended == other) for other in others]))

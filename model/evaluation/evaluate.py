@@ -1,6 +1,6 @@
-"""A captioner over whole data sets. In: a captioner and a data folder; out: all that is measured of it, as plain data.
+"""Evaluate a captioner on whole data sets. Results are plain data.
 
-What each number means is said where it is computed. It must not know how the captioner works or who reads the numbers.
+The modules that compute the numbers explain them.
 """
 
 from collections.abc import Sequence
@@ -11,33 +11,39 @@ from typing import Any
 
 import numpy as np
 
-from model.caption import Caption
-from model.captioner import Captioner
-from model.confidence import ConfidenceConfig, confidence
+from model.decoding.caption import Caption
+from model.decoding.confidence import ConfidenceConfig, confidence
+from model.decoding.options import DecodingOptions
 from model.evaluation import calibration, coco_dev
-from model.evaluation.agreement import Baseline, kendall, score_ways
+from model.evaluation.agreement import (
+    CROWD,
+    EXPERT,
+    Baseline,
+    kendall,
+    load_judgements,
+    own_or_strangers,
+    score_ways,
+)
 from model.evaluation.captions import score_captions, write_captions
 from model.evaluation.coco_dev import Photograph, load_named
-from model.evaluation.consensus import as_good_as_people
+from model.evaluation.coco_mentions import hallucination
 from model.evaluation.deletion import deletion
-from model.evaluation.diversity import diversity
 from model.evaluation.grounding import grounding
-from model.evaluation.hallucination import hallucination
-from model.evaluation.judgements import CROWD, EXPERT, load_judgements, own_or_strangers
-from model.evaluation.scores import coco_scores, quick_ciders
-from model.options import DecodingOptions
+from model.evaluation.scores import coco_scores, diversity
+from model.runtime.captioner import Captioner
+from model.training.cider import quick_ciders
 from model.training.dataset import Sample
 
-# Where choices are made: coefficients, thresholds, how to score.
+# The split for all choices: coefficients, thresholds, the way to score.
 _CHOOSING = "val"
-# What a sentence would get without its picture is its mean probability over so many of `val`'s.
+# The pictures of `val` over which a sentence's probability without its own picture is averaged.
 _OTHER_PICTURES = 15
-# Every so many pictures of `val` serve to choose how to score.
+# One in so many pictures of `val` serves to choose the way to score.
 _CHOOSING_STEP = 2
 
 
 class Evaluation:
-    """What can be measured of one captioner; every split is captioned once. All methods raise DatasetUnusable."""
+    """All measurements of one captioner. Every split is captioned once. All methods raise DatasetUnusable."""
 
     def __init__(self, captioner: Captioner, data: Path, options: DecodingOptions) -> None:
         self._captioner, self._data, self._options = captioner, data, options
@@ -45,7 +51,7 @@ class Evaluation:
         self._captions: dict[str, list[Caption]] = {}
 
     def require(self, split: str, *, attention: bool = False, honesty: bool = False) -> None:
-        """Read all that will be needed: better before the work than after it."""
+        """Load everything that the measurements need, so that missing data fails before slow work."""
         self._load(split)
         if attention or honesty:
             self._load(coco_dev.NAME)
@@ -55,7 +61,7 @@ class Evaluation:
                 load_judgements(self._data, file)
 
     def quality(self, split: str) -> dict[str, Any]:
-        """Scores of the captions of `split` ("coco-dev" is one) against all references, as fractions; and diversity."""
+        """Score the captions of `split`, which can be "coco-dev", against all references. Measure their diversity."""
         samples, captions = self._captioned(split)
         texts, references = _texts(samples, captions)
         return {
@@ -69,12 +75,12 @@ class Evaluation:
         }
 
     def attention(self) -> dict[str, Any]:
-        """Whether attention falls on what words name, and whether it matters that it does."""
+        """Measure whether attention falls on what words name, and whether words depend on it."""
         photographs, captions = [photograph for photograph, _ in self._boxed], [caption for _, caption in self._boxed]
         return {"grounding": self.grounding(), "deletion": deletion(self._captioner, photographs, captions)}
 
     def grounding(self) -> dict[str, dict[str, float]]:
-        """Whether attention falls on what words name, in its own captions and in people's."""
+        """Measure whether attention falls on what words name, in the captioner's captions and in people's."""
         boxed = self._boxed
         photographs = [photograph for photograph, _ in boxed]
         told = score_captions(
@@ -89,12 +95,12 @@ class Evaluation:
         }
 
     def honesty(self) -> dict[str, Any]:
-        """What it names that is not there, whether its confidence can be trusted, and its scores agree with people."""
+        """Measure hallucination, the calibration of confidence, and the agreement of scores with people."""
         named = hallucination((photograph, caption.text) for photograph, caption in self._coco_dev)
         return {"hallucination": named, **self._confidence(), "agreement": self._agreement()}
 
     def _confidence(self) -> dict[str, Any]:
-        """Fitted on every second picture of `val`, measured on the others and on COCO's."""
+        """Fit confidence on every second picture of `val`, and check it on the others and on COCO's."""
         samples, captions = self._captioned(_CHOOSING)
         config = calibration.fit(captions[::2], _right(samples[::2], captions[::2]))
         checked = {
@@ -113,9 +119,9 @@ class Evaluation:
         }
 
     def _agreement(self) -> dict[str, Any]:
-        """Kendall's tau of every way to score; which of them to use is chosen on `val`, without anybody's judgement.
+        """Compute Kendall's tau for every way to score. The way to use is chosen on `val`, without people's judgements.
 
-        People judged captions of `test`'s pictures alone. They are scored here, as given; none is written or chosen by.
+        People judged captions of pictures of `test` only. These are scored as given, and decide nothing.
         """
         choosing = self._load(_CHOOSING)
         baseline = Baseline(self._captioner, choosing[1 :: max(2, len(choosing) // _OTHER_PICTURES)][:_OTHER_PICTURES])
@@ -160,7 +166,7 @@ def _texts(samples: Sequence[Sample], captions: Sequence[Caption]) -> tuple[dict
 
 
 def _right(samples: Sequence[Sample], captions: Sequence[Caption]) -> calibration.Truths:
-    return as_good_as_people(*_texts(samples, captions))
+    return calibration.as_good_as_people(*_texts(samples, captions))
 
 
 def _calibration(samples: Sequence[Sample], captions: Sequence[Caption], config: ConfidenceConfig) -> dict[str, Any]:

@@ -1,30 +1,26 @@
-"""The family: all recipes of recipes/family, trained in the same way, scored in the same way, and put into one table.
-
-In: a data folder and a folder of runs; out: figures of every member, and the table as Markdown. It must not know how
-any of them works.
-"""
+"""The family: train all recipes of recipes/family in the same way, score them, and write docs/family.md's table."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from model.captioner import Captioner
+from model.decoding.options import DecodingOptions
 from model.evaluation.coco_dev import load_named
 from model.evaluation.scores import coco_scores
-from model.options import DecodingOptions
-from model.pixels import normalise
-from model.training.checkpoint import read_record
+from model.runtime.captioner import Captioner
+from model.runtime.pixels import normalise
+from model.training.checkpoint import CHECKPOINT, read_record
 from model.training.dataset import Sample
 from model.training.recipe import Recipe
-from model.training.trainer import CHECKPOINT, Trainer
+from model.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-# In the order in which each adds something to those before it.
+# Each adds something to those before it.
 MEMBERS = (
     "rnn",
     "gru",
@@ -52,26 +48,26 @@ _BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What is known of one trained captioner of the family."""
+    """The figures of one trained captioner of the family."""
 
     name: str
-    parameters: int  # of the decoder; the encoder is the same for all
-    processor_seconds: float  # of training, validation included: on one core that has nothing else to do
+    parameters: int  # of the decoder; all members share the encoder
+    processor_seconds: float  # of training, including validation, on one otherwise idle core
     epochs: int
-    scores: dict[str, dict[str, float]]  # by split: fractions, as coco-caption computes them
+    scores: dict[str, dict[str, float]]  # by split: fractions, computed as coco-caption does
 
     def as_dict(self) -> dict[str, object]:
-        """As plain JSON data."""
+        """Return plain JSON data."""
         return asdict(self)
 
 
 def family_recipes() -> dict[str, Recipe]:
-    """The recipe of each member."""
+    """Load the recipe of each member."""
     return {name: Recipe.load(f"family/{name}") for name in MEMBERS}
 
 
 def train_family(recipes: Mapping[str, Recipe], data: Path, runs: Path, device: torch.device) -> None:
-    """Train every member that has not been trained, in `runs`/NAME; one that was interrupted goes on where it was.
+    """Train every member that is not trained yet, in `runs`/NAME. Interrupted runs resume.
 
     Raises DatasetUnusable and RunMismatch.
     """
@@ -94,62 +90,45 @@ def score_family(
     """
     captioners = {name: Captioner.load(runs / name / "best", device) for name in names}
     scores: dict[str, dict[str, dict[str, float]]] = {name: {} for name in captioners}
-    for split, captions, references in caption_splits(captioners, data, splits, options):
-        for name, texts in captions.items():
-            scores[name][split] = {score: round(value, 4) for score, value in coco_scores(texts, references).items()}
-    return [describe(name, captioner, runs, scores[name]) for name, captioner in captioners.items()]
-
-
-def describe(name: str, captioner: Captioner, runs: Path, scores: dict[str, dict[str, float]]) -> Member:
-    """The `captioner` of the run `name`, with its `scores`."""
-    record = read_record(runs / name / CHECKPOINT)
-    parameters = sum(parameter.numel() for parameter in captioner.decoder.parameters())
-    return Member(name, parameters, round(record["time"]["processor_seconds"], 3), record["epoch"], scores)
-
-
-def caption_splits(
-    captioners: dict[str, Captioner], data: Path, splits: Iterable[str], options: DecodingOptions
-) -> Iterator[tuple[str, dict[str, dict[str, str]], dict[str, list[str]]]]:
-    """Of each of `splits` ("coco-dev" is one) its name, the captions of its images by each captioner, and people's.
-
-    Raises DatasetUnusable.
-    """
     for split in splits:
         samples = load_named(data, split)
         references = {sample.name: sample.captions for sample in samples}
-        yield split, caption_by_all(captioners, samples, options), references
+        for name, texts in caption_by_all(captioners, samples, options).items():
+            scores[name][split] = {score: round(value, 4) for score, value in coco_scores(texts, references).items()}
+    return [_member(name, captioner, runs, scores[name]) for name, captioner in captioners.items()]
+
+
+def _member(name: str, captioner: Captioner, runs: Path, scores: dict[str, dict[str, float]]) -> Member:
+    record = read_record(runs / name / CHECKPOINT)
+    parameters = sum(parameter.numel() for parameter in captioner.decoder.parameters())
+    return Member(name, parameters, round(record["time"]["processor_seconds"], 3), record["epoch"], scores)
 
 
 @torch.inference_mode()
 def caption_by_all(
     captioners: dict[str, Captioner], samples: Sequence[Sample], options: DecodingOptions
 ) -> dict[str, dict[str, str]]:
-    """The best caption of each image by each of `captioners`.
-
-    Their frozen encoders are one, so it looks only once for all who have grids as fine.
-    """
+    """Write the best caption of each image with each of `captioners`. Their common frozen encoder runs once."""
     captions: dict[str, dict[str, str]] = {name: {} for name in captioners}
-    eyes = {captioner.config.output_stride: captioner for captioner in captioners.values()}
-    eye = next(iter(eyes.values()))
+    eye = next(iter(captioners.values()))
     for start in tqdm(range(0, len(samples), _BATCH), desc="captioning", unit="batch"):
         batch = samples[start : start + _BATCH]
         pixels = torch.stack([eye.prepare(sample.image()) for sample in batch])
-        pixels = normalise(pixels.to(eye.device))
-        grids = {stride: seeing.encoder(pixels) for stride, seeing in eyes.items()}
+        grid = eye.encoder(normalise(pixels.to(eye.device)))
         for name, captioner in captioners.items():
-            memory = captioner.decoder.memorise(grids[captioner.config.output_stride])
-            for sample, (best, *_) in zip(batch, captioner.write(memory, options), strict=True):
+            encoded = captioner.encode_features(grid)
+            for sample, (best, *_) in zip(batch, captioner.generate(encoded, options), strict=True):
                 captions[name][sample.name] = best.text
     return captions
 
 
 def format_family(members: Sequence[Member], splits: Sequence[str]) -> str:
-    """A Markdown table for each of `splits`."""
+    """Format a Markdown table for each of `splits`."""
     return "\n".join(_table(members, split) for split in splits)
 
 
 def write_table(table: str, document: Path = DOCUMENT) -> None:
-    """Put `table` between the two marks in `document`. Raises ValueError where there are none."""
+    """Replace the table between the two marks in `document`. Raises ValueError if the marks are missing."""
     text = document.read_text(encoding="utf-8")
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)

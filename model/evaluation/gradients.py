@@ -1,7 +1,7 @@
-"""How far back a recurrent network learns: the gradient of the loss at a late word, at all the states before it.
+"""How far back a recurrent network learns: gradients of the loss at a late word with respect to all earlier states.
 
-In: trained members of the family and a data folder; out: the norms of d loss_T / d h_t by cell, attention and
-training, and a figure of them. It must not know how the networks were trained.
+The norms of d loss_T / d h_t are measured for each cell of the family, with and without attention, before and after
+training, and drawn as docs/gradients.svg.
 """
 
 import math
@@ -14,10 +14,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import nn
 
-from model.captioner import Captioner
-from model.decoder import AnyDecoder, Decoder
-from model.memory import Memory
-from model.pixels import normalise
+from model.network.decoder import BaseDecoder, Decoder
+from model.network.encoded_images import EncodedImages
+from model.runtime.captioner import Captioner
+from model.runtime.pixels import normalise
 from model.training.batches import pad_captions
 from model.training.dataset import Sample, load_split
 from model.training.recipe import Recipe
@@ -33,7 +33,7 @@ _BATCH = 32
 class Curve:
     """The mean norm of d loss_T / d state_t for t = T, T - 1, T - 2, … of one network.
 
-    `part` is what the norm is of: "hidden" (h_t) or, of an LSTM, "memory" (c_t).
+    `part` is the part of the state: "hidden" (h_t) or, in an LSTM, "memory" (c_t).
     """
 
     cell: str
@@ -43,27 +43,29 @@ class Curve:
     norms: list[float]
 
     def as_dict(self) -> dict[str, object]:
-        """As plain JSON data."""
+        """Return plain JSON data."""
         return asdict(self)
 
 
-def gradient_norms(decoder: Decoder, memory: Memory, tokens: Sequence[Sequence[int]], back: int) -> list[list[float]]:
-    """For each part of the state, the mean norms at t = T, T - 1, … T - `back`: `tokens` holds a sentence an image.
+def gradient_norms(
+    decoder: Decoder, encoded: EncodedImages, tokens: Sequence[Sequence[int]], back: int
+) -> list[list[float]]:
+    """Compute, for each part of the state, the mean norms at t = T, T - 1, …, T - `back`.
 
-    The loss is the cross-entropy of the last of the tokens, so all sentences must have more than `back`. As the state
-    is handed from step to step, its gradient holds all that the loss owes to it, by whatever path.
+    `tokens` has one sentence per image. The loss is the cross-entropy of its last token, so all sentences must have
+    more than `back` tokens. The state is passed from step to step, so its gradient includes every path to the loss.
     """
     inputs, targets = pad_captions([[[*sentence]] for sentence in tokens])  # (B, 1, T)
-    inputs, targets = inputs.to(memory.annotations.device), targets.to(memory.annotations.device)
-    last = torch.tensor([len(sentence) - 1 for sentence in tokens], device=inputs.device)  # (B,): where the loss is
-    state, losses = decoder.start(memory, rows=1), []
+    inputs, targets = inputs.to(encoded.annotations.device), targets.to(encoded.annotations.device)
+    last = torch.tensor([len(sentence) - 1 for sentence in tokens], device=inputs.device)  # (B,): the step of the loss
+    state, losses = decoder.start(encoded, rows=1), []
     by_step: list[list[torch.Tensor]] = [[] for _ in state.parts]
     for step in range(int(last.max()) + 1):
-        logits, state, _ = decoder.step(inputs[:, :, step], state, memory)
+        logits, state, _ = decoder.step(inputs[:, :, step], state, encoded)
         for part, steps in zip(state.parts, by_step, strict=True):
             steps.append(part)
         losses.append(nn.functional.cross_entropy(logits[:, 0], targets[:, 0, step], reduction="none"))
-    loss = torch.stack(losses, dim=1).gather(1, last.unsqueeze(1)).sum()  # of rows that know nothing of each other
+    loss = torch.stack(losses, dim=1).gather(1, last.unsqueeze(1)).sum()  # rows are independent
     gradients = torch.autograd.grad(loss, [part for steps in by_step for part in steps], allow_unused=True)
     norms = []
     for first in range(0, len(gradients), len(losses)):
@@ -74,16 +76,16 @@ def gradient_norms(decoder: Decoder, memory: Memory, tokens: Sequence[Sequence[i
 
 
 def _norms(gradient: torch.Tensor | None, images: int) -> torch.Tensor:
-    """The norm of the gradient (B, 1, layers, H) of each image; None where no loss depends on the state."""
+    """Compute the norm of the gradient (B, 1, layers, H) of each image. None: no loss depends on the state."""
     return torch.zeros(images) if gradient is None else gradient.flatten(1).norm(dim=1).cpu()
 
 
 def measure(
     data: Path, runs: Path, device: torch.device, *, captions: int = 200, words: int = 12, split: str = "val"
 ) -> list[Curve]:
-    """The curves of all cells, with and without attention, before and after training, on captions of `words` or more.
+    """Measure all curves on captions of at least `words` words.
 
-    Raises CaptionerNotLoadable, where a member of the family has not been trained, and DatasetUnusable.
+    Raises CaptionerNotLoadable, if a member of the family is not trained, and DatasetUnusable.
     """
     networks = {
         (cell, attention): Captioner.load(runs / _name(cell, attention) / "best", device)
@@ -98,7 +100,7 @@ def measure(
         for (cell, attention), captioner in networks.items():
             decoder = captioner.decoder if trained else _untrained(captioner, _name(cell, attention))
             assert isinstance(decoder, Decoder)
-            norms = gradient_norms(decoder, decoder.memorise(grid), tokens, back=words - 1)
+            norms = gradient_norms(decoder, decoder.encode(grid), tokens, back=words - 1)
             curves += [Curve(cell, attention, trained, *part) for part in zip(_PARTS, norms, strict=False)]
     return curves
 
@@ -107,8 +109,8 @@ def _name(cell: str, attention: str) -> str:
     return cell if attention == "none" else f"{cell}-{attention}"
 
 
-def _untrained(captioner: Captioner, name: str) -> AnyDecoder:
-    """The decoder of `captioner` as its training began."""
+def _untrained(captioner: Captioner, name: str) -> BaseDecoder:
+    """Make the decoder that the training of `captioner` started with."""
     torch.manual_seed(Recipe.load(f"family/{name}").seed)
     fresh = Captioner(captioner.config, captioner.vocabulary)
     return fresh.to(captioner.device).eval().decoder
@@ -117,7 +119,7 @@ def _untrained(captioner: Captioner, name: str) -> AnyDecoder:
 def _long_captions(
     samples: list[Sample], captioner: Captioner, words: int, count: int
 ) -> tuple[list[Sample], list[list[int]]]:
-    """The first `count` images that have a caption of at least `words` words, and the first such caption of each."""
+    """Find the first `count` images with a caption of at least `words` words, and the first such caption of each."""
     chosen = []
     for sample in samples:
         of_sample = (captioner.vocabulary.encode(caption) for caption in sample.captions)
@@ -128,7 +130,7 @@ def _long_captions(
 
 @torch.no_grad()
 def _see(captioner: Captioner, samples: Sequence[Sample]) -> torch.Tensor:
-    """The annotation grids (B, C, R, R), which are the same to all networks: their encoder is frozen."""
+    """Compute the annotation grids (B, C, R, R). All networks share them, because their encoder is frozen."""
     grids = []
     for start in range(0, len(samples), _BATCH):
         pixels = torch.stack([captioner.prepare(sample.image()) for sample in samples[start : start + _BATCH]])
@@ -137,7 +139,7 @@ def _see(captioner: Captioner, samples: Sequence[Sample]) -> torch.Tensor:
 
 
 def draw(curves: Sequence[Curve], path: Path = FIGURE) -> None:
-    """Write the figure as SVG, the same to the byte for the same curves."""
+    """Write the figure as SVG. Equal curves give an equal file."""
     colours = {"rnn": "#c44e52", "gru": "#dd8452", "lstm": "#4c72b0"}
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "wordlight"}):
         figure = Figure(figsize=(9, 6), layout="constrained")
@@ -149,7 +151,7 @@ def draw(curves: Sequence[Curve], path: Path = FIGURE) -> None:
                     if (curve.trained, curve.attention) == (trained, attention):
                         label = curve.cell.upper() + (", memory c" if curve.part == "memory" else "")
                         style = "--" if curve.part == "memory" else "-"
-                        # The loss does not see the last memory but through the hidden state: nothing to draw there.
+                        # The loss depends on the last memory through the hidden state alone: its norm is 0.
                         norms = [norm or math.nan for norm in curve.norms]
                         panel.plot(norms, style, color=colours[curve.cell], marker=".", label=label)
                 panel.set_yscale("log")

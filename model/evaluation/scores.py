@@ -1,10 +1,10 @@
-"""Scores of captions against people's, by pycocoevalcap: BLEU, METEOR, ROUGE-L, CIDEr; fractions, but CIDEr may pass 1.
+"""Scores of captions: against people's (BLEU, METEOR, ROUGE-L and CIDEr, by pycocoevalcap), and their diversity.
 
-In: captions and references by image; out: numbers. It must not know of models.
+All scores are fractions, but CIDEr can exceed 1.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,12 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from scipy.stats import bootstrap
 
-from model.vocabulary import split_words
+from model.text.function_words import DANGLING
+from model.text.vocabulary import split_words
 
 
 class JavaMissing(Exception):
-    """The PTB tokeniser and METEOR are Java programs, and there is no `java` on this machine."""
+    """There is no `java` on this machine. The PTB tokeniser and METEOR are Java programs."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -29,27 +30,15 @@ class JavaMissing(Exception):
 
 
 def require_java() -> None:
-    """Raises JavaMissing, if so: better before the work than after it."""
+    """Raise JavaMissing if there is no Java. Call it before slow work."""
     if shutil.which("java") is None:
         raise JavaMissing
 
 
-def quick_cider(captions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> float:
-    """CIDEr-D on our own tokens: close to the published kind and cheap, for choosing between epochs. Needs no Java."""
-    return float(quick_ciders(captions, references).mean())
-
-
-def quick_ciders(captions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> npt.NDArray[np.float64]:
-    """The same, of each image, in the order of `captions`."""
-    hypotheses = {name: [" ".join(split_words(caption))] for name, caption in captions.items()}
-    truths = {name: [" ".join(split_words(text)) for text in references[name]] for name in captions}
-    return np.asarray(Cider().compute_score(truths, hypotheses)[1], dtype=float)
-
-
 def coco_scores(captions: dict[str, str], references: dict[str, list[str]]) -> dict[str, float]:
-    """All scores, as coco-caption computes them: PTB tokeniser, METEOR 1.5, CIDEr-D. Raises JavaMissing.
+    """Compute all scores as coco-caption does: PTB tokeniser, METEOR 1.5, CIDEr-D. Raises JavaMissing.
 
-    `cider_low` and `cider_high` bound the 95 % bootstrap interval of CIDEr over images.
+    `cider_low` and `cider_high` are the ends of the 95 % bootstrap interval of CIDEr over images.
     """
     truths, hypotheses = _tokenized(captions, references)
     bleu, _ = Bleu(4).compute_score(truths, hypotheses, verbose=0)
@@ -66,12 +55,12 @@ def coco_scores(captions: dict[str, str], references: dict[str, list[str]]) -> d
 
 
 def coco_ciders(captions: dict[str, str], references: dict[str, list[str]]) -> npt.NDArray[np.float64]:
-    """The CIDEr-D of `coco_scores`, of each image, in the order of `captions`. Raises JavaMissing."""
+    """Compute the CIDEr-D of `coco_scores` for each image, in the order of `captions`. Raises JavaMissing."""
     return np.asarray(Cider().compute_score(*_tokenized(captions, references))[1], dtype=float)
 
 
 def bootstrap_interval(scores: npt.NDArray[np.float64], resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of `scores`, one an image, over images drawn anew."""
+    """Compute the 95 % bootstrap percentile interval of the mean of `scores`, one per image."""
     if len(scores) < 2:
         return float(scores[0]), float(scores[0])
     rng = np.random.default_rng(seed)
@@ -82,7 +71,7 @@ def bootstrap_interval(scores: npt.NDArray[np.float64], resamples: int = 1000, s
 def _tokenized(
     captions: dict[str, str], references: dict[str, list[str]]
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """References and captions as the PTB tokeniser has them. Raises JavaMissing."""
+    """Tokenise references and captions by the PTB tokeniser. Raises JavaMissing."""
     require_java()
     tokenizer = PTBTokenizer()
     hypotheses = tokenizer.tokenize({name: [{"caption": text}] for name, text in captions.items()})
@@ -92,5 +81,31 @@ def _tokenized(
 
 def _meteor(truths: dict[str, list[str]], hypotheses: dict[str, list[str]]) -> float:
     meteor = Meteor()
-    with meteor.meteor_p:  # closes the pipes to Java, which the wrapper leaves open
+    with meteor.meteor_p:  # closes the pipes to Java, which the wrapper would leave open
         return float(meteor.compute_score(truths, hypotheses)[0])
+
+
+def diversity(captions: Collection[str]) -> dict[str, float]:
+    """Compute shares of distinct captions, 1-grams and 2-grams, of bad endings, and the number of words used.
+
+    distinct-n is the share of distinct n-grams (Li et al., 2016). Bad endings, as in "a dog with a", are a known fault
+    of captioners that were trained on CIDEr as the only reward.
+    """
+    sentences = [tuple(split_words(caption)) for caption in captions]
+    return {
+        "distinct_captions": len(set(sentences)) / len(sentences),
+        "words_used": len({word for sentence in sentences for word in sentence}),
+        "distinct_1": _distinct(sentences, 1),
+        "distinct_2": _distinct(sentences, 2),
+        "bad_endings": sum(ends_badly(sentence) for sentence in sentences) / len(sentences),
+    }
+
+
+def ends_badly(words: tuple[str, ...]) -> bool:
+    """Return whether the sentence is empty, or its last word needs another word after it."""
+    return not words or words[-1] in DANGLING
+
+
+def _distinct(sentences: Iterable[tuple[str, ...]], n: int) -> float:
+    ngrams = [sentence[i : i + n] for sentence in sentences for i in range(len(sentence) - n + 1)]
+    return len(set(ngrams)) / len(ngrams) if ngrams else 0.0

@@ -1,1 +1,1 @@
-"""How a captioner is trained: recipes, data, loss, checkpoints and the loop. Nothing that serves needs it."""
+"""Training of captioners: data, recipes, objectives, the loop. Nothing that serves captions imports it."""

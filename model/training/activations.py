@@ -1,7 +1,6 @@
-"""What the frozen trunk of the encoder says of every view of every image: computed once, kept on disk.
+"""Activations of the encoder's frozen trunk for every view of every image, computed once and kept on disk.
 
-In: an encoder and samples; out: a float16 array (views, images, C', R', R') that is read from disk as needed. Most of
-the cost of training on a CPU would be to compute this again in every epoch.
+To compute them in every epoch would be most of the cost of training on a CPU.
 """
 
 import fcntl
@@ -16,9 +15,8 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from model.encoder import Encoder
-from model.files import whole_file
-from model.pixels import normalise, to_pixels
+from model.network.encoder import Encoder
+from model.runtime.pixels import normalise, to_pixels
 from model.training.dataset import Sample
 from model.training.views import view_image
 
@@ -36,19 +34,23 @@ def trunk_activations(
     bfloat16: bool,
     cache: Path,
 ) -> npt.NDArray[np.float16]:
-    """The trunk's activations for the first `views` views of `samples`, from `cache` where they are there already."""
+    """Return the activations (views, images, C', R', R') of the first `views` views of `samples`.
+
+    The folder `cache` keeps them. The array is read from disk as needed.
+    """
     path = cache / f"{_digest(encoder, samples, image_size, views, seed, bfloat16)}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache):
         if not path.is_file():
-            with whole_file(path) as new:
-                _compute(encoder, samples, image_size, views, seed, bfloat16, new)
+            unfinished = path.with_suffix(".part")
+            _compute(encoder, samples, image_size, views, seed, bfloat16, unfinished)
+            unfinished.rename(path)
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Runs side by side want the same activations: one computes them, the others wait."""
+    """Lock the folder. Of several runs that need the same activations, one computes them and the others wait."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -58,10 +60,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _digest(encoder: Encoder, samples: list[Sample], image_size: int, views: int, seed: int, bfloat16: bool) -> str:
-    """A name for the answer that changes with whatever it depends on."""
-    settings: tuple[object, ...] = (image_size, views, seed if views > 2 else 0, bfloat16)
-    if encoder.output_stride != 32:  # the usual one is in no name
-        settings += (encoder.output_stride,)
+    """Return a name that changes with everything that the activations depend on."""
+    settings = (image_size, views, seed if views > 2 else 0, bfloat16)
     digest = hashlib.sha256(repr(settings).encode())
     for stage in encoder.stages[: encoder.tail_from]:
         for tensor in stage.state_dict().values():

@@ -1,8 +1,7 @@
-"""A data folder, written: what model/training/dataset.py reads. In: pictures, captions; out: tar files and an index.
+"""Write a data folder, which model/training/dataset.py reads.
 
-Pictures are written a tar file at a time, each complete or not there at all, and `captions.json` last of all: so an
-import that was killed goes on behind its last tar file, and a folder with an index is a whole one. It must not know how
-data sets are published, nor how pictures are decoded.
+Tar files of pictures are written one by one, each atomically, and `captions.json` is written last. So an import that
+was killed resumes after its last tar file, and a folder with an index is complete.
 """
 
 import hashlib
@@ -15,19 +14,18 @@ from pathlib import Path, PurePosixPath
 
 from model.files import whole_file, write_whole
 from model.training.dataset import DatasetUnusable
-from model.training.picture_files import PictureFiles
-from model.training.published import SPLITS, Listed
+from model.training.published import SPLITS, Listed, PictureFiles
 
 _INDEX, _PLAN = "captions.json", "import.json"
 
 
 class PictureUnusable(Exception):
-    """One picture cannot be taken in; the message says why."""
+    """A picture cannot be used. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of an import."""
+    """The result of an import."""
 
     pictures: dict[str, int]  # by split
     left_out: int
@@ -44,10 +42,11 @@ def write_data_folder(
     tell: Callable[[int, int], None],
     complain: Callable[[str, str], None],
 ) -> Written:
-    """Write the data folder, or what is missing of it. Raises DatasetUnusable.
+    """Write the data folder, or the parts that are missing. Raises DatasetUnusable.
 
-    `stored` makes of a picture's bytes those to keep, `side` pixels wide and high, or raises PictureUnusable; such a
-    picture is left out, after `complain` was told its file and why. `tell` hears how many of how many are done.
+    `stored` converts the bytes of a picture to those that are kept, `side` pixels wide and high, or raises
+    PictureUnusable. Such a picture is left out, and `complain` is called with its file and the reason. `tell` is called
+    with the number of pictures that are done and the total.
     """
     names = _checked(listed)
     if (folder / _INDEX).is_file() and not (folder / _PLAN).is_file():
@@ -72,7 +71,7 @@ def write_data_folder(
 
 
 def _checked(listed: Sequence[Listed]) -> list[str]:
-    """The names that the pictures get: those of their files, without the folder."""
+    """Check the list. Returns the names of the pictures: those of their files, without the folder."""
     if not listed:
         raise DatasetUnusable("there are no pictures in the list")
     for one in listed:
@@ -80,13 +79,13 @@ def _checked(listed: Sequence[Listed]) -> list[str]:
         if path.is_absolute() or ".." in path.parts or "\\" in one.file:
             raise DatasetUnusable(f"{one.file!r} is not the name of a file in the folder of pictures")
         if one.split not in SPLITS:
-            raise DatasetUnusable(f"{one.file} is in the split {one.split!r}, and not in one of {', '.join(SPLITS)}")
+            raise DatasetUnusable(f"{one.file} is in the split {one.split!r}, which is none of {', '.join(SPLITS)}")
         if not any(one.captions):
             raise DatasetUnusable(f"{one.file} has no caption")
     for split in ("train", "val"):
         if not any(one.split == split for one in listed):
             raise DatasetUnusable(f"no picture is in {split}: training needs both train and val")
-    # With its folder where two have the same name.
+    # With the folder if two files have the same name.
     short = [PurePosixPath(one.file).name for one in listed]
     names = short if len(set(short)) == len(short) else [one.file for one in listed]
     if len(set(names)) < len(names):
@@ -97,7 +96,7 @@ def _checked(listed: Sequence[Listed]) -> list[str]:
 def _keep_to_the_plan(
     folder: Path, names: Sequence[str], listed: Sequence[Listed], side: int, pictures_a_file: int
 ) -> None:
-    """An import that was begun with other captions, pictures or settings is not gone on with."""
+    """Refuse to resume an import that was started with other captions, pictures or settings."""
     rows = [[name, one.place, one.file, one.split, one.captions] for name, one in zip(names, listed, strict=True)]
     digest = hashlib.sha256(json.dumps([side, pictures_a_file, rows]).encode()).hexdigest()
     plan = folder / _PLAN

@@ -1,7 +1,7 @@
-"""Images with their captions, as they lie on disk. In: a data folder; out: samples of one split.
+"""Read a data folder: images with their captions.
 
-The folder holds `captions.json` = {file: {"split": ..., "captions": [...]}} and the images, loose or in *.tar files;
-a folder with a `flickr8k/` inside will do. It must not know of tensors.
+The folder holds `captions.json` = {file: {"split": ..., "captions": [...]}} and the images, loose or in *.tar files.
+A folder that contains such a folder as `flickr8k/` works too.
 """
 
 import io
@@ -14,24 +14,24 @@ from PIL import Image
 
 
 class DatasetUnusable(Exception):
-    """The folder does not hold what is needed. The message is one line that says what is missing."""
+    """The folder lacks something. The message is one line that says what."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image, still encoded, and its captions as people wrote them."""
+    """One encoded image and the captions that people wrote for it."""
 
     name: str
     encoded: bytes
     captions: list[str]
 
     def image(self) -> Image.Image:
-        """The decoded image, RGB."""
+        """Decode the image to RGB."""
         return Image.open(io.BytesIO(self.encoded)).convert("RGB")
 
 
 def load_split(data: Path, split: str) -> list[Sample]:
-    """All samples of `split` ("train", "val", "test") in the order of captions.json. Raises DatasetUnusable."""
+    """Load all samples of `split` ("train", "val", "test") in the order of captions.json. Raises DatasetUnusable."""
     folder = data / "flickr8k" if (data / "flickr8k").is_dir() else data
     index_path = folder / "captions.json"
     if not index_path.is_file():
@@ -51,7 +51,7 @@ def load_split(data: Path, split: str) -> list[Sample]:
 
 
 def _read_images(folder: Path, names: set[str]) -> dict[str, bytes]:
-    """The bytes of those of `names` that are in `folder` or in its tar files."""
+    """Read those of `names` that are in `folder` or in its tar files."""
     found = {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
     for path in sorted(folder.glob("*.tar")):
         if found.keys() >= names:

@@ -1,7 +1,7 @@
-"""Teaches a word detector which words are seen where, from captions alone: nobody says where anything is.
+"""Train a word detector from captions alone. Nobody says where anything is.
 
-Multiple-instance learning with a noisy OR (Fang et al., 2015): a caption's word is seen in at least one place of the
-picture, other words in none. In: annotation grids of the training images and their captions; out: a trained detector.
+Multiple-instance learning with a noisy OR (Fang et al., 2015): at least one place of an image shows a word of its
+captions, and no place shows any other word.
 """
 
 import logging
@@ -13,9 +13,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from model.network.word_detector import WordDetector
 from model.training.dataset import Sample
-from model.training.visible import VisibleWords, said_of
-from model.word_detector import WordDetector
+from model.training.visual_vocabulary import VisibleWords, said_of
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class DetectionRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_images: int = Field(30, ge=1)  # a word that describes fewer is not learnt
+    min_images: int = Field(30, ge=1)  # a word that describes fewer images is not learnt
     epochs: int = Field(5, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -36,7 +36,7 @@ class DetectionRecipe(BaseModel):
 
 def train_detector(
     detector: WordDetector,
-    see: Callable[[torch.Tensor], torch.Tensor],
+    extract_features: Callable[[torch.Tensor], torch.Tensor],
     samples: Sequence[Sample],
     visible: VisibleWords,
     known: frozenset[str],
@@ -44,15 +44,16 @@ def train_detector(
     recipe: DetectionRecipe,
     seed: int,
 ) -> None:
-    """Train `detector.learnt` in place; `activations` (views, images, C', R', R') are what the encoder's trunk said.
+    """Train `detector.learnt` in place.
 
-    `see` makes ImageNet's grids (B, C, R, R) of some of them.
+    `activations` (views, images, C', R', R') are the encoder trunk's. `extract_features` turns some of them
+    into ImageNet's grids (B, C, R, R).
     """
     device = detector.learnt.weight.device
     detector.learnt.requires_grad_(True)
     truth = torch.from_numpy(_truth(samples, visible, known))
     nn.init.normal_(detector.learnt.weight, std=0.01)
-    nn.init.constant_(detector.learnt.bias, -7.0)  # of 81 places with 500 words each, few show any one of them
+    nn.init.constant_(detector.learnt.bias, -7.0)  # of 81 places with 500 words each, few show any one word
     optimiser = torch.optim.AdamW(detector.learnt.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.999))
     chance, dropout = np.random.default_rng([seed, 1]), nn.Dropout(recipe.dropout)
     steps, step = recipe.epochs * max(1, len(samples) // _BATCH), 0
@@ -63,7 +64,7 @@ def train_detector(
             views = chance.integers(len(activations), size=len(images))
             trunk = torch.from_numpy(activations[views, images]).to(device).float()
             with torch.no_grad():
-                grid = see(trunk)
+                grid = extract_features(trunk)
             loss = _loss(detector.learnt(dropout(grid.flatten(2).transpose(1, 2))), truth[images].to(device))
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * (1 - step / steps)
@@ -71,21 +72,21 @@ def train_detector(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             step, total = step + 1, total + loss.item()
-        log.info("words, epoch %d: loss %.3f", epoch, total / max(1, len(samples) // _BATCH))
+        log.info("word detector, epoch %d: loss %.3f", epoch, total / max(1, len(samples) // _BATCH))
     detector.learnt.requires_grad_(False)
 
 
 def _loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of words being seen in an image, from logits (B, L, M) of its places and `truth` (B, M)."""
+    """Compute the cross-entropy of words in images from the logits (B, L, M) of places and from `truth` (B, M)."""
     nowhere = -nn.functional.softplus(scores.float()).sum(dim=1)  # log prod (1 - p)
-    anywhere = (1 - nowhere.exp()).clamp(1e-6, 1 - 1e-6)
-    return nn.functional.binary_cross_entropy(anywhere, truth, reduction="none").sum(dim=1).mean()
+    noisy_or = (1 - nowhere.exp()).clamp(1e-6, 1 - 1e-6)
+    return nn.functional.binary_cross_entropy(noisy_or, truth, reduction="none").sum(dim=1).mean()
 
 
 def _truth(samples: Sequence[Sample], visible: VisibleWords, known: frozenset[str]) -> npt.NDArray[np.float32]:
-    """How surely each word is in each image (images, M): the more people named it, the surer."""
+    """Compute how certain each word is in each image (images, M): the more captions name it, the more certain."""
     number = {word: place for place, word in enumerate(visible.words[: visible.learnt])}
-    silent = np.ones((len(samples), visible.learnt), np.float32)  # nobody saw it, or those who did said otherwise
+    silent = np.ones((len(samples), visible.learnt), np.float32)  # the share of captions without the word
     for image, sample in enumerate(samples):
         for caption in sample.captions:
             for word in said_of(Sample(sample.name, b"", [caption]), known) & number.keys():

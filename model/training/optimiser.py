@@ -1,18 +1,41 @@
-"""The optimiser of a training run: AdamW over two groups, a warm-up with a cosine fall, and averaged weights."""
+"""The optimiser: AdamW in two groups, warm-up and cosine decay, averaged weights, and one optimiser step.
+
+A step is the same for every objective. It is also the same, except for rounding and dropout, however many parts and
+processes a batch is divided into.
+"""
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from model.captioner import Captioner
+from model.runtime.captioner import Captioner
+from model.training.batches import Part
+from model.training.likelihood import Objective
+from model.training.processes import Processes
 from model.training.recipe import Recipe
 
 
+def freeze(captioner: Captioner, recipe: Recipe) -> None:
+    """Stop gradients at everything that `recipe` does not train."""
+    captioner.encoder.requires_grad_(False)
+    if captioner.detector is not None:
+        captioner.detector.requires_grad_(False)  # training/detection.py trains it
+    for parameter in captioner.encoder.tail_parameters():
+        parameter.requires_grad_(recipe.tail_learning_rate > 0)
+
+
+def trained_parameters(captioner: Captioner) -> list[nn.Parameter]:
+    """List all parameters that the optimiser can change."""
+    parameters = [*captioner.decoder.parameters(), *captioner.encoder.tail_parameters()]
+    return [parameter for parameter in parameters if parameter.requires_grad]
+
+
 def make_optimiser(captioner: Captioner, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, 2019); weight decay only where it is meant, on matrices and kernels."""
+    """Make AdamW (Loshchilov and Hutter, 2019). Weight decay applies to matrices and kernels only."""
     groups = []
     for parameters, rate in (
         (list(captioner.decoder.parameters()), recipe.learning_rate),
@@ -27,7 +50,7 @@ def make_optimiser(captioner: Captioner, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
-    """What the learning rate is multiplied with: up in a line, then down along half a cosine to one twentieth."""
+    """Return the factor of the learning rate: linear warm-up, then half a cosine down to one twentieth."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
@@ -35,10 +58,10 @@ def rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
 
 
 def make_average(captioner: Captioner, decay: float) -> AveragedModel:
-    """An exponential moving average of the captioner's parameters, itself a captioner under `.module`."""
+    """Make an exponential moving average of the captioner's parameters. Its `.module` is a captioner."""
 
     def blend(averages: Sequence[torch.Tensor], currents: Sequence[torch.Tensor], updates: torch.Tensor | int) -> None:
-        # Young averages forget faster, or the untrained weights that they began with would stay in them for long.
+        # A young average decays faster. Otherwise it would contain the untrained weights for a long time.
         young = (1 + int(updates)) / (10 + int(updates))
         for average, current in zip(averages, currents, strict=True):
             average.lerp_(current, 1 - min(decay, young))
@@ -48,16 +71,65 @@ def make_average(captioner: Captioner, decay: float) -> AveragedModel:
     return average.eval()
 
 
-def freeze(captioner: Captioner, recipe: Recipe) -> None:
-    """Let no gradient reach what `recipe` leaves as it is."""
-    captioner.encoder.requires_grad_(False)
-    if captioner.detector is not None:
-        captioner.detector.requires_grad_(False)  # training/detection.py has trained it
-    for parameter in captioner.encoder.tail_parameters():
-        parameter.requires_grad_(recipe.tail_learning_rate > 0)
+class Stepper:
+    """Takes optimiser steps, one after the other."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        objective: Objective,
+        captioner: Captioner,
+        average: AveragedModel,
+        optimiser: torch.optim.Optimizer,
+        processes: Processes,
+        steps_per_epoch: int,
+    ) -> None:
+        self._recipe, self._objective, self._processes = recipe, objective, processes
+        self._captioner, self._average, self._optimiser = captioner, average, optimiser
+        self._parameters = trained_parameters(captioner)
+        self._rates = [group["lr"] for group in optimiser.param_groups]
+        self._steps_per_epoch = steps_per_epoch
+
+    def step(self, parts: list[Part], epoch: int, step: int) -> dict[str, float]:
+        """Take step `step` of `epoch` with this process's `parts`. Returns the figures of the whole batch."""
+        self._set_rates(epoch * self._steps_per_epoch + step)
+        self._seed_dropout(epoch, step)
+        self._optimiser.zero_grad(set_to_none=True)
+        figures: dict[str, torch.Tensor] = {}
+        for part in parts:
+            shares = self._backward(part.to(self._processes.device), epoch)
+            figures = {name: figures.get(name, 0.0) + share for name, share in shares.items()}
+        self._processes.sum_gradients(self._parameters)
+        nn.utils.clip_grad_norm_(self._parameters, self._recipe.gradient_norm)
+        self._optimiser.step()
+        self._average.update_parameters(self._captioner)
+        return self._total(figures)
+
+    def _backward(self, part: Part, epoch: int) -> dict[str, torch.Tensor]:
+        with autocast(self._recipe, self._processes.device):
+            seen = self._captioner.extract_features(part.trunk.float())
+            shares = self._objective.shares(self._captioner, seen, part.batch, epoch)
+        shares["loss"].backward()  # type: ignore[no-untyped-call]
+        return {name: share.detach() for name, share in shares.items()}
+
+    def _total(self, figures: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Sum the figures over the processes. A process without a part of the batch has none."""
+        names = self._objective.figures
+        total = torch.stack([torch.as_tensor(figures.get(name, 0.0), device=self._processes.device) for name in names])
+        self._processes.sum(total)
+        return dict(zip(names, total.tolist(), strict=True))
+
+    def _set_rates(self, step: int) -> None:
+        factor = rate_factor(step, self._recipe.epochs * self._steps_per_epoch, self._recipe.warmup_steps)
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+
+    def _seed_dropout(self, epoch: int, step: int) -> None:
+        """Seed dropout for this step and process, so that a resumed run needs no state of it."""
+        seeds = np.random.SeedSequence([self._recipe.seed, epoch, step, self._processes.rank])
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
-def trained_parameters(captioner: Captioner) -> list[nn.Parameter]:
-    """All parameters that the optimiser may change."""
-    parameters = [*captioner.decoder.parameters(), *captioner.encoder.tail_parameters()]
-    return [parameter for parameter in parameters if parameter.requires_grad]
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """Enable mixed precision if the recipe asks for it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16)

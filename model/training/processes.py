@@ -1,10 +1,9 @@
-"""The processes that train one captioner together, as `torchrun` starts them. One alone is the same with a count of 1.
+"""The processes that train one captioner together, as `torchrun` starts them.
 
-In: numbers and gradients of this process; out: those of all. Every process holds all weights, computes its share of
-each batch and takes the same optimiser steps (distributed data parallelism). Gradients are added up in one go after
-the backward passes and not, as DistributedDataParallel does, averaged during them: a process's share of the loss is
-weighed by its words already, a step may have several backward passes, and our networks are small.
-It must not know what is trained.
+Every process holds all weights, computes its share of each batch and takes the same optimiser steps (distributed data
+parallelism). Gradients are summed at once after the backward passes. DistributedDataParallel would average them during
+the passes, but here a process's share of the loss is already weighted by its words, a step can have several backward
+passes, and the networks are small.
 """
 
 import os
@@ -18,7 +17,7 @@ from torch import distributed, nn
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """How many processes there are, and which of them this is."""
+    """The number of processes, and the rank of this one. A single process has a count of 1."""
 
     device: torch.device
     rank: int = 0
@@ -26,21 +25,21 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether it is up to this process to write files and to report."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
     def sum(self, tensor: torch.Tensor) -> None:
-        """Replace `tensor`, here and everywhere, by its sum over the processes."""
+        """Replace `tensor`, in every process, by its sum over the processes."""
         if self.count > 1:
             distributed.all_reduce(tensor)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each gradient by its sum over the processes; one that computed nothing adds nothing."""
+        """Replace each gradient by its sum over the processes. A missing gradient counts as zero."""
         if self.count == 1:
             return
         parameters = list(parameters)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        # In one piece, since each message costs time of its own.
+        # In one piece, because every message costs time.
         total = torch.cat([gradient.flatten() for gradient in gradients])
         self.sum(total)
         parts = torch.split(total, [parameter.numel() for parameter in parameters])
@@ -48,7 +47,7 @@ class Processes:
             parameter.grad = part.view_as(parameter)
 
     def agree(self, value: float) -> float:
-        """The first process's `value`: what the run's course depends on must be the same to the last bit."""
+        """Return the first process's `value`. What decides the course of a run must be equal to the last bit."""
         if self.count == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=self.device)
@@ -64,9 +63,9 @@ class Processes:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """The processes that `torchrun` started with this one; without it, this one alone.
+    """Join the processes that `torchrun` started. Without `torchrun`, there is one.
 
-    On GPUs each process gets its own, unless `device` names one.
+    On GPUs each process gets its own device, unless `device` names one.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if count == 1:
@@ -79,7 +78,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Processes(device, rank, count)
-        # Nobody leaves while others may still have something to say to it.
+        # A process that leaves early would break messages to it.
         distributed.barrier()
     finally:
         distributed.destroy_process_group()

@@ -1,21 +1,24 @@
-"""Data sets as their authors publish them: COCO, Flickr8k, Karpathy's splits, and a list of one's own.
+"""Read data sets as their authors publish them: COCO, Flickr8k, Karpathy's splits, and a list of your own.
 
-In: the published files; out: which picture has which captions, and in which split. It must not read pictures.
+The readers list the pictures with their captions and splits. PictureFiles reads the pictures themselves.
 """
 
 import csv
 import hashlib
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from model.training.dataset import DatasetUnusable
 
 SPLITS = ("train", "val", "test")
-# Of a list that names no splits: a tenth each, the rest is for training.
+# For a list without splits: a tenth of the pictures each. The rest is for training.
 _TENTHS = {0: "val", 1: "test"}
 _FLICKR8K_SPLITS = {
     "train": "Flickr_8k.trainImages.txt",
@@ -30,7 +33,7 @@ FLICKR8K_JUDGEMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One picture as a data set lists it."""
+    """One picture in a data set's list."""
 
     place: str  # a folder or an archive
     file: str  # in it
@@ -39,9 +42,9 @@ class Listed:
 
 
 def read_coco(folder: Path, year: int) -> list[Listed]:
-    """COCO as it is downloaded: `annotations/` and the pictures, unpacked or as ZIP archives. Raises DatasetUnusable.
+    """Read COCO as downloaded: `annotations/`, and the pictures, unpacked or as ZIP archives. Raises DatasetUnusable.
 
-    Nobody has published captions of its `test`: half of its `val` stands for that, chosen by the pictures' names.
+    COCO's `test` has no published captions. Half of its `val`, chosen by the pictures' names, becomes `test`.
     """
     listed = []
     for split in ("train", "val"):
@@ -62,10 +65,10 @@ def read_coco(folder: Path, year: int) -> list[Listed]:
 
 
 def read_flickr8k(folder: Path) -> list[Listed]:
-    """Flickr8k as it was published: captions and splits as text, and the pictures. Raises DatasetUnusable."""
+    """Read Flickr8k as published: captions and splits as text, and the pictures. Raises DatasetUnusable."""
     text = folder / "Flickr8k_text"
     text = text if text.is_dir() else folder
-    # "Flicker8k" is how its authors have spelt it.
+    # "Flicker8k" is its authors' spelling.
     spellings = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images")
     place = next((found for found in spellings if (folder / found).is_dir()), "") or _folder_or_archive(
         folder, "Flickr8k_Dataset"
@@ -88,9 +91,9 @@ def read_flickr8k(folder: Path) -> list[Listed]:
 
 
 def read_karpathy(index: Path) -> list[Listed]:
-    """A `dataset_flickr8k.json`, `dataset_flickr30k.json` or `dataset_coco.json`. Raises DatasetUnusable.
+    """Read a `dataset_flickr8k.json`, `dataset_flickr30k.json` or `dataset_coco.json`. Raises DatasetUnusable.
 
-    Its `restval` is for training, as everybody uses it.
+    Its `restval` becomes part of `train`, as is usual.
     """
     listed = []
     try:
@@ -104,11 +107,11 @@ def read_karpathy(index: Path) -> list[Listed]:
 
 
 def read_list(path: Path) -> list[Listed]:
-    """A list of one's own. Raises DatasetUnusable.
+    """Read a list of your own: CSV with a header, or JSON Lines. Raises DatasetUnusable.
 
-    CSV with a header, or JSON Lines, with `file`, `caption` and, if it likes, `split`; a picture with several captions
-    stands in several lines, or in JSON Lines has `captions`. Without splits a tenth of the pictures becomes `val` and
-    another `test`, chosen by their names, so that they stay what they are when others are added.
+    The columns are `file`, `caption` and, optionally, `split`. A picture with several captions has several lines or, in
+    JSON Lines, `captions`. Without splits a tenth of the pictures becomes `val` and another tenth `test`, chosen by
+    name, so that a picture keeps its split when others are added.
     """
     found: dict[str, tuple[str, list[str]]] = {}
     for number, row in _rows(path):
@@ -124,7 +127,7 @@ def read_list(path: Path) -> list[Listed]:
             raise DatasetUnusable(f"{where}: the split is {split!r}, and not one of {', '.join(SPLITS)}")
         known, captions = found.setdefault(file, (split, []))
         if known != split:
-            raise DatasetUnusable(f"{where}: {file} is in {known} already, and cannot be in {split} as well")
+            raise DatasetUnusable(f"{where}: {file} is in {known} already, and cannot be in {split} too")
         captions.extend(_caption(one) for one in said)
     return [Listed("", file, split, captions) for file, (split, captions) in found.items()]
 
@@ -152,17 +155,17 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _folder_or_archive(folder: Path, name: str) -> str:
-    """The name of what holds the pictures: the folder if there is one, else the archive."""
+    """Return the name of the folder of pictures or, if there is no folder, of the archive."""
     return name if (folder / name).is_dir() else f"{name}.zip"
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty."""
+    """Read the non-empty lines of a text file."""
     return [line.strip() for line in _text(path).splitlines() if line.strip()]
 
 
 def _text(path: Path) -> str:
-    """A text file without its byte order mark."""
+    """Read a UTF-8 text file, with or without a byte order mark."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -185,4 +188,52 @@ def _caption(text: str) -> str:
 
 
 def _hashed(name: str) -> int:
+    """Return a number from 0 to 2 ** 32 - 1 that depends on the name alone."""
     return int.from_bytes(hashlib.sha256(PurePosixPath(name).as_posix().encode()).digest()[:4])
+
+
+class PictureFiles:
+    """The files of a folder, or of a ZIP archive, in any folder of it."""
+
+    def __init__(self, place: Path) -> None:
+        """Raises DatasetUnusable."""
+        self.place = place
+        self._archive: zipfile.ZipFile | None = None
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        if place.is_dir():
+            return
+        try:
+            self._archive = zipfile.ZipFile(place)
+        except OSError as error:
+            raise DatasetUnusable(f"no pictures: {place}: {error.strerror or error}") from error
+        except zipfile.BadZipFile as error:
+            raise DatasetUnusable(f"{place} is neither a folder nor a ZIP archive: {error}") from error
+        for member in self._archive.infolist():
+            # macOS adds a folder with a "._" file for each file.
+            if not member.is_dir() and not member.filename.startswith("__MACOSX/"):
+                self._members[PurePosixPath(member.filename).name] = member
+                self._members[member.filename] = member
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._archive is not None:
+            self._archive.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members if self._archive is not None else (self.place / name).is_file()
+
+    def read(self, name: str) -> bytes:
+        """Read a file. Raises OSError if it is missing or unreadable."""
+        if self._archive is None:
+            return (self.place / name).read_bytes()
+        try:
+            return self._archive.read(self._members[name])
+        except KeyError:
+            raise FileNotFoundError(2, f"not in {self.place}", name) from None
+        # Damaged, encrypted, or compressed by a rare method.
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise OSError(5, f"cannot be read from {self.place}: {error}", name) from error

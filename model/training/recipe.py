@@ -1,4 +1,4 @@
-"""A recipe: what decides how a training run goes, as a TOML file. On one machine, equal recipes give equal weights."""
+"""A recipe: a TOML file with the settings of a training run. On one machine, equal recipes give equal weights."""
 
 import tomllib
 from pathlib import Path
@@ -6,19 +6,15 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from model.attributes import AttributesConfig
-from model.captioner import CaptionerConfig
-from model.decoder import DecoderConfig
+from model.runtime.captioner import CaptionerConfig
 from model.training.detection import DetectionRecipe
-from model.training.pretraining import PretrainingRecipe
 from model.training.text import TextRecipe
-from model.training.word_vectors import WordVectorRecipe
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
 class RecipeUnusable(Exception):
-    """There is no such recipe, or it says something that no recipe can. The message is one line."""
+    """The recipe does not exist, or a setting is invalid. The message is one line."""
 
 
 class SelfCriticalRecipe(BaseModel):
@@ -26,62 +22,50 @@ class SelfCriticalRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    samples: int = Field(5, ge=2)  # captions drawn for each image
-    # They are drawn at. Below 1 they are nearer to what beam search compares, and whole captions differ by less luck.
+    samples: int = Field(5, ge=2)  # captions that are sampled for each image
+    # Of sampling. Results depend strongly on it: below 1, samples are closer to what beam search compares, and their
+    # rewards vary less by chance.
     temperature: float = Field(1.0, gt=0)
-    # What a sample's reward is measured against: the mean of the image's other samples, which costs nothing (Luo, "A
+    # The baseline of a sample's reward: the mean reward of the image's other samples, which costs nothing (Luo, "A
     # Better Variant of Self-Critical Sequence Training", 2020), or the greedy caption's reward (Rennie et al., 2017).
     baseline: Literal["others", "greedy"] = "others"
-    weight: float = Field(0.8, ge=0, le=1)  # the rest is maximum likelihood, without which captions end in "with a"
-    count_end: bool = True  # whether <end> is a word to the reward, without which they do so too
-
-
-class DistillationRecipe(BaseModel):
-    """Settings of learning from other captioners (distillation.py)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    teachers: list[str] = Field(min_length=1)  # named as `start_from` is
-    weight: float = Field(0.5, ge=0, le=1)  # the rest is maximum likelihood
+    # The rest is maximum likelihood. Without it captions end in "with a".
+    weight: float = Field(0.8, ge=0, le=1)
+    # Whether the reward counts <end> as a word. Otherwise captions end in "with a", too.
+    count_end: bool = True
 
 
 class Recipe(BaseModel):
-    """See recipes/*.toml for what each setting does in practice; fields not given keep these values."""
+    """The settings of a run and their defaults. recipes/*.toml shows them in use."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     captioner: CaptionerConfig = CaptionerConfig()
     seed: int = 1
-    # A captioner to go on from: a folder that holds one, a run's folder, or the name of a run beside this one. Its
-    # vocabulary is kept. None: the encoder is as ImageNet left it, the decoder new.
+    # A captioner to start from: its folder, a run's folder, or the name of a run beside this one. Its vocabulary is
+    # kept. None: the encoder has ImageNet's weights, and the decoder is new.
     start_from: str | None = None
-    # A captioner whose encoder to take, named likewise; the rest is new.
+    # A captioner whose encoder to use, named in the same way. The rest is new.
     encoder_from: str | None = None
     min_word_count: int = Field(5, ge=1)
-    max_words: int = Field(22, ge=1)  # longer training captions are cut, whatever the tokens are
-    # The encoder. 0: frozen; n: its last n stages are trained too, unless their learning rate is 0.
+    max_words: int = Field(22, ge=1)  # longer training captions are cut, also where tokens are characters
+    # The encoder. 0: frozen. n: its last n stages are trained too, unless their learning rate is 0.
     tail_stages: int = Field(0, ge=0)
-    # How many versions of each training image the run sees: as it is, its mirror image, then random crops.
+    # The number of views of each training image: the image, its mirror image, then random crops.
     views: int = Field(2, ge=1)
-    # Text that a new decoder learns from before all else: word vectors for its embedding to begin with, and to write.
-    word_vectors: WordVectorRecipe | None = None
-    pretraining: PretrainingRecipe | None = None
-    # What is made smaller: without the tables [distillation] and [self_critical], maximum likelihood alone.
-    distillation: DistillationRecipe | None = None
+    # The objective: maximum likelihood, or self-critical training with the table [self_critical].
     self_critical: SelfCriticalRecipe | None = None
-    # The share of inputs that are the decoder's own words, in the last epoch; 0: teacher forcing.
-    scheduled_sampling: float = Field(0.0, ge=0, le=1)
-    # How a word detector is trained, before all else, where the decoder has one: attributes, or adaptive attention.
+    # Training of the word detector, before the decoder with adaptive attention.
     detection: DetectionRecipe = DetectionRecipe()
-    # Of the decoder with adaptive attention: text to learn from, as well as from captions of pictures; the weight of
-    # looking where a word is seen; and the share of images of which it is told only which words are seen.
+    # For the decoder with adaptive attention: text to learn from besides captions of images, the weight of guided
+    # attention, and the share of images that are hidden from the decoder, so that it gets the detected words alone.
     text: TextRecipe | None = None
     guidance: float = Field(0.2, ge=0)
     unseen: float = Field(0.3, ge=0, le=1)
     # Optimisation.
     epochs: int = Field(20, ge=1)
     images_per_step: int = Field(32, ge=1)  # each with all its captions; over all processes
-    accumulate: int = Field(1, ge=1)  # in how many parts one after the other a process computes its share of a step
+    accumulate: int = Field(1, ge=1)  # parts of a step that a process computes one after the other
     learning_rate: float = Field(5e-4, gt=0)
     tail_learning_rate: float = Field(5e-5, ge=0)
     warmup_steps: int = Field(100, ge=0)
@@ -89,43 +73,23 @@ class Recipe(BaseModel):
     gradient_norm: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     doubly_stochastic: float = Field(0.1, ge=0)  # weight of Show, Attend and Tell's eq. 14 term
-    ema: float = Field(0.999, ge=0, lt=1)  # decay of the averaged weights, which are the ones validated and shipped
+    ema: float = Field(0.999, ge=0, lt=1)  # decay of the averaged weights, which are validated and saved
     bfloat16: bool = True
-    # Stopping: epochs without a better CIDEr on `val` before the run ends.
+    # Stopping: the run ends after so many epochs without a better CIDEr on `val`.
     patience: int = Field(4, ge=1)
     checkpoint_steps: int = Field(100, ge=1)
 
     @model_validator(mode="after")
-    def _words_are_rewarded(self) -> Self:
+    def _self_critical_needs_words(self) -> Self:
         if self.self_critical is not None and self.captioner.tokens != "word":
-            raise ValueError("self-critical training rewards words: a captioner of characters cannot have it")
+            raise ValueError("self-critical training rewards words: a captioner of characters cannot use it")
         return self
-
-    @model_validator(mode="after")
-    def _the_decoder_can_have_it(self) -> Self:
-        recurrent = isinstance(self.captioner.decoder, DecoderConfig)
-        if (self.word_vectors or self.pretraining) and (self.start_from or not recurrent):
-            raise ValueError("word_vectors and pretraining are for a new decoder, and not for the adaptive one")
-        if self.word_vectors and self.captioner.tokens != "word":
-            raise ValueError("word_vectors are of words: a captioner of characters cannot have them")
-        if self.distillation and (self.tail_stages or not recurrent):
-            raise ValueError("distillation is for a frozen encoder (tail_stages = 0), and not for the adaptive decoder")
-        if self.attributes and (self.start_from or self.tail_stages):
-            raise ValueError("attributes are for a new decoder, and for a frozen encoder (tail_stages = 0)")
-        return self
-
-    @property
-    def attributes(self) -> AttributesConfig | None:
-        """The words found in a picture that the decoder attends to, if it does."""
-        decoder = self.captioner.decoder
-        return decoder.attributes if isinstance(decoder, DecoderConfig) else None
 
     @classmethod
     def load(cls, name: str) -> "Recipe":
-        """Read the recipe `name`: a path to a TOML file, or the name of one of ours, such as "family/lstm".
+        """Load a recipe: a path to a TOML file, or the name of one of ours, such as "family/lstm".
 
-        A file may say that it `extends` another recipe, by its name: it then holds only what is different. Raises
-        RecipeUnusable.
+        A file that `extends` another recipe, by name, contains only the differences. Raises RecipeUnusable.
         """
         path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
         try:
@@ -136,7 +100,7 @@ class Recipe(BaseModel):
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """What the file at `path`, and the one of our recipes that it extends, say."""
+    """Read the settings of a file and of the recipe that it extends."""
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -150,7 +114,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`, table by table."""
+    """Merge `changes` into `base`, table by table."""
     tables = {
         name: _merged(base[name], change)
         for name, change in changes.items()

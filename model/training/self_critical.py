@@ -1,55 +1,57 @@
-"""Self-critical sequence training (Rennie et al., 2017): captions that people would score higher become more probable.
+"""Self-critical sequence training (Rennie et al., 2017): make captions with a high CIDEr-D more probable.
 
-In: a part of a batch; out: its loss. For each image some captions are sampled, and each is made more or less probable
-by how much better its reward is than a baseline: REINFORCE (Williams, 1992). It must not know how rewards come about.
+For each image some captions are sampled. Each becomes more or less probable by how much its reward exceeds a baseline:
+REINFORCE (Williams, 1992).
 """
 
 from collections.abc import Sequence
 
 import torch
 
-from model.captioner import Captioner, Seen
-from model.decoder import AnyDecoder
-from model.memory import Memory
-from model.rules import Rules
-from model.sampling import sample, uniform_numbers
-from model.search import beam_search
+from model.decoding.beam_search import beam_search
+from model.decoding.constraints import Constraints
+from model.decoding.sampling import sample, uniform_numbers
+from model.network.decoder import BaseDecoder
+from model.network.encoded_images import EncodedImages
+from model.runtime.captioner import Captioner, EncoderOutput
+from model.text.vocabulary import END, PAD, Vocabulary, split_words
 from model.training.batches import Batch, pad_captions
-from model.training.objective import Objective
+from model.training.cider import CiderD, References
+from model.training.dataset import Sample
+from model.training.likelihood import Objective
 from model.training.recipe import SelfCriticalRecipe
-from model.training.reward import Reward
-from model.vocabulary import PAD
+from model.training.views import is_mirrored, view_caption
 
 
 class SelfCritical:
     """The objective: `weight` of the self-critical loss and 1 - `weight` of `likelihood`.
 
-    Captions are sampled without a gradient, and then told to the decoder once more to get one. Both passes are without
-    dropout: a caption must be made more probable under the distribution that it was drawn from, and that should be the
-    one of later use. The likelihood has its dropout as ever.
+    Captions are sampled without a gradient and then scored by teacher forcing with one. Both passes run without
+    dropout: a caption must become more probable under the distribution that it was drawn from, which is also the one
+    that is used later. The likelihood keeps its dropout.
     """
 
     figures: Sequence[str] = ("loss", "reward", "likelihood_loss")
 
-    def __init__(self, recipe: SelfCriticalRecipe, reward: Reward, likelihood: Objective, max_words: int) -> None:
+    def __init__(self, recipe: SelfCriticalRecipe, reward: "Reward", likelihood: Objective, max_words: int) -> None:
         self._recipe, self._reward, self._likelihood, self._max_words = recipe, reward, likelihood, max_words
 
-    def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
-        """As Objective.shares has it: the loss, the mean reward of what was sampled, and the likelihood's loss."""
+    def shares(self, captioner: Captioner, seen: EncoderOutput, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
+        """See Objective. "reward" is the mean reward of the sampled captions."""
         recipe, decoder, whole = self._recipe, captioner.decoder, part.whole
         likelihood = self._likelihood.shares(captioner, seen, part, epoch)["loss"]
         decoder.eval()
-        memory = captioner.memorise(seen)
-        device = memory.annotations.device
-        sampled = self._sample(decoder, memory, part)
+        encoded = captioner.encode_features(seen)
+        device = encoded.annotations.device
+        sampled = self._sample(decoder, encoded, part)
         rewards = self._rewards(part, sampled).to(device)  # (B, R)
         inputs, targets = (tensor.to(device) for tensor in pad_captions(sampled, self._max_words))
-        logits, _ = decoder(memory, inputs)
-        advantages = rewards - self._baseline(decoder, memory, part, rewards)
+        logits, _ = decoder(encoded, inputs)
+        advantages = rewards - self._baseline(decoder, encoded, part, rewards)
         decoder.train()
         logprobs = sampled_logprobs(logits / recipe.temperature, targets).sum(dim=2)  # (B, R)
-        # As if a word, to be of the likelihood's size; but by the length of people's captions, since to divide by the
-        # sampled one's own would make long captions cheaper.
+        # Per word, to be as large as the likelihood's loss. The length is that of people's captions: division by a
+        # sampled caption's own length would make long captions cheaper.
         samples, length = whole.images * recipe.samples, whole.words / whole.captions
         critical = -(advantages * logprobs).sum() / (samples * length)
         return {
@@ -58,25 +60,27 @@ class SelfCritical:
             "likelihood_loss": likelihood.detach(),
         }
 
-    def _sample(self, decoder: AnyDecoder, memory: Memory, part: Batch) -> list[list[list[int]]]:
-        """Token ids by image and sample; those that have not ended are one word longer than `max_words`."""
+    def _sample(self, decoder: BaseDecoder, encoded: EncodedImages, part: Batch) -> list[list[list[int]]]:
+        """Sample token ids, by image and sample. A caption that has not ended has `max_words` + 1 tokens."""
         uniform = uniform_numbers(part.seeds.tolist(), self._recipe.samples, self._max_words + 1)
-        with _no_autocast_cache(memory):
-            found = sample(decoder, memory, uniform=uniform, temperature=self._recipe.temperature)
+        with _no_autocast_cache(encoded):
+            found = sample(decoder, encoded, uniform=uniform, temperature=self._recipe.temperature)
         return [[hypothesis.tokens for hypothesis in hypotheses] for hypotheses in found]
 
-    def _baseline(self, decoder: AnyDecoder, memory: Memory, part: Batch, rewards: torch.Tensor) -> torch.Tensor:
-        """What the samples' `rewards` (B, R) are measured against: (B, R), or (B, 1) where it is the same for all."""
+    def _baseline(
+        self, decoder: BaseDecoder, encoded: EncodedImages, part: Batch, rewards: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute the baseline of the samples' `rewards` (B, R): (B, R), or (B, 1) if all samples share it."""
         if self._recipe.baseline == "others":
             others = rewards.shape[1] - 1
             return (rewards.sum(dim=1, keepdim=True) - rewards) / others
-        with _no_autocast_cache(memory):
-            found = beam_search(decoder, memory, beams=1, max_words=self._max_words + 1)
+        with _no_autocast_cache(encoded):
+            found = beam_search(decoder, encoded, beams=1, max_words=self._max_words + 1)
         greedy = [[hypothesis.tokens for hypothesis in hypotheses] for hypotheses in found]
         return self._rewards(part, greedy).to(rewards.device)
 
     def _rewards(self, part: Batch, captions: list[list[list[int]]]) -> torch.Tensor:
-        """(B, R)"""
+        """Compute the reward (B, R) of each caption."""
         limit = self._max_words
         return torch.tensor(
             [
@@ -87,20 +91,59 @@ class SelfCritical:
 
 
 def sampled_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities (B, R, T) of `targets` (B, R, T) under `logits` (B, R, T, V), as they were drawn; 0 for <pad>.
+    """Compute the log-probabilities (B, R, T) with which `targets` (B, R, T) were drawn; 0 for <pad>.
 
-    Sampling keeps to model/rules.py, so the words that may not be said have no part in the distribution.
+    Sampling follows decoding/constraints.py, so forbidden words have no part in the distribution of `logits`
+    (B, R, T, V).
     """
     steps, vocabulary_size = logits.shape[2:]
     forbidden = torch.zeros(1, steps, vocabulary_size, device=logits.device)
-    rules, said = Rules(None, logits.device), torch.empty(1, steps, steps, dtype=torch.long, device=logits.device)
-    rules.apply(forbidden[:, :1], said[:, :1, :0])
-    rules.apply(forbidden[:, 1:], said[:, 1:, :1])
+    constraints, said = (
+        Constraints(None, logits.device),
+        torch.empty(1, steps, steps, dtype=torch.long, device=logits.device),
+    )
+    constraints.apply(forbidden[:, :1], said[:, :1, :0])
+    constraints.apply(forbidden[:, 1:], said[:, 1:, :1])
     logprobs = (logits + forbidden).log_softmax(dim=3).gather(3, targets.unsqueeze(3)).squeeze(3)
     return logprobs.masked_fill(targets == PAD, 0.0)
 
 
-def _no_autocast_cache(memory: Memory) -> torch.autocast:
-    """Autocast as it is, but that weights cast to bfloat16 are not kept: cast without a gradient, they have none."""
-    device = memory.annotations.device.type
+def _no_autocast_cache(encoded: EncodedImages) -> torch.autocast:
+    """Keep autocast as it is, but without its cache: weights that are cast without a gradient would stay without."""
+    device = encoded.annotations.device.type
     return torch.autocast(device, enabled=torch.is_autocast_enabled(device), cache_enabled=False)
+
+
+class Reward:
+    """CIDEr-D against the captions of a training image, with the document frequencies of the training split.
+
+    With `count_end`, <end> is a word like any other. Without it, a caption that stops after "with a" loses no more
+    than one that ends well, because missing n-grams cost little, and training soon exploits that.
+    """
+
+    def __init__(self, samples: Sequence[Sample], vocabulary: Vocabulary, *, count_end: bool) -> None:
+        self._vocabulary, self._count_end = vocabulary, count_end
+        self._samples = samples
+        # Words outside the vocabulary stay different words here: as <unk> they would all be the same.
+        self._unknown: dict[str, int] = {}
+        documents = [self._references(sample.captions) for sample in samples]
+        self._cider = CiderD(documents, len(vocabulary) + len(self._unknown))
+        self._prepared: dict[tuple[int, bool], References] = {}
+
+    def __call__(self, image: int, view: int, words: Sequence[int], *, ended: bool) -> float:
+        """Score `words`, token ids without <end>, as a caption of `view` of training image number `image`."""
+        key = (image, is_mirrored(view))
+        if key not in self._prepared:
+            captions = [view_caption(caption, view) for caption in self._samples[image].captions]
+            self._prepared[key] = self._cider.prepare(self._references(captions))
+        return self._cider.score([*words, END] if ended and self._count_end else words, self._prepared[key])
+
+    def _references(self, captions: Sequence[str]) -> list[list[int]]:
+        end = [END] if self._count_end else []
+        return [[*map(self._token, split_words(caption)), *end] for caption in captions]
+
+    def _token(self, word: str) -> int:
+        known = self._vocabulary.token(word)
+        if known is not None:
+            return known
+        return self._unknown.setdefault(word, len(self._vocabulary) + len(self._unknown))

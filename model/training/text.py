@@ -1,7 +1,7 @@
-"""Captions without pictures, and pictures imagined for them. In: text files and visible words; out: batches.
+"""Captions without images, and imagined images for them.
 
-The decoder learns from a sentence alone by being given the sentence's own visible words as if a detector had found
-them, with as much left out, mistaken and added as real detectors do. It must not know of the network.
+The decoder learns from a sentence alone: it is given the sentence's own visible words as if a detector had found them,
+with as many omissions, mistakes and additions as real detectors make.
 """
 
 import gzip
@@ -15,12 +15,12 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.text.vocabulary import UNKNOWN, Vocabulary
 from model.training.batches import pad_captions
 from model.training.dataset import DatasetUnusable
-from model.vocabulary import UNKNOWN, Vocabulary
 
-_PLACES = 14  # of an imagined picture
-_STRAYS = 3  # places of it that may show something that the sentence does not name
+_PLACES = 14  # of an imagined image
+_STRAYS = 3  # places that can show something that the sentence does not name
 
 
 class TextRecipe(BaseModel):
@@ -29,17 +29,17 @@ class TextRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_count: int = Field(20, ge=1)  # how often captions and text must use a word for it to be learnt
-    min_named_count: int = Field(8, ge=1)  # and one that ImageNet's classes go by
-    files: list[str] = ["flickr30k.txt.gz", "coco.txt.gz"]  # in the folder text/ of the data; drawn from in equal parts
+    min_named_count: int = Field(8, ge=1)  # the same for a word that names a class of ImageNet
+    files: list[str] = ["flickr30k.txt.gz", "coco.txt.gz"]  # in the data folder's text/; drawn from in equal parts
     sentences_per_step: int = Field(72, ge=1)
-    weight: float = Field(0.6, ge=0)  # of their loss against that of the captions of pictures
-    found: float = Field(0.85, ge=0, le=1)  # how likely a thing that a sentence names is seen,
-    found_else: float = Field(0.65, ge=0, le=1)  # and any other visible word: a colour, a manner
+    weight: float = Field(0.6, ge=0)  # of the loss of text relative to that of captions of images
+    found: float = Field(0.85, ge=0, le=1)  # the probability that a named thing is seen
+    found_else: float = Field(0.65, ge=0, le=1)  # the same for any other visible word: a colour, a manner
 
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:
-    """Sentences, each of its own imagined picture."""
+    """Sentences, each with an imagined image."""
 
     words: torch.Tensor  # (B, l, N): which words each place shows
     inputs: torch.Tensor  # (B, 1, T)
@@ -47,7 +47,7 @@ class TextBatch:
 
 
 def read_sentences(data: Path, files: Sequence[str]) -> list[list[str]]:
-    """The lines of each file, with or without gzip. Raises DatasetUnusable."""
+    """Read the lines of each file, gzipped or plain. Raises DatasetUnusable."""
     found = []
     for name in files:
         path = data / "text" / name
@@ -60,7 +60,7 @@ def read_sentences(data: Path, files: Sequence[str]) -> list[list[str]]:
 
 
 class Imagination:
-    """Draws sentences, and imagines what is seen in their pictures."""
+    """Draws sentences and imagines what is seen in their images."""
 
     def __init__(
         self,
@@ -72,11 +72,14 @@ class Imagination:
         recipe: TextRecipe,
         max_words: int,
     ) -> None:
-        """`seen_as` has for each token its visible word, or `words`; `things` are those that have a class."""
+        """`seen_as` maps tokens to visible words, or to `words` for none. `things` are the words that name a class.
+
+        Raises DatasetUnusable.
+        """
         self._recipe, self._max_words, self._words = recipe, max_words, words
         self._seen_as, self._things = list(seen_as), np.array(sorted(things))
         self._is_thing = np.isin(np.arange(words), self._things)
-        # By length: sentences of a batch are equally long, so that nothing is computed for padding.
+        # By length: the sentences of a batch are equally long, so nothing is computed for padding.
         self._by_length: list[dict[int, list[list[int]]]] = []
         for lines in sentences:
             lengths: dict[int, list[list[int]]] = defaultdict(list)
@@ -89,10 +92,10 @@ class Imagination:
             np.array([length for length, lines in lengths.items() for _ in lines]) for lengths in self._by_length
         ]
         if not all(map(len, self._lengths)):
-            raise DatasetUnusable("a file of captions holds none that could be learnt from")
+            raise DatasetUnusable("a file of captions contains none that can be learnt from")
 
     def batch(self, seed: Sequence[int]) -> TextBatch:
-        """A batch that depends on `seed` alone."""
+        """Draw a batch. It depends on `seed` alone."""
         chance = np.random.default_rng(list(seed))
         first = self._lengths[chance.integers(len(self._lengths))]
         length = int(first[chance.integers(len(first))])
@@ -106,7 +109,7 @@ class Imagination:
         return lines[chance.integers(len(lines))]
 
     def _imagine(self, chance: np.random.Generator, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Places that show the sentence's words (l, N)."""
+        """Make places (l, N) that show the sentence's words."""
         recipe = self._recipe
         places = np.zeros((_PLACES, self._words), np.float32)
         named = dict.fromkeys(self._seen_as[token] for token in tokens if self._seen_as[token] < self._words)
@@ -118,10 +121,10 @@ class Imagination:
             for _ in range(1 + (chance.random() < 0.4)):
                 if used < _PLACES - _STRAYS:
                     places[used, word] = chance.uniform(0.25, 1)
-                    if len(seen) > 1 and chance.random() < 0.6:  # something else of the sentence is seen there, too
+                    if len(seen) > 1 and chance.random() < 0.6:  # the place also shows another word of the sentence
                         other = seen[chance.integers(len(seen))]
                         places[used, other] = max(places[used, other], chance.uniform(0.1, 0.6))
-                    if len(self._things) and chance.random() < 0.5:  # or mistaken for something
+                    if len(self._things) and chance.random() < 0.5:  # the detector mistakes it for another thing
                         other = self._things[chance.integers(len(self._things))]
                         places[used, other] = max(places[used, other], chance.uniform(0.03, 0.3))
                     used += 1

@@ -1,14 +1,13 @@
-"""The training loop: steps, averaged weights, early stopping on the CIDEr of captions written freely.
+"""The training loop: steps, validation, checkpoints, early stopping.
 
-In: a recipe, a data folder and a run folder; out: in the run folder the best captioner (`best/`), a checkpoint to
-resume from, and TensorBoard logs. Only the splits `train` and `val` are ever read. It must not know what the loss is.
+The run folder gets the best captioner (`best/`), a checkpoint to resume from, and TensorBoard logs. Training reads the
+splits `train` and `val` only.
 """
 
 import hashlib
 import logging
 import time
 from contextlib import nullcontext
-from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,53 +17,43 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from model.adaptive import AdaptiveDecoder
-from model.captioner import Captioner
-from model.decoder import Decoder
+from model.decoding.options import DecodingOptions, Strategy
+from model.network.adaptive import AdaptiveDecoder
+from model.runtime.captioner import Captioner
 from model.training.activations import trunk_activations
-from model.training.adaptive_likelihood import AdaptiveLikelihood
-from model.training.attribute_origin import teach_attributes
-from model.training.batches import Batches
+from model.training.batches import Batches, Prefetch, load_parts
+from model.training.checkpoint import CHECKPOINT, Position, RunState, Stopwatch, check_same_run
+from model.training.cider import quick_cider
 from model.training.dataset import Sample, load_split
-from model.training.distillation import Distillation
-from model.training.likelihood import Likelihood
-from model.training.loading import load_parts
-from model.training.objective import Objective
-from model.training.optimiser import freeze, make_average, make_optimiser
-from model.training.origin import load_teachers, make_captioner, make_origin
-from model.training.prefetch import Prefetch
-from model.training.pretraining import pretrain
+from model.training.initialise import AdaptiveOrigin, make_captioner
+from model.training.likelihood import AdaptiveLikelihood, Likelihood, Objective
+from model.training.optimiser import Stepper, autocast, freeze, make_average, make_optimiser
 from model.training.processes import Processes
 from model.training.recipe import Recipe
-from model.training.reward import Reward
-from model.training.self_critical import SelfCritical
-from model.training.state import Position, RunState, check_same_run
-from model.training.step import Stepper
-from model.training.stopwatch import Stopwatch
+from model.training.self_critical import Reward, SelfCritical
 from model.training.text import Imagination, read_sentences
-from model.training.validation import Validation
-from model.training.word_vectors import begin_with_word_vectors
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
+_VALIDATION_BATCH = 64
+_GREEDY = DecodingOptions(strategy=Strategy.GREEDY, repeatable=None)
 
 
 class Trainer:
-    """One training run. Making one loads the data and, where the run folder has a checkpoint, goes on from it."""
+    """One training run. The constructor loads the data and resumes from a checkpoint in the run folder."""
 
     def __init__(
         self, recipe: Recipe, data: Path, run: Path, device: torch.device, processes: Processes | None = None
     ) -> None:
-        """Of several `processes`, each makes its own trainer. Raises DatasetUnusable, OriginUnusable, RunMismatch."""
+        """Each of several `processes` makes its own trainer. Raises DatasetUnusable, OriginUnusable, RunMismatch."""
         self.recipe, self.run = recipe, run
         self.processes = processes or Processes(device)
         self.train_samples, val_samples = load_split(data, "train"), load_split(data, "val")
         sentences = read_sentences(data, recipe.text.files) if recipe.text else []
-        self.origin = make_origin(recipe, self.train_samples, sentences)
+        self.origin = AdaptiveOrigin.of(recipe, self.train_samples, sentences)
         self.captioner = make_captioner(recipe, self.train_samples, run.parent, self.origin)
         checkpoint, identity = run / CHECKPOINT, self._identity()
-        check_same_run(checkpoint, identity)  # before the work that follows
+        check_same_run(checkpoint, identity)  # before anything slow
         self.captioner.to(self.processes.device)
         freeze(self.captioner, recipe)
         self.processes.share(self.captioner)
@@ -79,8 +68,8 @@ class Trainer:
         self.activations = self._activations(self.train_samples, recipe.views)
         self.validation = Validation(recipe, val_samples, self._activations(val_samples, 1), self.processes)
         self.imagination = self._imagination(sentences)
-        if not checkpoint.is_file():
-            self._prepare(data)
+        if self.origin and not checkpoint.is_file():
+            self.origin.prepare(self.captioner, self.activations)
         optimiser, self.average = make_optimiser(self.captioner, recipe), make_average(self.captioner, recipe.ema)
         self.stepper = Stepper(
             recipe,
@@ -95,10 +84,10 @@ class Trainer:
         self.state = RunState(checkpoint, identity, self.captioner, self.average, optimiser, self.position, Stopwatch())
         if checkpoint.is_file():
             self.state.restore()
-            log.info("going on from epoch %d, step %d", self.position.epoch, self.position.step)
+            log.info("resuming at epoch %d, step %d", self.position.epoch, self.position.step)
 
     def fit(self) -> float:
-        """Train until the recipe's end or until patience is over. Returns the best CIDEr on `val`."""
+        """Train until the recipe's last epoch or until its patience ends. Returns the best CIDEr on `val`."""
         at, recipe, averaged = self.position, self.recipe, cast(Captioner, self.average.module)
         self.state.stopwatch.start()
         self.run.mkdir(parents=True, exist_ok=True)
@@ -113,7 +102,7 @@ class Trainer:
                 if writer is not None:
                     writer.add_scalar("val/cider", cider, at.epoch)
                     log.info(
-                        "epoch %d: CIDEr on val %.4f (best so far %.4f); %.1f %% of the time was waiting for data",
+                        "epoch %d: CIDEr on val %.4f (best so far %.4f); waited for data %.1f %% of the time",
                         at.epoch,
                         cider,
                         at.best_cider,
@@ -124,7 +113,7 @@ class Trainer:
         return at.best_cider
 
     def _train_epoch(self, writer: SummaryWriter | None) -> float:
-        """The rest of the epoch. Returns the share of the time that went by in waiting for data."""
+        """Train the rest of the epoch. Returns the share of the time that was spent waiting for data."""
         at = self.position
         self.captioner.train()
         batches = self.batches.epoch(at.epoch, first=at.step)
@@ -148,37 +137,16 @@ class Trainer:
                 self._save()
         return loaded.waited / (time.perf_counter() - began)
 
-    def _prepare(self, data: Path) -> None:
-        """All that a new captioner learns before the first step."""
-        recipe, vocabulary = self.recipe, self.captioner.vocabulary
-        if self.origin:
-            self.origin.prepare(self.captioner, self.activations)
-        if recipe.attributes:
-            teach_attributes(self.captioner, self.train_samples, self.activations, recipe)
-        decoder = cast(Decoder, self.captioner.decoder)  # for all that follows the recipe asks for this kind
-        if recipe.word_vectors:
-            captions = [caption for sample in self.train_samples for caption in sample.captions]
-            text = chain(captions, *read_sentences(data, recipe.word_vectors.files))
-            begin_with_word_vectors(decoder.embedding, vocabulary, text, recipe.word_vectors)
-        if recipe.pretraining:
-            text = chain(*read_sentences(data, recipe.pretraining.files))
-            pretrain(decoder, vocabulary, text, recipe.pretraining, max_words=recipe.max_words, seed=recipe.seed)
-
     def _objective(self) -> Objective:
-        likelihood, recipe = self._likelihood(), self.recipe.self_critical
+        adaptive = isinstance(self.captioner.decoder, AdaptiveDecoder)
+        likelihood: Objective = Likelihood(self.recipe)
+        if adaptive:
+            likelihood = AdaptiveLikelihood(self.recipe, self.captioner.vocabulary, self.imagination)
+        recipe = self.recipe.self_critical
         if recipe is None:
             return likelihood
         reward = Reward(self.train_samples, self.captioner.vocabulary, count_end=recipe.count_end)
         return SelfCritical(recipe, reward, likelihood, self.recipe.max_words)
-
-    def _likelihood(self) -> Objective:
-        if isinstance(self.captioner.decoder, AdaptiveDecoder):
-            return AdaptiveLikelihood(self.recipe, self.captioner.vocabulary, self.imagination)
-        likelihood, distillation = Likelihood(self.recipe), self.recipe.distillation
-        if distillation is None:
-            return likelihood
-        teachers = load_teachers(distillation.teachers, self.captioner, self.run.parent)
-        return Distillation(distillation.weight, [t.to(self.processes.device) for t in teachers], likelihood)
 
     def _imagination(self, sentences: list[list[str]]) -> Imagination | None:
         decoder, detector, text = self.captioner.decoder, self.captioner.detector, self.recipe.text
@@ -210,10 +178,52 @@ class Trainer:
             self.state.save()
 
     def _identity(self) -> dict[str, Any]:
-        """What makes a run this one: the recipe, what it starts from, and the words that it learns."""
+        """Return what tells this run from others: the recipe, the captioner it starts from, and the captions."""
         captions = repr([(sample.name, sample.captions) for sample in self.train_samples])
         return {
             "recipe": self.recipe.model_dump(mode="json"),
             "origin": self.captioner.version,
             "captions": hashlib.sha256(captions.encode()).hexdigest(),
         }
+
+
+class Validation:
+    """Captions the images of `val` by greedy search. The processes share the work.
+
+    `activations` (1, images, C', R', R') are those of the images.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        samples: list[Sample],
+        activations: npt.NDArray[np.float16],
+        processes: Processes,
+    ) -> None:
+        self._recipe, self._samples, self._activations, self._processes = recipe, samples, activations, processes
+
+    @torch.inference_mode()
+    def cider(self, captioner: Captioner) -> float:
+        """Compute CIDEr-D, on our own tokens, of freely written captions. All processes get the same number."""
+        vocabulary = captioner.vocabulary
+        most = vocabulary.most_tokens(_GREEDY.max_words)
+        tokens = torch.zeros(len(self._samples), most, dtype=torch.long)  # <pad>, which no caption contains
+        mine = np.arange(len(self._samples))[self._processes.rank :: self._processes.count]
+        chunks = [mine[start : start + _VALIDATION_BATCH] for start in range(0, len(mine), _VALIDATION_BATCH)]
+        for images, trunk in Prefetch((chunk, torch.from_numpy(self._activations[0, chunk])) for chunk in chunks):
+            with autocast(self._recipe, self._processes.device):
+                encoded = captioner.encode_features(
+                    captioner.extract_features(trunk.to(self._processes.device).float())
+                )
+                written = captioner.generate(encoded, _GREEDY)
+            for image, (caption,) in zip(images, written, strict=True):
+                said = vocabulary.encode(caption.text)
+                tokens[image, : len(said)] = torch.tensor(said)
+        tokens = tokens.to(self._processes.device)
+        self._processes.sum(tokens)  # in all processes but one a row is 0
+        captions = {
+            sample.name: vocabulary.decode([token for token in row if token])
+            for sample, row in zip(self._samples, tokens.tolist(), strict=True)
+        }
+        references = {sample.name: sample.captions for sample in self._samples}
+        return self._processes.agree(quick_cider(captions, references))

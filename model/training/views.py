@@ -1,6 +1,6 @@
-"""Versions of a training image: as it is, mirrored, randomly cropped. In: an image and a number; out: an image.
+"""Views of a training image: the image itself, its mirror image, and random crops.
 
-A view is a pure function of (seed, image, number), so that activations computed from it can be kept on disk.
+A view depends on (seed, image, number) alone, so activations that are computed from it can be kept on disk.
 """
 
 import random
@@ -13,12 +13,12 @@ _LEFT_RIGHT = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 def is_mirrored(view: int) -> bool:
-    """Every second view is a mirror image."""
+    """Return whether a view is a mirror image. Every second one is."""
     return view % 2 == 1
 
 
 def view_image(image: Image.Image, seed: int, name: str, view: int) -> Image.Image:
-    """Version `view` of `image`: 0 as it is, 1 mirrored, later ones cropped and recoloured at random."""
+    """Make view number `view` of `image`: 0 is the image, 1 its mirror image, later ones are cropped and recoloured."""
     if view >= 2:
         chance = random.Random(f"{seed} {name} {view}")
         image = _crop(image, chance)
@@ -28,7 +28,7 @@ def view_image(image: Image.Image, seed: int, name: str, view: int) -> Image.Ima
 
 
 def _crop(image: Image.Image, chance: random.Random) -> Image.Image:
-    """A window of at least 60 % of the area: captions name what is in the whole picture, so little may be cut away."""
+    """Cut out a window of at least 60 % of the area. Captions describe the whole image, so crops stay large."""
     width, height = image.size
     area, aspect = chance.uniform(0.6, 1.0), chance.uniform(0.85, 1.18)
     w = min(width, round(width * (area * aspect) ** 0.5))
@@ -38,7 +38,7 @@ def _crop(image: Image.Image, chance: random.Random) -> Image.Image:
 
 
 def view_caption(caption: str, view: int) -> str:
-    """What `caption` says of the same view: in a mirror, left is right."""
+    """Return the caption of a view: in a mirror image "left" and "right" change places."""
     if not is_mirrored(view):
         return caption
     return _LEFT_RIGHT.sub(lambda match: _MIRROR_WORDS[match.group().lower()], caption)

@@ -1,8 +1,8 @@
 """Fixtures for tests of the command line."""
 
 import pytest
-from programs import installed
 from support.in_process import run as run
+from support.programs import installed
 
 
 @pytest.fixture(scope="session")

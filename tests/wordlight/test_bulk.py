@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from command import start_command
 from pyarrow import parquet
-from queue_servers import wait_until
+from support import tiny
+from support.command import start_command
+from support.queue_servers import wait_until
 
 from wordlight.bulk.parts import Parts
 from wordlight.bulk.storage import Storage, StorageUnusable
@@ -95,7 +95,8 @@ def test_two_workers_caption_a_folder_and_later_runs_resume(folder: Path, tiny_c
 def test_parquet_from_a_url_with_attention(folder: Path, tiny_captioner: Path, tmp_path: Path) -> None:
     output = tmp_path / "captions"
     done = bulk(
-        f"file://{folder}/deep", f"file://{output}", tiny_captioner, "--format", "parquet", "--attention", "--json"
+        *(f"file://{folder}/deep", f"file://{output}", tiny_captioner),
+        *("--format", "parquet", "--attention", "both", "--json"),
     )
     assert done.returncode == 1, done.stderr
     told = json.loads(done.stdout)
@@ -108,9 +109,9 @@ def test_parquet_from_a_url_with_attention(folder: Path, tiny_captioner: Path, t
         for caption in row["captions"] or []:
             assert caption["words"]
             for word in caption["words"]:
-                grid = word["attention"]
-                assert len(grid["weights"]) == grid["rows"] * grid["cols"]
-                assert sum(grid["weights"]) == pytest.approx(1, abs=1e-3)
+                for grid in (word["attention"], word["heatmap"]):
+                    assert len(grid["weights"]) == grid["rows"] * grid["cols"]
+                    assert sum(grid["weights"]) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.slow
@@ -130,7 +131,7 @@ def test_failures_are_retried_on_request_only(tmp_path: Path) -> None:
     for form in ("jsonl", "parquet"):
         parts = Parts(Storage.at(str(tmp_path / form)), form)  # type: ignore[arg-type]
         assert parts.done(failed_too=True) == set()
-        caption = {"text": "a dog", "logprob": -1.0, "confidence": None, "sure": None}
+        caption = {"text": "a dog", "logprob": -1.0, "confidence": None, "confident": None}
         parts.write([{"path": "a", "captions": [caption], "model": "v"}, {"path": "b", "error": "no"}])
         assert parts.done(failed_too=True) == {"a", "b"}
         assert parts.done(failed_too=False) == {"a"}

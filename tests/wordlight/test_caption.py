@@ -12,11 +12,11 @@ import termios
 from pathlib import Path
 
 import pytest
-import tiny
-from command import Service, free_port, start_command
 from PIL import Image
-from running import running
+from support import tiny
+from support.command import Service, free_port, start_command
 from support.in_process import Run
+from support.running import running
 
 from wordlight.library.metadata import ExifTool
 
@@ -49,9 +49,10 @@ def test_bad_files_fail_alone(tiny_captioner: Path, tmp_path: Path, run: Run) ->
     assert "No such file" in third["error"]
     assert second["path"] == str(good)
     (caption,) = second["captions"]
-    assert set(caption) == {"text", "logprob", "words", "confidence", "sure"}
-    assert set(caption["words"][0]) == {"text", "logprob", "attention", "known", "looked"}
-    assert set(caption["words"][0]["attention"]) == {"rows", "cols", "weights"}
+    assert set(caption) == {"text", "logprob", "words", "confidence", "confident"}
+    assert set(caption["words"][0]) == {"text", "logprob", "attention", "heatmap", "in_vocabulary", "visual_grounding"}
+    assert set(caption["words"][0]["heatmap"]) == {"rows", "cols", "weights"}
+    assert caption["words"][0]["attention"] is None
 
 
 def test_plain_output_is_path_and_caption(tiny_captioner: Path, tmp_path: Path, run: Run) -> None:
@@ -83,7 +84,7 @@ def test_the_same_command_continues_files_of_captions(
 ) -> None:
     lines, table, page = tmp_path / "all.jsonl", tmp_path / "all.csv", tmp_path / "all.html"
     command = ("caption", photos, "-r", "--model", tiny_captioner, "-o", lines, "-o", table, "--html", page)
-    done = run(*command, "--no-attention")
+    done = run(*command, "--attention", "none")
     assert done.returncode == 1
     assert done.stdout == ""
     failure, sums = done.stderr.splitlines()
@@ -94,7 +95,7 @@ def test_the_same_command_continues_files_of_captions(
     first = json.loads(lines.read_text().splitlines()[0])
     assert first["model"]["name"] == "tiny"
     assert first["image"] == {"width": 96, "height": 96}
-    assert {word["attention"] for word in first["captions"][0]["words"]} == {None}
+    assert {word["heatmap"] for word in first["captions"][0]["words"]} == {None}
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == found
@@ -149,7 +150,7 @@ def test_captions_go_to_sidecars_copies_and_photographs(
     tiny.picture("red", "blue").save(photos / "e.bmp")
     paths, out = [photos / name for name in ("a.png", "e.bmp", "c.jpg")], tmp_path / "out"
     done = run(
-        *("caption", *paths, "--json", "--no-attention", "--model", tiny_captioner),
+        *("caption", *paths, "--json", "--attention", "none", "--model", tiny_captioner),
         *("--write-xmp", "--write-iptc", "--copies", out),
     )
     assert done.returncode == 0, done.stderr
@@ -184,7 +185,7 @@ def test_a_service_gives_the_same_captions(
     service: Service, tiny_captioner: Path, photos: Path, tmp_path: Path, run: Run
 ) -> None:
     local, remote = tmp_path / "local.jsonl", tmp_path / "remote.jsonl"
-    command = ("caption", photos, "-r", "-o")
+    command = ("caption", photos, "-r", "--attention", "both", "-o")
     # The engine of the worker. With another, the last digits would differ.
     assert run(*command, local, "--model", tiny_captioner, "--engine", "openvino").returncode == 1
     for known in (False, True):
@@ -200,7 +201,10 @@ def test_a_service_gives_the_same_captions(
         assert one["model"] == other["model"]
         assert one["captions"][0].keys() == other["captions"][0].keys()
         assert one["captions"][0]["text"] == other["captions"][0]["text"]
-        assert one["captions"][0]["words"][0].keys() == other["captions"][0]["words"][0].keys()
+        for word, same in zip(one["captions"][0]["words"], other["captions"][0]["words"], strict=True):
+            assert word.keys() == same.keys()
+            for name in ("attention", "heatmap"):
+                assert len(word[name]["weights"]) == len(same[name]["weights"]) > 0
 
 
 def test_a_service_that_does_not_answer_or_refuses_is_a_one_line_error(photos: Path, run: Run) -> None:
@@ -222,7 +226,7 @@ def test_the_figure_has_a_panel_for_each_word(tiny_captioner: Path, photos: Path
     assert done.returncode == 0, done.stderr
     known = json.loads(done.stdout)
     assert known["figure"] == str(figure)
-    assert known["caption"]["words"][0]["attention"]["weights"]
+    assert all(known["caption"]["words"][0][name]["weights"] for name in ("attention", "heatmap"))
     with Image.open(figure) as image:
         assert image.format == "PNG"
         assert image.info["Description"] == known["caption"]["text"]

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from jobs.job import Attention, Caption, ImageSize, ModelInfo, Word
+from jobs.job import Caption, ImageSize, ModelInfo, Word, WordMap
 from wordlight.library.caption_files import FORMATS, CaptionFile, Csv, FileRefused, format_of
 from wordlight.library.outcome import Captioned
 from wordlight.library.photographs import photographs
@@ -28,10 +28,8 @@ EVERY_FORMAT = pytest.mark.parametrize("suffix", sorted(FORMATS))
 
 
 def captioned(path: Path) -> Captioned:
-    word = Word(
-        text="dog", logprob=-1.5, known=True, looked=0.5, attention=Attention(rows=1, cols=2, weights=[0.5, 0.5])
-    )
-    caption = Caption(text='a "dog" & a <cat>', logprob=-2.5, confidence=0.25, sure=False, words=[word])
+    word = Word(text="dog", logprob=-1.5, visual_grounding=0.5, heatmap=WordMap(rows=1, cols=2, weights=[0.5, 0.5]))
+    caption = Caption(text='a "dog" & a <cat>', logprob=-2.5, confidence=0.25, confident=False, words=[word])
     return Captioned(path, [caption], ModelInfo(name="tiny", version="1"), ImageSize(width=40, height=30))
 
 
@@ -131,7 +129,7 @@ def test_json_lines_hold_all_fields(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [line["path"] for line in lines] == [str(tmp_path / name) for name in NAMES]
     assert lines[0] == captioned(tmp_path / NAMES[0]).as_dict()
-    assert lines[0]["captions"][0]["words"][0]["attention"]["weights"] == [0.5, 0.5]
+    assert lines[0]["captions"][0]["words"][0]["heatmap"]["weights"] == [0.5, 0.5]
 
 
 def test_csv_can_be_read(tmp_path: Path) -> None:
@@ -143,7 +141,7 @@ def test_csv_can_be_read(tmp_path: Path) -> None:
         "path": "",
         "caption": 'a "dog" & a <cat>',
         "confidence": "0.25",
-        "sure": "no",
+        "confident": "no",
         "logprob": "-2.5",
         "width": "40",
         "height": "30",

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import httpx2
 import pytest
-import tiny
-from command import Service
-from running import Running, running
+from support import tiny
+from support.api import encode
+from support.command import Service
+from support.running import Running, running
 from support.synchronous_client import SOURCE, TARGET, synchronous
-from test_api import encode
 
 from wordlight.cli import main
 from wordlight.client import (
@@ -76,9 +76,9 @@ def test_pictures_may_be_bytes_files_or_paths(client: Client, photo: Path) -> No
     assert job.status is Status.SUCCEEDED
     assert len(job.captions) == 2
     assert set(job.captions[0].text.split()) <= tiny.WORDS
-    attention = job.captions[0].words[0].attention
-    assert attention
-    assert len(attention.weights) == attention.rows * attention.cols
+    heatmap = job.captions[0].words[0].heatmap
+    assert heatmap
+    assert len(heatmap.weights) == heatmap.rows * heatmap.cols
     assert (job.image.width, job.image.height) == (96, 96)
 
 

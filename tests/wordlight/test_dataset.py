@@ -7,14 +7,13 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-import tiny
 from PIL import Image
+from support import tiny
 from support.in_process import Run
 
 from model.training.data_folder import PictureUnusable, Written, write_data_folder
 from model.training.dataset import DatasetUnusable, load_split
-from model.training.picture_files import PictureFiles
-from model.training.published import Listed, read_coco, read_flickr8k, read_karpathy, read_list
+from model.training.published import Listed, PictureFiles, read_coco, read_flickr8k, read_karpathy, read_list
 
 PAIRS = list(permutations(tiny.COLOURS, 2))
 SIDE = 96
@@ -54,7 +53,7 @@ def write_coco(folder: Path, year: int) -> None:
         document = {
             "info": {"year": year},
             "images": [{"id": number, "file_name": name, "height": 90} for number, name in enumerate(names)],
-            # Not by image, and one with a line break, as there are in the real file.
+            # Not grouped by image, and one with a line break, as in the real file.
             "annotations": [
                 {"id": 7, "image_id": number, "caption": f"{text}\n"}
                 for text_of in (caption_of, lambda name: caption_of(name).replace("A ", "One "))
@@ -118,7 +117,7 @@ def test_flickr8k_keeps_its_splits_and_judgements(tmp_path: Path, run: Run) -> N
 
 
 @pytest.mark.parametrize("filepath", ["", "val2014"])
-def test_karpathys_restval_is_for_training(tmp_path: Path, filepath: str) -> None:
+def test_karpathys_restval_becomes_train(tmp_path: Path, filepath: str) -> None:
     images = []
     for split in ("train", "restval", "val", "test"):
         names = write_pictures(tmp_path / "images" / filepath, split)
@@ -138,7 +137,7 @@ def test_a_list_of_pictures_and_captions(tmp_path: Path, run: Run, kind: str) ->
     names = write_pictures(tmp_path / "photos/holidays", "mine")
     rows = [(f"holidays/{name}", caption_of(name)) for name in names for _ in range(2)]
     path = tmp_path / "photos" / f"captions.{kind}"
-    if kind == "csv":  # as a spreadsheet writes it: a byte order mark, and quotes where there is a comma
+    if kind == "csv":  # as a spreadsheet writes it: with a byte order mark, and quotes around commas
         lines = ["file,caption", "", *(f'{file},"{caption[:-2]},\nagain"' for file, caption in rows)]
         path.write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
     else:
@@ -216,7 +215,7 @@ def test_an_interrupted_conversion_resumes_with_the_same_result(tmp_path: Path) 
     again: list[bytes] = []
     told: list[tuple[int, int]] = []
     assert import_all(listed, archive, tmp_path / "data", lambda data: again.append(data) or data, told) == whole  # type: ignore[func-returns-value]
-    assert len(again) == len(listed) - 10  # two files of five were whole
+    assert len(again) == len(listed) - 10  # two files of five were complete
     assert told == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
     files = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
@@ -316,7 +315,7 @@ def test_an_invalid_plan_writes_nothing(tmp_path: Path, changes: list[tuple[str,
     assert not (tmp_path / "data").exists()
 
 
-def test_two_files_of_one_name_keep_their_folders(tmp_path: Path) -> None:
+def test_files_with_equal_names_keep_their_folders(tmp_path: Path) -> None:
     for folder in ("first", "second"):
         write_pictures(tmp_path / "images" / folder, "some", (16, 12))
     name = name_of("some", *PAIRS[0])

@@ -76,7 +76,7 @@ def pixels(path: Path) -> bytes:
 
 
 def captioned(path: Path, text: str = "a dog runs") -> Captioned:
-    caption = Caption(text=text, logprob=-1.0, confidence=None, sure=None, words=[])
+    caption = Caption(text=text, logprob=-1.0, confidence=None, confident=None, words=[])
     return Captioned(path, [caption], ModelInfo(name="tiny", version="1"), ImageSize(width=64, height=48))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import tiny
-from command import Command, Service, free_port, start_command
-from test_api import encode
+from support import tiny
+from support.api import encode
+from support.command import Command, Service, free_port, start_command
 
 PICTURE = encode(tiny.picture("red", "green"))
 
@@ -54,8 +54,8 @@ def test_signals_stop_it_cleanly_and_jobs_survive(tmp_path: Path, tiny_captioner
 
 
 def test_a_dead_worker_is_restarted(service: Service) -> None:
-    line = service.command.wait_for_line("worker.process: ")
-    pid = int(line.split("worker.process: ")[1].split(":")[0].split("-")[-2])
+    line = service.command.wait_for_line("worker.main: ")
+    pid = int(line.split("worker.main: ")[1].split(":")[0].split("-")[-2])
     os.kill(pid, signal.SIGKILL)
     service.command.wait_for_line("the worker ended (SIGKILL)")
     headers = {"Content-Type": "image/jpeg", "Prefer": "wait=60"}

@@ -11,19 +11,19 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from PIL import Image
 
-from app.decoder import DecoderBusy, PictureDecoder
-from app.picture import PictureLimits, PictureRefused
-from model.caption import Caption
-from model.captioner import SHIPPED
-from model.device import choose_device
-from model.engines.choice import EngineName, load_ready
-from model.engines.engine import Precision
-from model.options import DecodingOptions
+from app.images.decoder import DecoderBusy, PictureDecoder
+from app.images.picture import PictureLimits, PictureRefused
+from model.decoding.caption import Caption
+from model.decoding.options import DecodingOptions
+from model.runtime.captioner import SHIPPED
+from model.runtime.device import choose_device
+from model.runtime.engines.choice import EngineName, load_for_inference
+from model.runtime.engines.engine import Precision
 from wordlight.bulk.parts import Format, Parts, Row
 from wordlight.bulk.storage import Storage, StoredFile
 
@@ -43,7 +43,7 @@ class BulkOptions:
     source: str
     output: str
     format: Format
-    attention: bool
+    attention: Literal["none", "heatmap", "both"]
     model: Path | None
     device: str
     engine: EngineName
@@ -74,7 +74,7 @@ class BulkCaptioner:
         self._options = options
         self._source, self._parts = Storage.at(options.source), Parts(Storage.at(options.output), options.format)
         device = choose_device(options.device)
-        self._captioner = load_ready(options.model or SHIPPED, device, options.engine, options.precision)
+        self._captioner = load_for_inference(options.model or SHIPPED, device, options.engine, options.precision)
         # The decoder needs an event loop. Its child processes live as long as the thread that starts them.
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="decoding", daemon=True).start()
@@ -121,8 +121,11 @@ class BulkCaptioner:
 
     def _fields(self, caption: Caption) -> dict[str, Any]:
         fields = caption.as_dict()
-        if not self._options.attention:
+        if self._options.attention == "none":
             del fields["words"]
+        elif self._options.attention == "heatmap":
+            for word in fields["words"]:
+                del word["attention"]
         return fields
 
     def _prepare(self, batch: Sequence[StoredFile]) -> "Future[list[torch.Tensor | str]]":

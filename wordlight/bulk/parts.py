@@ -18,14 +18,15 @@ from wordlight.bulk.storage import Storage
 Format = Literal["jsonl", "parquet"]
 Row = dict[str, Any]
 
-_ATTENTION = pa.struct([("rows", pa.int32()), ("cols", pa.int32()), ("weights", pa.list_(pa.float32()))])
+_MAP = pa.struct([("rows", pa.int32()), ("cols", pa.int32()), ("weights", pa.list_(pa.float32()))])
 _WORD = pa.struct(
     [
         ("text", pa.string()),
         ("logprob", pa.float64()),
-        ("attention", _ATTENTION),
-        ("looked", pa.float64()),
-        ("known", pa.bool_()),
+        ("attention", _MAP),
+        ("heatmap", _MAP),
+        ("visual_grounding", pa.float64()),
+        ("in_vocabulary", pa.bool_()),
     ]
 )
 _CAPTION = pa.struct(
@@ -34,7 +35,7 @@ _CAPTION = pa.struct(
         ("logprob", pa.float64()),
         ("words", pa.list_(_WORD)),
         ("confidence", pa.float64()),
-        ("sure", pa.bool_()),
+        ("confident", pa.bool_()),
     ]
 )
 _SCHEMA = pa.schema(

@@ -3,8 +3,8 @@
 Needs the extra `client`. Of Wordlight, it imports only the data types of jobs/: no queue, no web framework, no model.
 """
 
-from jobs.job import Attention, Batch, Caption, ImageSize, Job, JobSummary, ModelInfo, Said, Status, Word
-from jobs.options import AttentionForm, CaptionOptions, ScoreOptions, Strategy
+from jobs.job import Batch, Caption, ImageSize, Job, JobSummary, ModelInfo, Said, Status, Word, WordMap
+from jobs.options import AttentionMaps, CaptionOptions, ScoreOptions, Strategy
 from jobs.problem import Problem
 from wordlight.client.asynchronous import AsyncClient
 from wordlight.client.errors import (
@@ -24,8 +24,7 @@ from wordlight.client.wire import Image
 
 __all__ = [
     "AsyncClient",
-    "Attention",
-    "AttentionForm",
+    "AttentionMaps",
     "Batch",
     "Caption",
     "CaptionOptions",
@@ -51,4 +50,5 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "Word",
+    "WordMap",
 ]

@@ -14,8 +14,8 @@ def add_api(command: AddCommand) -> None:
 
 def _api(_arguments: argparse.Namespace) -> int:
     """run the web process"""
+    from app.http.server import inherited_socket, listening_socket
     from app.main import run
-    from app.server import inherited_socket, listening_socket
     from app.settings import AppSettings
 
     settings = read_settings(AppSettings)

@@ -27,7 +27,12 @@ def add_bulk(command: AddCommand) -> None:
     option("input", metavar="INPUT", help="folder or bucket URL (s3://, gs://, ...) of the pictures")
     option("output", metavar="OUTPUT", help="folder or bucket URL for the captions; pictures in it are skipped")
     option("--format", choices=["jsonl", "parquet"], default="jsonl", help="format of the output (default jsonl)")
-    option("--attention", action="store_true", help="write words with their attention, too")
+    option(
+        "--attention",
+        choices=["none", "heatmap", "both"],
+        default="none",
+        help="write each caption's words too, with these maps of each word (default none: no words)",
+    )
     option("--retry-failed", action="store_true", help="retry pictures that failed in earlier runs")
     option("--part", type=positive_number, default=1000, metavar="N", help="pictures per output file (default 1000)")
     option("--batch", type=positive_number, default=16, metavar="N", help="pictures per batch (default 16)")

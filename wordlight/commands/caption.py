@@ -63,7 +63,12 @@ def add_caption(command: AddCommand) -> None:
     written.add_argument(
         "--json", action="store_true", help="print one JSON object per line; with files, one with the totals"
     )
-    written.add_argument("--no-attention", action="store_true", help="leave attention out of JSON")
+    written.add_argument(
+        "--attention",
+        choices=["none", "heatmap", "both"],
+        default="heatmap",
+        help="maps of each word in JSON: the heatmap (default), the decoder's own attention too, or none",
+    )
 
     kept = caption.add_argument_group("metadata (needs ExifTool)")
     kept.add_argument(
@@ -151,12 +156,13 @@ def _writers(
 
 def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGenerator[Outcome]":
     """Caption the photographs with a service or on this machine."""
-    from jobs.options import AttentionForm, CaptionOptions, Strategy
+    from jobs.options import AttentionMaps, CaptionOptions, Strategy
 
     decoding = decoding_options(arguments)
-    attention = AttentionForm.NONE if arguments.no_attention else AttentionForm.GRID
     options = CaptionOptions(
-        strategy=Strategy(decoding.strategy.value), num_captions=1, beam_size=decoding.beam_size, attention=attention
+        strategy=Strategy(decoding.strategy.value),
+        beam_size=decoding.beam_size,
+        attention=AttentionMaps(arguments.attention),
     )
     if arguments.server:
         from wordlight.library.remote import remote_captions

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsError
 
-from jobs.address import hide_secrets
+from jobs.connection import hide_secrets
 from jobs.logs import LogSettings
 from jobs.settings import QueueSettings
 from wordlight.commands.options import AddCommand

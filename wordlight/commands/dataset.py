@@ -64,7 +64,7 @@ def _dataset(arguments: argparse.Namespace) -> int:
     """convert a data set to a data folder for training; an interrupted conversion resumes where it stopped"""
     from model.training.data_folder import write_data_folder
     from model.training.dataset import DatasetUnusable
-    from model.training.picture_files import PictureFiles
+    from model.training.published import PictureFiles
 
     def complain(file: str, reason: str) -> None:
         print(f"{file}: {reason}", file=sys.stderr, flush=True)
@@ -112,8 +112,8 @@ def _stored(data: bytes, side: int) -> bytes:
     """Decode a picture as the service does and encode it as a small square JPEG. Raises PictureUnusable."""
     from PIL import Image
 
-    from app.picture import PictureLimits, PictureRefused, prepare
-    from model.pixels import stored_jpeg
+    from app.images.picture import PictureLimits, PictureRefused, prepare
+    from model.runtime.pixels import stored_jpeg
     from model.training.data_folder import PictureUnusable
 
     try:

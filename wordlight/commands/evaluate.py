@@ -36,8 +36,8 @@ def add_evaluate(command: AddCommand) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     """measure captions, attention and honesty of a captioner; the last line is JSON"""
     from model.evaluation.evaluate import Evaluation
+    from model.evaluation.report import format_table, rounded
     from model.evaluation.scores import JavaMissing, require_java
-    from model.evaluation.table import format_table, rounded
     from model.training.dataset import DatasetUnusable
 
     try:
@@ -53,7 +53,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         fail(str(error))
     scores = rounded(scores)
     if arguments.figures and arguments.honesty:
-        from model.evaluation.figures import draw_reliability
+        from model.evaluation.report import draw_reliability
 
         draw_reliability(scores["reliability"], arguments.figures / "reliability.svg")
     print(format_table(scores))

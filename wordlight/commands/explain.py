@@ -16,14 +16,15 @@ from wordlight.commands.options import (
 from wordlight.terminal import fail
 
 if TYPE_CHECKING:
-    from app.picture import WorkingImage
+    from app.images.picture import WorkingImage
     from jobs.job import Caption
-    from model.captioner import Captioner
+    from model.runtime.captioner import Captioner
     from wordlight.library.outcome import Failed
 
 _EPILOG = """\
-The first panel is the photograph. Each word has a panel with its strongest share of attention. Words in brackets name
-nothing visible: do not rely on their maps. Attention shows where the model read features, not why it chose a word.
+The first panel is the photograph. Each word has a panel with its heatmap and the heatmap's share in the strongest
+place. Words in brackets name nothing visible: do not rely on their maps. A heatmap shows where the model found evidence
+for a word, not why it chose the word.
 
 exit status: 0, or 1 with a line on standard error
 """
@@ -49,16 +50,16 @@ def add_explain(command: AddCommand) -> None:
         default="word",
         help="normalise brightness within each word (default) or over the whole caption",
     )
-    explain.add_argument("--json", action="store_true", help="print the caption as JSON, with attention")
+    explain.add_argument("--json", action="store_true", help="print the caption as JSON, with both maps of each word")
     add_decoding_options(explain)
     add_model_options(explain)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    """draw where the model looked for each word of a caption"""
-    from app.contact_sheet import contact_sheet
+    """draw the heatmap of each word of a caption"""
+    from app.rendering.contact_sheet import contact_sheet
     from model.files import write_whole
-    from model.function_words import FUNCTION_WORDS
+    from model.text.function_words import FUNCTION_WORDS
     from wordlight.library.outcome import Failed
 
     output = arguments.output or Path(f"{arguments.photo.stem}-explained.png")
@@ -91,12 +92,12 @@ def _caption(arguments: argparse.Namespace, captioner: "Captioner", working: "Wo
 
     from PIL import Image
 
-    from worker.spoken import caption_for
+    from worker.convert import caption_for
 
     decoding = decoding_options(arguments)
     memory = captioner.encode(captioner.prepare(Image.open(io.BytesIO(working.data)))[None])
     if arguments.caption is None:
-        return caption_for(None, captioner.write(memory, decoding)[0][0])
+        return caption_for(None, captioner.generate(memory, decoding)[0][0])
     try:
         return caption_for(None, captioner.score(memory, [arguments.caption])[0])
     except ValueError as error:

@@ -27,8 +27,8 @@ def _family(arguments: argparse.Namespace) -> int:
     """train the nine captioners of the family, unless trained already, and write their scores to docs/family.md"""
     from model.evaluation.family import family_recipes, format_family, score_family, train_family, write_table
     from model.evaluation.scores import JavaMissing, require_java
+    from model.training.checkpoint import RunMismatch
     from model.training.dataset import DatasetUnusable
-    from model.training.state import RunMismatch
 
     device, recipes = device_of(arguments), family_recipes()
     try:

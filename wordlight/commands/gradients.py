@@ -21,8 +21,8 @@ def add_gradients(command: AddCommand) -> None:
 
 def _gradients(arguments: argparse.Namespace) -> int:
     """measure how far back gradients reach in the captioners of the family and draw docs/gradients.svg"""
-    from model.captioner import CaptionerNotLoadable
     from model.evaluation.gradients import draw, measure
+    from model.runtime.captioner import CaptionerNotLoadable
     from model.training.dataset import DatasetUnusable
 
     try:

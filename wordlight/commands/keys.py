@@ -16,7 +16,7 @@ from wordlight.commands.options import AddCommand, add_json_option
 from wordlight.terminal import fail
 
 if TYPE_CHECKING:
-    from app.api_keys import ApiKey, Scope
+    from app.access.api_keys import ApiKey, Scope
 
 _USAGE = """This is the key {key.id} ({key.name}). Store it safely: it is not shown again.
 Programs send it as    Authorization: Bearer KEY       (curl -H 'Authorization: Bearer KEY' ...)
@@ -43,7 +43,7 @@ def _keys(arguments: argparse.Namespace) -> int:
     """create, list and revoke API keys"""
     from redis.exceptions import RedisError
 
-    from app.api_keys import KeyRefused
+    from app.access.api_keys import KeyRefused
     from wordlight.queue_server import HomeSettings, NoQueue, queue_url
 
     try:
@@ -55,7 +55,7 @@ def _keys(arguments: argparse.Namespace) -> int:
 
 async def _run(arguments: argparse.Namespace, url: str) -> None:
     """Run the action. Raises KeyRefused and RedisError."""
-    from app.api_keys import DEFAULT_SCOPES, ApiKeys, KeyRefused
+    from app.access.api_keys import DEFAULT_SCOPES, ApiKeys, KeyRefused
     from jobs.connection import connect_async
 
     async with connect_async(url) as redis:
@@ -79,7 +79,7 @@ async def _run(arguments: argparse.Namespace, url: str) -> None:
 
 
 def _scopes(names: Sequence[str]) -> "list[Scope]":
-    from app.api_keys import KeyRefused, Scope
+    from app.access.api_keys import KeyRefused, Scope
 
     try:
         return [Scope(name) for name in names]

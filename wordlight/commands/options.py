@@ -10,8 +10,8 @@ from wordlight.terminal import fail
 if TYPE_CHECKING:
     import torch
 
-    from model.captioner import Captioner
-    from model.options import DecodingOptions
+    from model.decoding.options import DecodingOptions
+    from model.runtime.captioner import Captioner
 
 # A parser, or a group of its options.
 Options = argparse._ActionsContainer
@@ -88,13 +88,13 @@ def add_runs_options(parser: Options) -> None:
 
 def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -> "Captioner":
     """Load the selected captioner, for this number of pictures if it is known. Ends the command on failure."""
-    from model.captioner import SHIPPED, CaptionerNotLoadable
-    from model.engines.choice import EngineUnavailable, load_ready
+    from model.runtime.captioner import SHIPPED, CaptionerNotLoadable
+    from model.runtime.engines.choice import EngineUnavailable, load_for_inference
 
     few = pictures is not None and pictures < _WORTH_COMPILING
     folder, device = arguments.model or SHIPPED, device_of(arguments)
     try:
-        return load_ready(folder, device, arguments.engine, arguments.precision, translate=not few)
+        return load_for_inference(folder, device, arguments.engine, arguments.precision, translate=not few)
     except (CaptionerNotLoadable, EngineUnavailable) as error:
         fail(str(error))
 
@@ -102,7 +102,7 @@ def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -
 def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
     """Return the decoding options that --beam and --consensus select. Ends the command on failure."""
     from jobs.options import CONSENSUS_BEAMS
-    from model.options import DecodingOptions, Strategy
+    from model.decoding.options import DecodingOptions, Strategy
 
     strategy = Strategy.CONSENSUS if arguments.consensus else Strategy.BEAM
     beams = arguments.beam
@@ -116,7 +116,7 @@ def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
 
 def device_of(arguments: argparse.Namespace) -> "torch.device":
     """Return the selected device. Ends the command if it is not available."""
-    from model.device import DeviceUnavailable, choose_device
+    from model.runtime.device import DeviceUnavailable, choose_device
 
     try:
         return choose_device(arguments.device)

@@ -25,11 +25,11 @@ def add_train(command: AddCommand) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     """train a captioner; an interrupted run resumes where it stopped"""
+    from model.training.checkpoint import RunMismatch
     from model.training.dataset import DatasetUnusable
-    from model.training.origin import OriginUnusable
+    from model.training.initialise import OriginUnusable
     from model.training.processes import joined
     from model.training.recipe import Recipe, RecipeUnusable
-    from model.training.state import RunMismatch
     from model.training.trainer import Trainer
 
     folder = arguments.folder or Path("runs") / Path(arguments.recipe).stem

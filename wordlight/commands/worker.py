@@ -19,10 +19,10 @@ def _worker(_arguments: argparse.Namespace) -> int:
     # The default spins three times as long and takes CPU time from the web process.
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
-    from model.captioner import CaptionerNotLoadable
-    from model.device import DeviceUnavailable
-    from model.engines.choice import EngineUnavailable
-    from worker.process import run
+    from model.runtime.captioner import CaptionerNotLoadable
+    from model.runtime.device import DeviceUnavailable
+    from model.runtime.engines.choice import EngineUnavailable
+    from worker.main import run
     from worker.settings import WorkerSettings
 
     try:

@@ -76,11 +76,11 @@ class Page:
         """Format a figure with the picture and its caption."""
         caption, size = captioned.best, captioned.image
         address = quote(os.fsencode(os.path.relpath(captioned.path, folder)))
-        unsure = " (not sure)" if caption.sure is False else ""
+        doubt = " (not confident)" if caption.confident is False else ""
         path = _escaped(str(captioned.path))
         return (
             f'<figure data-path="{path}"><img src="{address}" alt="{_escaped(caption.text)}" '
-            f'width="{size.width}" height="{size.height}" loading="lazy"><figcaption>{_escaped(caption.text)}{unsure}'
+            f'width="{size.width}" height="{size.height}" loading="lazy"><figcaption>{_escaped(caption.text)}{doubt}'
             f"<small>{path}</small></figcaption></figure>\n"
         ).encode(_ENCODING, _ERRORS)
 
@@ -92,15 +92,15 @@ class Page:
 class Csv:
     """A table with a row per photograph, for spreadsheets."""
 
-    head = b"path,caption,confidence,sure,logprob,width,height\r\n"
+    head = b"path,caption,confidence,confident,logprob,width,height\r\n"
 
     def record(self, captioned: Captioned, _folder: Path, /) -> bytes:
         """Format a row. It is one line unless the file name has a line break."""
         caption, size = captioned.best, captioned.image
         row = io.StringIO(newline="")
-        sure = {True: "yes", False: "no", None: ""}[caption.sure]
+        confident = {True: "yes", False: "no", None: ""}[caption.confident]
         csv.writer(row).writerow(
-            [captioned.path, caption.text, caption.confidence, sure, caption.logprob, size.width, size.height]
+            [captioned.path, caption.text, caption.confidence, confident, caption.logprob, size.width, size.height]
         )
         return row.getvalue().encode(_ENCODING, _ERRORS)
 

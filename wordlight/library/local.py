@@ -1,6 +1,6 @@
 """Caption photographs with a captioner in this process.
 
-Confined child processes decode the pictures, as in the service (app/decoder.py). So the captions equal the service's, a
+Confined child processes decode the pictures, as in the service (app/images). So the captions equal the service's, a
 file that crashes its decoder fails alone, and decoding overlaps with the model's work.
 """
 
@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.decoder import PictureDecoder
-from app.picture import PictureLimits, PictureRefused, WorkingImage
+from app.images.decoder import PictureDecoder
+from app.images.picture import PictureLimits, PictureRefused, WorkingImage
 from jobs.job import ImageSize, ModelInfo
 from jobs.options import CaptionOptions
 from wordlight.library.outcome import Captioned, Failed, Outcome
@@ -23,8 +23,8 @@ from wordlight.library.photographs import unfit
 if TYPE_CHECKING:
     import torch
 
-    from model.captioner import Captioner
-    from model.options import DecodingOptions
+    from model.decoding.options import DecodingOptions
+    from model.runtime.captioner import Captioner
 
 _DECODERS = 2
 _DECODE_SECONDS = 60.0
@@ -46,7 +46,7 @@ class _Decoded:
 async def local_captions(
     paths: Iterable[Path], load: "Callable[[], Captioner]", decoding: "DecodingOptions", options: CaptionOptions
 ) -> AsyncGenerator[Outcome]:
-    """Caption all files and yield their outcomes in order. `options` says whether attention is wanted."""
+    """Caption all files and yield their outcomes in order. `options` selects the maps of the words."""
     async with decoder() as decoding_processes:
         captioner = load()
         left = iter(paths)
@@ -108,7 +108,7 @@ def _caption(
 ) -> list[Outcome]:
     import torch
 
-    from worker.spoken import caption_for
+    from worker.convert import caption_for
 
     pixels = [picture.pixels for picture in batch if isinstance(picture, _Decoded)]
     written = iter(captioner.caption_pixels(torch.stack(pixels), decoding) if pixels else [])

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# Suffixes of the formats that app/picture.py decodes. A file that the user names is tried whatever its suffix.
+# Suffixes of the formats that app/images/picture.py decodes. A file that the user names is tried whatever its suffix.
 _NAMES = "jpg jpeg jpe jfif mpo png webp gif bmp tif tiff avif"
 SUFFIXES = frozenset(f".{name}" for name in _NAMES.split(" "))
 

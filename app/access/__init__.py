@@ -1,0 +1,1 @@
+"""Decides who may do what: API keys, tickets, rate limits, and which web pages may send requests."""

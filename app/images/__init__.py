@@ -1,0 +1,1 @@
+"""Turns untrusted image files into working images, in confined child processes."""

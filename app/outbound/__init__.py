@@ -1,0 +1,1 @@
+"""Requests to other people's servers: images by URL, and webhooks."""

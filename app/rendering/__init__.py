@@ -1,0 +1,1 @@
+"""Draws heatmaps as PNG files."""

@@ -1,0 +1,1 @@
+"""Reads a request body into files and fields of bounded size."""

@@ -1,0 +1,146 @@
+"""Recurrent cells, written out: an input and the state before it in, the state after it out.
+
+All are used alike, and hold their parameters as torch.nn.RNNCell, LSTMCell and GRUCell do, the gates below each other,
+so that all gates of a step take one matrix product and weights fit both. They must not know of words or pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn.functional import linear
+
+# What a cell keeps from step to step: its hidden state, which is also its output, and whatever it keeps for itself.
+Parts = tuple[torch.Tensor, ...]  # each (..., H)
+
+
+class Cell(nn.Module):
+    """What the cells share: two affine maps, W_ih x + b_ih and W_hh h + b_hh, with a row of blocks for each gate."""
+
+    gates: int
+    parts: int
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.empty(self.gates * hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(self.gates * hidden_size, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(self.gates * hidden_size))
+        self.bias_hh = nn.Parameter(torch.empty(self.gates * hidden_size))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
+
+    def forward(self, inputs: torch.Tensor, state: Parts) -> Parts:
+        """One step: inputs (..., I) and the state before them, to the state after them. The hidden state is first."""
+        raise NotImplementedError
+
+    def of_input(self, inputs: torch.Tensor) -> torch.Tensor:
+        """W_ih x + b_ih: (..., gates * H)."""
+        return linear(inputs, self.weight_ih, self.bias_ih)
+
+    def of_hidden(self, hidden: torch.Tensor) -> torch.Tensor:
+        """W_hh h + b_hh: (..., gates * H)."""
+        return linear(hidden, self.weight_hh, self.bias_hh)
+
+
+class RNNCell(Cell):
+    """The simple recurrent network of Elman (1990).
+
+    h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
+    """
+
+    gates = 1
+    parts = 1
+
+    def forward(self, inputs: torch.Tensor, state: Parts) -> Parts:
+        """See Cell."""
+        (hidden,) = state
+        return (torch.tanh(self.of_input(inputs) + self.of_hidden(hidden)),)
+
+
+class GRUCell(Cell):
+    """The gated recurrent unit of Cho et al. (2014), in the form of PyTorch and cuDNN: r is applied after W_hn.
+
+    r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)          reset: how much of the past the candidate sees
+    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)          update: how much of the past stays
+    n = tanh(W_in x + b_in + r * (W_hn h + b_hn))       candidate
+    h' = (1 - z) * n + z * h
+    """
+
+    gates = 3
+    parts = 1
+
+    def forward(self, inputs: torch.Tensor, state: Parts) -> Parts:
+        """See Cell."""
+        (hidden,) = state
+        r_input, z_input, n_input = self.of_input(inputs).chunk(3, dim=-1)
+        r_hidden, z_hidden, n_hidden = self.of_hidden(hidden).chunk(3, dim=-1)
+        r = torch.sigmoid(r_input + r_hidden)
+        z = torch.sigmoid(z_input + z_hidden)
+        n = torch.tanh(n_input + r * n_hidden)
+        return ((1 - z) * n + z * hidden,)
+
+
+class LSTMCell(Cell):
+    """Long short-term memory: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000).
+
+    i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)          input gate: how much of the candidate is written
+    f = sigmoid(W_if x + b_if + W_hf h + b_hf)          forget gate: how much of the memory stays
+    g = tanh(W_ig x + b_ig + W_hg h + b_hg)             candidate
+    o = sigmoid(W_io x + b_io + W_ho h + b_ho)          output gate: how much of the memory shows
+    c' = f * c + i * g
+    h' = o * tanh(c')
+    """
+
+    gates = 4
+    parts = 2
+
+    def forward(self, inputs: torch.Tensor, state: Parts) -> Parts:
+        """See Cell."""
+        hidden, memory = state
+        i, f, g, o = (self.of_input(inputs) + self.of_hidden(hidden)).chunk(4, dim=-1)
+        memory = torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(memory), memory
+
+
+CellName = Literal["rnn", "gru", "lstm"]
+CELLS: dict[CellName, type[Cell]] = {"rnn": RNNCell, "gru": GRUCell, "lstm": LSTMCell}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state of all layers for R rows (beams, or captions) of each of B images.
+
+    One tensor for each part that the cells keep: the hidden state and, for an LSTM, its memory.
+    """
+
+    parts: Parts  # each (B, R, layers, H)
+
+    @property
+    def top(self) -> torch.Tensor:
+        """The hidden state of the last layer (B, R, H): what words are read off, and what asks where to look."""
+        return self.parts[0][:, :, -1]
+
+    @property
+    def layers(self) -> list[Parts]:
+        """The state of each layer, as its cell has it: parts (B, R, H)."""
+        return list(zip(*(part.unbind(dim=2) for part in self.parts), strict=True))
+
+    @classmethod
+    def of_layers(cls, layers: list[Parts]) -> "State":
+        """What `layers` took apart."""
+        return cls(tuple(torch.stack(part, dim=2) for part in zip(*layers, strict=True)))
+
+    def rows(self, index: torch.Tensor) -> "State":
+        """The states of the rows `index` (B, K) of each image."""
+        return State(
+            tuple(part.gather(1, index[:, :, None, None].expand(-1, -1, *part.shape[2:])) for part in self.parts)
+        )
+
+    def images(self, index: torch.Tensor) -> "State":
+        """The states of all rows of some of the images."""
+        return State(tuple(part[index] for part in self.parts))
+
+    def widened(self, rows: int) -> "State":
+        """The state of the only row of each image, for all of `rows`; without a copy."""
+        return State(tuple(part.expand(-1, rows, -1, -1) for part in self.parts))

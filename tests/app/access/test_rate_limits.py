@@ -1,0 +1,136 @@
+"""Rate limits, counted in a real Valkey."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from redis import Redis
+from redis import asyncio as aioredis
+from redis.exceptions import RedisError
+
+from app.access.caller import Caller
+from app.access.rate_limits import RateLimits
+from app.problems import ProblemError
+from jobs.connection import connect_async
+
+pytestmark = pytest.mark.every_queue_server
+
+
+def caller(limit: str | None = None, key_id: str = "key") -> Caller:
+    return Caller(key_id, frozenset(), limit)
+
+
+async def spent(limits: RateLimits, who: Caller, pictures: int) -> int:
+    """The places taken: `pictures` or none."""
+    try:
+        await limits.spend(who, pictures)
+    except ProblemError:
+        return 0
+    return pictures
+
+
+async def refusal(limits: RateLimits, who: Caller, pictures: int) -> ProblemError:
+    with pytest.raises(ProblemError) as caught:
+        await limits.spend(who, pictures)
+    assert (caught.value.problem.status, caught.value.problem.type) == (429, "urn:wordlight:problem:rate-limited")
+    return caught.value
+
+
+Run = Callable[[Callable[[aioredis.Redis], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def with_redis(redis_url: str) -> Run:
+    """Runs something with a client of an empty Valkey."""
+
+    def run(act: Callable[[aioredis.Redis], Awaitable[None]]) -> None:
+        async def connected() -> None:
+            async with connect_async(redis_url) as redis:
+                await act(redis)
+
+        asyncio.run(connected())
+
+    return run
+
+
+def test_many_processes_at_once_never_pass_the_limit_by_even_one(redis_url: str) -> None:
+    async def act() -> None:
+        processes = [connect_async(redis_url) for _ in range(4)]
+        limits = [RateLimits(redis, None) for redis in processes]
+        who = caller("37/hour")
+        ones = await asyncio.gather(*[spent(limits[n % 4], who, 1) for n in range(200)])
+        assert sum(ones) == 37
+        # All pictures of a request or none: 37 is not a multiple of 5, so two places stay empty.
+        other = caller("37/hour", "other")
+        fives = await asyncio.gather(*[spent(limits[n % 4], other, 5) for n in range(40)])
+        assert sum(fives) == 35
+        assert await spent(limits[0], other, 3) == 0
+        assert await spent(limits[0], other, 2) == 2
+        for redis in processes:
+            await redis.aclose()
+
+    asyncio.run(act())
+
+
+def test_several_limits_hold_together(with_redis: Run) -> None:
+    async def act(redis: aioredis.Redis) -> None:
+        limits = RateLimits(redis, None)
+        who = caller("3/day;5/hour")
+        assert [await spent(limits, who, 1) for _ in range(4)] == [1, 1, 1, 0]
+        error = await refusal(limits, who, 1)
+        assert (error.headers or {})["RateLimit-Policy"] == '"3 per 1 day";q=3;w=86400'
+
+    with_redis(act)
+
+
+def test_a_limit_of_its_own_goes_before_the_default(with_redis: Run) -> None:
+    async def act(redis: aioredis.Redis) -> None:
+        limits = RateLimits(redis, "1/hour")
+        assert [await spent(limits, caller(), 1) for _ in range(2)] == [1, 0]
+        assert [await spent(limits, caller("2/hour", "rich"), 1) for _ in range(3)] == [1, 1, 0]
+        assert await spent(limits, caller(key_id=""), 1) == 1  # nobody's key is a caller like any other
+        unlimited = RateLimits(redis, None)
+        assert await spent(unlimited, caller(), 10_000) == 10_000
+
+    with_redis(act)
+
+
+def test_more_than_will_ever_fit_is_not_told_to_come_back(with_redis: Run) -> None:
+    async def act(redis: aioredis.Redis) -> None:
+        limits = RateLimits(redis, None)
+        error = await refusal(limits, caller("5/hour"), 6)
+        assert "Retry-After" not in (error.headers or {})
+        assert "never 6 at once" in error.problem.detail
+        assert await spent(limits, caller("5/hour"), 5) == 5  # and it has cost nothing
+
+    with_redis(act)
+
+
+def test_retry_after_is_when_there_are_places_for_all_of_them(with_redis: Run, redis: Redis) -> None:
+    async def act(client: aioredis.Redis) -> None:
+        limits, who = RateLimits(client, None), caller("3/hour")
+        await limits.spend(who, 1)
+        (name,) = list(redis.scan_iter("{wordlight}:limit*"))
+        now = time.time()
+        redis.delete(name)
+        redis.lpush(name, *[str(now - age) for age in (3000, 2000, 1000)])
+        for pictures, seconds in ((1, 600), (2, 1600), (3, 2600)):
+            headers = (await refusal(limits, who, pictures)).headers or {}
+            # The seconds that this test took are no part of what it tests.
+            assert seconds - 60 < int(headers["Retry-After"]) <= seconds
+            assert headers["RateLimit"].startswith('"3 per 1 hour";r=0;t=')
+        redis.delete(name)
+        redis.lpush(name, *[str(now - age) for age in (3700, 2000, 1000)])
+        assert await spent(limits, who, 1) == 1
+
+    with_redis(act)
+
+
+def test_without_redis_it_is_not_the_limit_that_is_blamed() -> None:
+    async def act() -> None:
+        async with connect_async("unix:///nowhere") as redis:
+            with pytest.raises(RedisError):
+                await RateLimits(redis, None).spend(caller("5/hour"), 1)
+
+    asyncio.run(act())

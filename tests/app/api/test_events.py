@@ -1,0 +1,187 @@
+"""Following a job: every word once, in order, with its grid, whatever becomes of the connection and of workers."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page
+from support import tiny
+from support.api import encode, problem
+from support.command import Service
+from support.running import Event, follow, read_events, read_some, running
+
+PICTURE = encode(tiny.picture("red", "green"), "PNG")
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=60) as http:
+        yield http
+
+
+def submit(client: httpx.Client, **options: Any) -> dict[str, Any]:
+    answer = client.post("/v1/captions", files={"image": PICTURE}, data=options)
+    assert answer.status_code in (200, 202), answer.text
+    job: dict[str, Any] = answer.json()
+    return job
+
+
+def said(events: list[Event], caption: int = 0, attempt: int = 1) -> list[dict[str, Any]]:
+    """The words of a caption as they were told, which must be in order."""
+    words = [
+        event.data
+        for event in events
+        if event.name == "word" and (event.data["caption"], event.data["attempt"]) == (caption, attempt)
+    ]
+    assert [word["position"] for word in words] == list(range(len(words)))
+    return [word["word"] for word in words]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strategy": "greedy"},
+        {"strategy": "greedy", "prefix": "one red"},
+        {"strategy": "sample", "num_captions": 3, "seed": 1},
+        {"strategy": "sample", "seed": 2, "attention": "none"},
+    ],
+)
+def test_every_word_is_told_once_and_in_order_before_the_end(client: httpx.Client, options: dict[str, Any]) -> None:
+    job = submit(client, max_words=13, **options)  # as no other test asks: nothing is known of it yet
+    events = follow(client, job["links"]["events"])
+    assert [event.name for event in events if event.name != "word"] == ["queued", "processing", "succeeded"]
+    assert events[-1].name == "succeeded"
+    captions = client.get(job["links"]["self"]).json()["captions"]
+    assert len(captions) == options.get("num_captions", 1)
+    told = [said(events, number) for number in range(len(captions))]
+    for caption, words in zip(captions, told, strict=True):
+        assert words == caption["words"]
+        assert all((word["heatmap"] is None) == (options.get("attention") == "none") for word in words)
+
+
+@pytest.mark.parametrize("strategy", ["beam", "consensus", "diverse"])
+def test_of_a_search_what_is_certain_is_told_before_the_end(slow_captioner: Path, strategy: str) -> None:
+    with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        job = submit(client, strategy=strategy, num_captions=3, max_words=40)
+        with client.stream("GET", job["links"]["events"]) as answer:
+            events = read_events(answer.iter_lines())
+            seen = [next(events)]  # now it is followed
+            service.start_worker(slow_captioner)
+            seen += list(events)
+        assert seen == follow(client, job["links"]["events"])
+        captions = client.get(job["links"]["self"]).json()["captions"]
+        words = said(seen)
+        assert words == captions[0]["words"][: len(words)]
+        assert [event.name for event in seen] == ["queued", "processing", *["word"] * len(words), "succeeded"]
+        assert bool(words) == (strategy != "diverse")
+
+
+def test_of_a_search_that_nobody_follows_nothing_is_told_before_the_end(client: httpx.Client) -> None:
+    job = submit(client, max_words=7)
+    client.get(job["links"]["self"], params={"wait": 60})
+    assert [event.name for event in follow(client, job["links"]["events"])] == ["queued", "processing", "succeeded"]
+
+
+def test_wherever_the_connection_is_cut_nothing_is_missed_or_repeated(client: httpx.Client) -> None:
+    address = submit(client, strategy="sample", seed=3, num_captions=2)["links"]["events"]
+    live: list[Event] = []
+    while not live or live[-1].name != "succeeded":  # cut after each event, while the job runs
+        live += read_some(client, address, 1, live[-1].id if live else "")
+    events = follow(client, address)
+    assert live == events
+    assert len({event.id for event in events}) == len(events)
+    for number, event in enumerate(events[:-1], 1):
+        assert follow(client, address, event.id) == events[number:]
+    # To a browser's EventSource, 204 means: do not come again.
+    assert client.get(address, headers={"Last-Event-ID": events[-1].id}).status_code == 204
+
+
+def test_who_leaves_while_much_is_told_leaves_no_error_behind(slow_captioner: Path) -> None:
+    # running() looks for tracebacks at its end.
+    with running(slow_captioner) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        job = submit(client, strategy="sample", num_captions=10, seed=1)
+        follow(client, job["links"]["events"])
+        for count in range(1, 31):
+            read_some(client, job["links"]["events"], count)
+        assert follow(client, job["links"]["events"])[-1].name == "succeeded"
+
+
+@pytest.mark.parametrize("last", ["nonsense", "0", "-1", "99999999999999999999-0"])
+def test_what_is_no_id_of_ours_begins_at_the_beginning(client: httpx.Client, last: str) -> None:
+    address = submit(client, strategy="greedy")["links"]["events"]
+    events = follow(client, address)
+    assert follow(client, address, last) == events
+
+
+@pytest.mark.browser
+def test_a_browser_follows_to_the_end_and_comes_no_more(page: Page, service: Service, client: httpx.Client) -> None:
+    page.goto(service.url)
+    asked: list[str] = []
+    # Only these: the page's own icon may be asked for at any time.
+    page.on("request", lambda request: request.url.endswith("/events") and asked.append(request.url))
+    job = submit(client, strategy="sample", seed=4)
+    # Nothing closes the EventSource: it comes again after the stream's end, and the 204 stops it.
+    told = page.evaluate(
+        """address => new Promise((resolve) => {
+            const told = [], source = new EventSource(address);
+            for (const name of ["queued", "processing", "word", "succeeded"])
+                source.addEventListener(name, (event) => told.push([name, event.lastEventId]));
+            source.onerror = () => source.readyState === EventSource.CLOSED && resolve(told);
+        })""",
+        job["links"]["events"],
+    )
+    assert told == [[event.name, event.id] for event in follow(client, job["links"]["events"])]
+    assert [address.removeprefix(service.url) for address in asked] == [job["links"]["events"]] * 2
+
+
+@pytest.mark.slow  # a keep-alive comes every 5 s
+def test_while_a_job_waits_the_connection_is_kept_alive() -> None:
+    with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        job = submit(client)
+        with client.stream("GET", job["links"]["events"]) as answer:
+            comments = (line for line in answer.iter_lines() if line.startswith(":"))
+            assert next(comments) == ": ping"
+
+
+def test_who_follows_a_job_that_is_deleted_or_expires_is_told() -> None:
+    with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        job = submit(client)
+        with client.stream("GET", job["links"]["events"]) as answer:
+            lines = answer.iter_lines()
+            assert next(read_events(lines)).name == "queued"
+            assert client.delete(job["links"]["self"]).status_code == 204
+            assert not list(read_events(lines)), "the stream ends"
+        problem(client.get(job["links"]["events"]), 410, "gone")
+        brief = submit(client, expires_in=1)
+        assert [event.name for event in follow(client, brief["links"]["events"])] == ["queued", "expired"]
+
+
+@pytest.mark.slow
+def test_when_a_worker_dies_in_mid_sentence_all_words_come_anew(slow_captioner: Path) -> None:
+    with running(slow_captioner) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        victim = service.workers[0]
+        for seed in range(100):  # until the worker is caught at it
+            job = submit(client, strategy="sample", num_captions=20, max_words=100, seed=seed)
+            with client.stream("GET", job["links"]["events"]) as answer:
+                events = read_events(answer.iter_lines())
+                seen = [next(events) for _ in range(5)]
+                os.kill(victim.process.pid, signal.SIGSTOP)
+                if client.get(job["links"]["self"]).json()["status"] == "processing":
+                    victim.end(signal.SIGKILL)
+                    service.start_worker(slow_captioner)
+                    seen += list(events)
+                    break
+            os.kill(victim.process.pid, signal.SIGCONT)
+        assert [event.data["attempt"] for event in seen if event.name == "processing"] == [1, 2]
+        captions = client.get(job["links"]["self"]).json()["captions"]
+        for number, caption in enumerate(captions):
+            assert said(seen, number, attempt=2) == caption["words"]
+            # With the same seed they are the same: what the dead worker had told was a beginning of it.
+            first = said(seen, number, attempt=1)
+            assert [word["text"] for word in first] == [word["text"] for word in caption["words"]][: len(first)]
+        assert 0 < len(said(seen, attempt=1)) < len(captions[0]["words"])
+        assert seen == follow(client, job["links"]["events"])

@@ -1,0 +1,212 @@
+"""docs/api.md does what it says: each example is run as it stands, and what is answered compared with what is shown.
+
+Addresses and ports become those of the tests. Words differ, since the captioner is a tiny one: what must be as shown is
+the status, headers, the fields of JSON and their types, and the values of `status`, `type` and the like.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command import free_port
+from support.documents import ROOT, Command, commands, sections
+from support.programs import installed
+from support.running import Running, running
+
+# The first one waits for the tiny captioner to be trained and two processes to start.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+GUIDE = sections(ROOT / "docs/api.md")
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+KEYED = "Keys and limits"
+EXACT = {"status", "type", "title", "field", "strategy"}
+# Null for a captioner that was not calibrated, as the tiny one.
+NULLABLE = {"confidence", "confident"}
+STATUS = re.compile(r"HTTP/1\.1 (\d{3}) .*")
+HEADER = re.compile(r"([a-z][a-z-]+): (.*)")
+TOLD = re.compile(r"^status (\d{3})$", re.MULTILINE)
+END = "-- end of command --"
+
+
+@pytest.fixture(scope="module")
+def _tools() -> None:
+    """curl and jq are here. Without them, examples are skipped, but where CI says that they must be there."""
+    for tool in ("curl", "jq"):
+        installed(
+            tool,
+            without=f"NO {tool}: the API guide was not tested (Debian: apt-get install curl jq)",
+            required="WORDLIGHT_REQUIRE_CURL",
+        )
+
+
+@pytest.fixture(scope="module")
+def open_service(_tools: None, tiny_captioner: Path) -> Iterator[Running]:
+    """A service without keys, that goes out to this machine."""
+    with running(
+        tiny_captioner,
+        WORDLIGHT_IMAGE_URLS="true",
+        WORDLIGHT_WEBHOOK_SECRET=SECRET,
+        WORDLIGHT_OUTBOUND_NETWORKS="127.0.0.0/8",
+    ) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def keyed_service(_tools: None, tiny_captioner: Path) -> Iterator[Running]:
+    with running(tiny_captioner, WORDLIGHT_REQUIRE_KEYS="true") as service:
+        yield service
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A place like the root of a checkout."""
+    for name in ("app", "README.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    # What was answered is told beside the answer.
+    (tmp_path / ".curlrc").write_text('write-out = "%{stderr}status %{http_code}\\n"\nmax-time = 70\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize("section", [title for title, blocks in GUIDE.items() if blocks and title])
+def test_examples(section: str, request: pytest.FixtureRequest, folder: Path) -> None:
+    service: Running = request.getfixturevalue("keyed_service" if section == KEYED else "open_service")
+    ports = {"9001": str(free_port()), "9002": str(free_port())}
+
+    def here(text: str) -> str:
+        text = text.replace("http://127.0.0.1:8000", service.url).replace(".venv/bin/wordlight", "wordlight")
+        return re.sub("900[12]", lambda port: ports[port[0]], text)
+
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("WORDLIGHT_")},
+        "REDIS_URL": service.redis_url,
+        "WORDLIGHT_WEBHOOK_SECRET": SECRET,
+        "CURL_HOME": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "NO_PROXY": "127.0.0.1",
+    }
+    with ExitStack() as stack:
+        for block in GUIDE[section]:
+            if block.language == "python" and "serve_forever" in block.text:
+                stack.callback(_end, _serving(here(block.text), environment, folder, int(ports["9002"])))
+            elif block.language == "python":
+                done = _run([sys.executable, "-W", "error", "-c", here(block.text)], environment, folder)
+                assert done.returncode == 0, done.stderr
+                assert done.stdout
+        script = [
+            command for block in GUIDE[section] if block.language == "console" for command in commands(block.text)
+        ]
+        _check(script, here, environment, folder)
+
+
+def test_every_example_is_run() -> None:
+    languages = {block.language for blocks in GUIDE.values() for block in blocks}
+    assert languages == {"console", "python", "sh"}
+    settings = [block.text for blocks in GUIDE.values() for block in blocks if block.language == "sh"]
+    assert all("make serve" in text for text in settings)  # how to start the service, which tests do otherwise
+
+
+def _serving(program: str, environment: dict[str, str], folder: Path, port: int) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=folder)
+    while process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except ConnectionRefusedError:
+            os.sched_yield()
+    assert process.poll() is None
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(30)
+
+
+def _run(words: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=110)
+
+
+def _check(script: list[Command], here: Any, environment: dict[str, str], folder: Path) -> None:
+    """Run the commands in one shell, one after the other, and look at what each of them says."""
+    lines = ["wordlight() { " + f"{sys.executable} -m wordlight" + ' "$@"; }', here("URL=http://127.0.0.1:8000")]
+    for command in script:
+        lines += [here(command.line), f"printf '\\n{END} %s\\n' $?; printf '\\n{END}\\n' >&2"]
+    done = _run(["bash", "-c", "\n".join(lines)], environment, folder)
+    said, told = done.stdout.split(f"\n{END} ")[: len(script) + 1], done.stderr.split(f"\n{END}\n")
+    assert len(said) == len(script) + 1, done.stderr
+    # After each end stands the exit status of what ended there, and then what the next one says.
+    for number, command in enumerate(script):
+        output = said[number] if number == 0 else said[number].partition("\n")[2]
+        status = said[number + 1].partition("\n")[0]
+        seen = f"{command.line}\n{output}\n{told[number]}"
+        assert status == "0", seen
+        _compare(command.output, output, [int(code) for code in TOLD.findall(told[number])], seen)
+
+
+def _compare(shown: str, output: str, codes: list[int], seen: str) -> None:
+    lines = [line for line in _unwrapped(shown) if line != "…"]
+    expected = [int(found[1]) for line in lines if (found := STATUS.fullmatch(line))]
+    if expected:
+        assert codes[-1:] == expected, seen
+    elif shown.startswith('{"type": "urn:wordlight:problem:'):
+        assert codes[-1] == json.loads(_plain(lines[0]))["status"], seen
+    else:
+        assert all(200 <= code < 300 for code in codes), seen
+    said = output.splitlines()
+    answers = [json.loads(line) for line in said if line[:1] in ("[", "{", '"')]
+    data = [json.loads(line.removeprefix("data: ")) for line in said if line.startswith("data: ")]
+    for line in lines:
+        where = f"{line}\n{seen}"
+        if STATUS.fullmatch(line):
+            continue
+        if line[0] in ("[", "{", '"'):
+            assert any(_alike(json.loads(_plain(line)), answer) for answer in answers), where
+        elif line.startswith("data: "):
+            assert any(_alike(json.loads(_plain(line.removeprefix("data: "))), one) for one in data), where
+        elif (header := HEADER.fullmatch(line)) and expected:
+            assert re.search(rf"^{header[1]}: .", output, re.MULTILINE | re.IGNORECASE), where
+        else:
+            pattern = ".*".join(map(re.escape, line.split("…")))
+            assert re.search(rf"^{pattern}\r?$", output, re.MULTILINE), where
+
+
+def _unwrapped(shown: str) -> list[str]:
+    """The lines of an output, of which those that are indented go on with the one before."""
+    return re.sub(r"\n +", " ", shown).splitlines()
+
+
+def _plain(line: str) -> str:
+    """JSON with "…" for what is left out, as JSON."""
+    line = re.sub(r",\s*…(?=[\]}])", "", line)
+    return re.sub(r"(?<=[\[{])…(?=[\]}])", "", line)
+
+
+def _alike(shown: Any, answer: Any) -> bool:
+    """Whether `answer` has all that is shown, of the same types; a list may go on."""
+    if isinstance(shown, dict):
+        return isinstance(answer, dict) and all(
+            name in answer and _alike_field(name, value, answer[name]) for name, value in shown.items()
+        )
+    if isinstance(shown, list):
+        return isinstance(answer, list) and len(answer) >= len(shown) and all(map(_alike, shown, answer))
+    if isinstance(shown, bool) or isinstance(answer, bool):
+        return type(shown) is type(answer)
+    if isinstance(shown, int | float):
+        return isinstance(answer, int | float)
+    return type(shown) is type(answer)
+
+
+def _alike_field(name: str, shown: Any, answer: Any) -> bool:
+    if name in NULLABLE and answer is None:
+        return True
+    if name in EXACT and isinstance(shown, str | int):
+        return bool(shown == answer)
+    return _alike(shown, answer)

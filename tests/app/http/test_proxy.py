@@ -1,0 +1,147 @@
+"""The proxy of docker-compose.yml, with the configuration that is committed, before a real web process."""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
+
+import httpx
+import pytest
+from redis import Redis
+from support import tiny
+from support.api import encode
+from support.command import Command, free_port, start_command
+from support.queueing import claim_all
+from support.running import read_events
+
+from jobs.consumer import Consumer
+from jobs.settings import QueueSettings
+
+CADDYFILE = Path(__file__).parents[3] / "docker" / "Caddyfile"
+PICTURE = encode(tiny.picture("red", "green"))
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+@contextmanager
+def proxy(app_port: int, **environment: str) -> Iterator[str]:
+    """The address of a proxy before what listens, or will listen, on that port of this machine."""
+    port, health = free_port(), free_port()
+    command = Command(
+        Popen(
+            [Path(sys.executable).parent / "caddy", "run", "--config", CADDYFILE, "--adapter", "caddyfile"],
+            env={
+                "WORDLIGHT_PROXY_PORT": str(port),
+                "WORDLIGHT_PROXY_HEALTH_PORT": str(health),
+                "WORDLIGHT_APP_NAME": "127.0.0.1",
+                "WORDLIGHT_APP_PORT": str(app_port),
+                **environment,
+            },
+            stdout=PIPE,
+            stderr=STDOUT,
+            text=True,
+        )
+    )
+    try:
+        command.wait_for_line("serving initial configuration")
+        assert httpx.get(f"http://127.0.0.1:{health}/").status_code == 204
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        command.end()
+
+
+def start_app(redis_url: str, port: int, **environment: str) -> Command:
+    command = start_command(
+        "api", REDIS_URL=redis_url, WORDLIGHT_PORT=str(port), WORDLIGHT_LOG_FORMAT="json", **environment
+    )
+    command.wait_for_line("startup complete")
+    return command
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    return {"XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def app(redis_url: str) -> Iterator[tuple[Command, int]]:
+    """A web process without a worker, and its port."""
+    port = free_port()
+    command = start_app(redis_url, port, WORDLIGHT_MAX_UPLOAD_BYTES="3000000")
+    yield command, port
+    command.end()
+
+
+@pytest.fixture
+def through(app: tuple[Command, int], home: dict[str, str]) -> Iterator[httpx.Client]:
+    """A client of that web process, through the proxy."""
+    with proxy(app[1], **home) as address, httpx.Client(base_url=address, timeout=60) as client:
+        yield client
+
+
+def test_events_pass_as_they_come(
+    through: httpx.Client, app: tuple[Command, int], settings: QueueSettings, redis: Redis
+) -> None:
+    events = through.post("/v1/captions", content=PICTURE, headers=JPEG).json()["links"]["events"]
+    consumer = Consumer(redis, settings)
+    with through.stream("GET", events) as answer:
+        told = read_events(answer.iter_lines())
+        assert next(told).name == "queued"
+        # It has come through, and nothing else has happened yet: only now is the job begun.
+        (claim,) = consumer.start(claim_all(consumer, 1))
+        assert next(told).name == "processing"
+        assert consumer.publish_words([(claim, 0, ['{"word": 1}'])]) == set()
+        assert next(told).name == "word"
+    # Whoever leaves is not written to for ever.
+    line = json.loads(app[0].wait_for_line("/events"))
+    assert (line["status"], line["finished"]) == (200, False)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Expect": "100-continue"}], ids=["at once", "asked before"])
+def test_uploads_of_any_size_are_the_web_process_s_business(through: httpx.Client, headers: dict[str, str]) -> None:
+    allowed = through.post("/v1/captions", content=PICTURE + 2_900_000 * b"\0", headers=JPEG | headers)
+    assert allowed.status_code == 202
+    refused = through.post("/v1/captions", content=PICTURE + 6_000_000 * b"\0", headers=JPEG | headers)
+    assert refused.status_code == 413
+    assert refused.json()["type"].endswith("image-too-large")
+
+
+@pytest.mark.parametrize(
+    ("believed", "client"), [("192.0.2.0/24", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.9")], ids=["no", "yes"]
+)
+def test_who_asks_is_not_what_anybody_says(redis_url: str, home: dict[str, str], believed: str, client: str) -> None:
+    port = free_port()
+    app = start_app(redis_url, port)
+    with proxy(port, WORDLIGHT_FRONT_PROXIES=believed, **home) as address:
+        httpx.get(f"{address}/", headers={"X-Forwarded-For": "198.51.100.7, 203.0.113.9"})
+    app.end()
+    (line,) = [json.loads(line) for line in app.lines if '"app.http.access_log"' in line]
+    assert line["client"] == client
+
+
+def test_a_web_process_that_is_being_started_is_waited_for(redis_url: str, home: dict[str, str]) -> None:
+    port = free_port()
+    sent = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        sent.set()
+        yield PICTURE
+
+    with proxy(port, WORDLIGHT_PROXY_PATIENCE="60s", **home) as address, ThreadPoolExecutor() as threads:
+        asked = threads.submit(httpx.post, f"{address}/v1/captions", content=body(), headers=JPEG, timeout=60)
+        assert sent.wait(30)
+        app = start_app(redis_url, port)
+        assert asked.result().status_code == 202
+        app.end()
+
+
+def test_when_none_is_there_the_answer_is_a_problem(home: dict[str, str]) -> None:
+    with proxy(free_port(), WORDLIGHT_PROXY_PATIENCE="1s", **home) as address:
+        answer = httpx.get(f"{address}/", timeout=60)
+    assert answer.status_code == 502
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.json()["status"] == 502

@@ -1,0 +1,47 @@
+"""Who waits for a job is woken when something happens to it; who waits for its end, by that alone. On a real Valkey."""
+
+import asyncio
+
+from redis import Redis
+from support.queueing import ANY, PICTURE, RESULT, claim_all
+
+from app.notifications import Notices
+from jobs import keys
+from jobs.connection import connect_async
+from jobs.consumer import Consumer
+from jobs.producer import Producer
+from jobs.settings import QueueSettings
+
+
+def test_words_do_not_wake_who_waits_for_the_end(settings: QueueSettings, redis: Redis) -> None:
+    consumer = Consumer(redis, settings)
+
+    async def follow() -> None:
+        async with connect_async(settings.redis_url) as client:
+            producer = Producer(client, settings)
+            notices = Notices(producer)
+            listening = asyncio.create_task(notices.listen())
+            while not dict(await client.pubsub_numsub(keys.NOTICES))[keys.NOTICES.encode()]:
+                await asyncio.sleep(0)  # the server does not tell when it has a listener
+            job_id, other = [await producer.submit(ANY, PICTURE) for _ in range(2)]
+            with (
+                notices.watch(job_id) as anything,
+                notices.watch(other, job_id, end_only=True) as end,
+                notices.watch(other) as elsewhere,
+            ):
+                claims = await asyncio.to_thread(lambda: consumer.start(claim_all(consumer, 2)))
+                (claim,) = [claim for claim in claims if claim.job_id == job_id]
+                await elsewhere.wait()
+                await anything.wait()  # it runs
+                assert not end.is_set()
+                anything.clear()
+                elsewhere.clear()
+                await asyncio.to_thread(consumer.publish_words, [(claim, 0, ['{"word": 1}'])])
+                await anything.wait()  # it said something
+                assert not end.is_set()
+                await asyncio.to_thread(consumer.succeed, claim, RESULT)
+                await end.wait()
+                assert not elsewhere.is_set()
+            listening.cancel()
+
+    asyncio.run(asyncio.wait_for(follow(), timeout=60))

@@ -1,0 +1,143 @@
+"""The page where keys are needed: what it says without one, and that with one everything of it works."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+from support.api import basic, bearer, make_key, problem, run_keys
+from support.browsing import drop_file, map_is_blank, sentence, wait_for_state
+from support.running import Running, running
+
+pytestmark = pytest.mark.browser
+
+# What Chromium says of every request that was refused.
+REFUSED = re.compile("Failed to load resource: the server responded with a status of 401")
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A service that asks for keys, and some of them; `brief` is a key that may be revoked."""
+
+    service: Running
+    secret: str
+    others: str
+    brief: str
+
+    @property
+    def url(self) -> str:
+        return self.service.url
+
+
+@pytest.fixture(scope="module")
+def locked(tiny_captioner: Path) -> Iterator[Locked]:
+    with running(tiny_captioner, WORDLIGHT_REQUIRE_KEYS="true") as service:
+        names = ("somebody", "somebody else", "brief")
+        yield Locked(service, *(make_key(service.redis_url, name)[1] for name in names))
+
+
+def signed_in(browser: Browser, secret: str) -> Page:
+    """A page of a browser whose user has given that key as the password."""
+    return browser.new_context(http_credentials={"username": "anything", "password": secret}).new_page()
+
+
+def complaints_of(page: Page) -> list[str]:
+    found: list[str] = []
+    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found
+
+
+def test_with_a_key_the_whole_page_works(browser: Browser, locked: Locked, photo: Path) -> None:
+    page = signed_in(browser, locked.secret)
+    complaints = complaints_of(page)
+    followed: list[int] = []
+    page.on("response", lambda answer: followed.append(answer.status) if "/events?ticket=" in answer.url else None)
+    page.goto(locked.url)
+    page.locator("#strategy").select_option("greedy")
+    drop_file(page, photo.name, "image/jpeg", photo.read_bytes())
+    wait_for_state(page, "succeeded")
+    assert followed == [200]
+
+    said = sentence(page)
+    assert page.locator("button.word").count() == len(said.split()) > 0
+    page.locator("button.word").first.hover()
+    assert not map_is_blank(page)
+    page.mouse.move(0, 0)
+
+    # What can be asked further, and what can be drawn for it.
+    page.get_by_text("Score my own caption").click()
+    page.locator("#my-sentence").fill("red over blue")
+    page.keyboard.press("Enter")
+    expect(page.locator('#captions button[aria-pressed="true"] .caption-source')).to_have_text("yours")
+    page.locator("#captions button").first.click()
+    with page.expect_download() as sheet:
+        page.get_by_role("link", name="Contact sheet").click()
+    assert Path(sheet.value.path()).read_bytes().startswith(b"\x89PNG")
+
+    page.reload()
+    wait_for_state(page, "succeeded")
+    assert sentence(page) == said
+    assert page.evaluate("document.querySelector('#photo').decode().then(() => true)")
+    page.locator("button.word").first.hover()
+    assert not map_is_blank(page)
+    assert complaints == []
+
+    # The command that the page shows needs nothing but the key.
+    fetch, ask = (shlex.split(line) for line in page.locator("#curl").inner_text().splitlines())
+    for command in (fetch, ask):
+        assert command[1:3] == ["-H", "Authorization: Bearer YOUR-KEY"]
+    assert httpx.get(fetch[-1], headers=bearer(locked.secret)).headers["content-type"] == "image/jpeg"
+
+    # Nobody else's link.
+    stranger = signed_in(browser, locked.others)
+    stranger.goto(page.url)
+    wait_for_state(stranger, "failed")
+    expect(stranger.locator("#error")).to_contain_text("does not exist")
+
+
+def cancelled(route: Route) -> None:
+    """What a browser shows when its user closes the dialog that asks for a password; without a head it has none."""
+    answer = route.fetch()
+    headers = {name: value for name, value in answer.headers.items() if name != "www-authenticate"}
+    assert headers != answer.headers
+    route.fulfill(response=answer, headers=headers)
+
+
+def test_without_a_key_a_person_reads_what_to_do(page: Page, locked: Locked) -> None:
+    page.route("**", cancelled)
+    for path in ("/", "/docs"):
+        answer = page.goto(locked.url + path)
+        assert answer
+        assert answer.status == 401
+        expect(page.get_by_role("heading")).to_have_text("This service needs a key")
+        expect(page.get_by_role("main")).to_contain_text("the password is your key")
+
+
+def test_a_key_that_is_revoked_in_between_is_asked_for_anew(browser: Browser, locked: Locked, photo: Path) -> None:
+    page = signed_in(browser, locked.brief)
+    complaints = complaints_of(page)
+    page.goto(locked.url)
+    assert run_keys("revoke", "brief", REDIS_URL=locked.service.redis_url).returncode == 0
+    page.set_input_files("#file", photo)
+    wait_for_state(page, "failed")
+    expect(page.locator("#error")).to_contain_text("needs a key")
+    expect(page.locator("#error")).to_contain_text("Reload this page")
+    assert not [complaint for complaint in complaints if not REFUSED.match(complaint)]
+
+
+def test_programs_get_a_problem_and_no_page(locked: Locked) -> None:
+    with httpx.Client(base_url=locked.url) as client:
+        for headers in ({}, {"Accept": "application/json"}, basic("somebody", "nonsense"), {"Accept": "*/*"}):
+            answer = client.get("/", headers=headers)
+            problem(answer, 401, "unauthorized")
+        posted = client.post("/v1/captions", headers={"Accept": "text/html"})
+        problem(posted, 401, "unauthorized")
+        page = client.get("/", headers={"Accept": "text/html,*/*;q=0.8"} | basic("somebody", "nonsense"))
+        assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
+        assert page.headers.get_list("www-authenticate") == posted.headers.get_list("www-authenticate") != []
+        assert client.head("/", headers={"Accept": "text/html"}).status_code == 401
