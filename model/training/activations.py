@@ -17,7 +17,6 @@ import torch
 from tqdm import tqdm
 
 from model.encoder import Encoder
-from model.files import whole_file
 from model.pixels import normalise, to_pixels
 from model.training.dataset import Sample
 from model.training.views import view_image
@@ -41,8 +40,9 @@ def trunk_activations(
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache):
         if not path.is_file():
-            with whole_file(path) as new:
-                _compute(encoder, samples, image_size, views, seed, bfloat16, new)
+            unfinished = path.with_suffix(".part")
+            _compute(encoder, samples, image_size, views, seed, bfloat16, unfinished)
+            unfinished.rename(path)
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 
