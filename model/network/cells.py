@@ -1,7 +1,7 @@
-"""Recurrent cells, written out: an input and the state before it in, the state after it out.
+"""Recurrent cells, written out, and the state of a decoder.
 
-All are used alike, and hold their parameters as torch.nn.RNNCell, LSTMCell and GRUCell do, the gates below each other,
-so that all gates of a step take one matrix product and weights fit both. They must not know of words or pixels.
+A cell maps an input and a state to the next state. Cells store their parameters like torch.nn.RNNCell, LSTMCell and
+GRUCell: the gates are stacked, so all gates of a step need one matrix product, and weights can be exchanged.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-# What a cell keeps from step to step: its hidden state, which is also its output, and whatever it keeps for itself.
+# The state of a cell: its hidden state, which is also its output, and anything else that it keeps.
 Parts = tuple[torch.Tensor, ...]  # each (..., H)
 
 
 class Cell(nn.Module):
-    """What the cells share: two affine maps, W_ih x + b_ih and W_hh h + b_hh, with a row of blocks for each gate."""
+    """The base of all cells: two affine maps, W_ih x + b_ih and W_hh h + b_hh, with a block of rows for each gate."""
 
     gates: int
     parts: int
@@ -31,15 +31,15 @@ class Cell(nn.Module):
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
 
     def forward(self, inputs: torch.Tensor, state: Parts) -> Parts:
-        """One step: inputs (..., I) and the state before them, to the state after them. The hidden state is first."""
+        """Compute the next state from inputs (..., I) and a state. The hidden state comes first."""
         raise NotImplementedError
 
     def of_input(self, inputs: torch.Tensor) -> torch.Tensor:
-        """W_ih x + b_ih: (..., gates * H)."""
+        """Compute W_ih x + b_ih: (..., gates * H)."""
         return linear(inputs, self.weight_ih, self.bias_ih)
 
     def of_hidden(self, hidden: torch.Tensor) -> torch.Tensor:
-        """W_hh h + b_hh: (..., gates * H)."""
+        """Compute W_hh h + b_hh: (..., gates * H)."""
         return linear(hidden, self.weight_hh, self.bias_hh)
 
 
@@ -111,36 +111,36 @@ CELLS: dict[CellName, type[Cell]] = {"rnn": RNNCell, "gru": GRUCell, "lstm": LST
 class State:
     """The state of all layers for R rows (beams, or captions) of each of B images.
 
-    One tensor for each part that the cells keep: the hidden state and, for an LSTM, its memory.
+    It has one tensor for each part of a cell's state: the hidden state and, in an LSTM, the memory.
     """
 
     parts: Parts  # each (B, R, layers, H)
 
     @property
     def top(self) -> torch.Tensor:
-        """The hidden state of the last layer (B, R, H): what words are read off, and what asks where to look."""
+        """The hidden state of the last layer (B, R, H). It scores the next word and queries attention."""
         return self.parts[0][:, :, -1]
 
     @property
     def layers(self) -> list[Parts]:
-        """The state of each layer, as its cell has it: parts (B, R, H)."""
+        """The state of each layer, in the form of its cell: parts (B, R, H)."""
         return list(zip(*(part.unbind(dim=2) for part in self.parts), strict=True))
 
     @classmethod
     def of_layers(cls, layers: list[Parts]) -> "State":
-        """What `layers` took apart."""
+        """Join the states of layers: the inverse of `layers`."""
         return cls(tuple(torch.stack(part, dim=2) for part in zip(*layers, strict=True)))
 
     def rows(self, index: torch.Tensor) -> "State":
-        """The states of the rows `index` (B, K) of each image."""
+        """Select the rows `index` (B, K) of each image."""
         return State(
             tuple(part.gather(1, index[:, :, None, None].expand(-1, -1, *part.shape[2:])) for part in self.parts)
         )
 
     def images(self, index: torch.Tensor) -> "State":
-        """The states of all rows of some of the images."""
+        """Select all rows of some of the images."""
         return State(tuple(part[index] for part in self.parts))
 
     def widened(self, rows: int) -> "State":
-        """The state of the only row of each image, for all of `rows`; without a copy."""
+        """Repeat the only row of each image for all `rows`, without a copy."""
         return State(tuple(part.expand(-1, rows, -1, -1) for part in self.parts))

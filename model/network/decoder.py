@@ -1,4 +1,4 @@
-"""The decoder: a recurrent network that writes a sentence, looking at the annotation grid anew for every word.
+"""The decoder of the family: a recurrent network that writes a sentence and attends to the image for every word.
 
 One decoder, configured: Show and Tell (Vinyals et al., 2015) is an LSTM without attention; Show, Attend and Tell (Xu et
 al., 2015, section 3.1) is an LSTM with additive attention, gating scalar and deep output. Input and output share one
@@ -21,7 +21,7 @@ from model.text.vocabulary import PAD
 
 
 class DecoderConfig(BaseModel):
-    """The parts of a decoder, and their sizes.
+    """The parts of a decoder and their sizes.
 
     `depth` is the number of recurrent layers. `gate` is Show, Attend and Tell's scalar that weighs the context of each
     word; a decoder without attention has none.
@@ -41,33 +41,33 @@ class DecoderConfig(BaseModel):
 
 
 class StepDecoder(Protocol):
-    """A decoder to those who write with it."""
+    """The interface of a decoder for writing and scoring."""
 
     @property
     def output_bias(self) -> torch.Tensor:
-        """One number for each token: (V,)."""
+        """The bias of each token's logit: (V,)."""
         ...
 
     def start(self, encoded: EncodedImages, rows: int) -> State:
-        """The state before the first word, the same for all `rows` of an image."""
+        """Compute the state before the first word. All `rows` of an image share it."""
         ...
 
     def step(
         self, tokens: torch.Tensor, state: State, encoded: EncodedImages
     ) -> tuple[torch.Tensor, State, torch.Tensor]:
-        """One word further: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L)."""
+        """Take one step: from the previous `tokens` (B, R) to logits (B, R, V), the state, and attention (B, R, L)."""
         ...
 
 
 class BaseDecoder(nn.Module):
-    """A decoder to those who train it: StepDecoder, and all steps at once."""
+    """The base of all decoders. For training it adds all steps at once to StepDecoder."""
 
     output_bias: nn.Parameter
-    # The weights that take the encoder's channels, of the grid first: as many as they have columns.
+    # The weights whose columns are the encoder's channels: those of the grid first.
     of_channels: ClassVar[tuple[str, ...]]
 
     def from_tensors(self, tensors: Iterable[torch.Tensor]) -> EncodedImages:
-        """The memory of square pictures whose `EncodedImages.tensors` these are."""
+        """Make the encoded images of square images from its `EncodedImages.tensors`."""
         raise NotImplementedError
 
     def start(self, encoded: EncodedImages, rows: int) -> State:
@@ -81,15 +81,15 @@ class BaseDecoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, encoded: EncodedImages, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Teacher forcing: the true words `tokens` (B, R, T) are the inputs, whatever the decoder would have said.
+        """Run all steps with the true words `tokens` (B, R, T) as inputs: teacher forcing.
 
-        Returns logits (B, R, T, V) for the word after each of them, and attention weights (B, R, T, L).
+        Returns logits (B, R, T, V) for the word after each input, and attention weights (B, R, T, L).
         """
         raise NotImplementedError
 
 
 class Decoder(BaseDecoder):
-    """Annotation grid and words so far in; scores of the next word, and where it looked, out."""
+    """See the module and DecoderConfig."""
 
     of_channels = ("annotate.1.weight",)
 
@@ -118,7 +118,7 @@ class Decoder(BaseDecoder):
         nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
 
     def encode(self, grid: torch.Tensor) -> EncodedImages:
-        """The encoder's grid (B, C, R, R) to annotations and attention keys."""
+        """Compute annotations and attention keys from the encoder's grid (B, C, R, R)."""
         annotations = self.annotate(grid.flatten(2).transpose(1, 2))  # (B, L, D)
         keys = annotations[:, :, :0] if self.attention is None else self.attention.keys(annotations)
         return EncodedImages(annotations, keys, rows=grid.shape[2], cols=grid.shape[3])

@@ -72,7 +72,7 @@ class CaptionerConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _ignore_removed_options(cls, config: Any) -> Any:
-        """Load captioners that version 0.1 has saved: their config names options that are gone, at these values."""
+        """Accept configs of version 0.1, which name removed options with these values."""
         if not isinstance(config, dict):
             return config
         kept = {name: value for name, value in config.items() if (name, value) != ("output_stride", 32)}

@@ -71,7 +71,7 @@ class _Look(nn.Module):
         self._captioner = captioner
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Encode pixels to the memory's tensors."""
+        """Encode pixels to EncodedImages.tensors."""
         encoded = self._captioner.encode_in_pytorch(pixels)
         return encoded.tensors
 
