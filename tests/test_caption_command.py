@@ -80,7 +80,8 @@ def test_bad_files_fail_alone(tiny_captioner: Path, tmp_path: Path, run: Run) ->
     (caption,) = second["captions"]
     assert set(caption) == {"text", "logprob", "words", "confidence", "confident"}
     assert set(caption["words"][0]) == {"text", "logprob", "attention", "heatmap", "in_vocabulary", "visual_grounding"}
-    assert set(caption["words"][0]["attention"]) == {"rows", "cols", "weights"}
+    assert set(caption["words"][0]["heatmap"]) == {"rows", "cols", "weights"}
+    assert caption["words"][0]["attention"] is None
 
 
 def test_plain_output_is_for_people(tiny_captioner: Path, tmp_path: Path, run: Run) -> None:

@@ -32,7 +32,7 @@ def add_learning(command: "AddCommand") -> None:
     _add_data(evaluate, "folder that has flickr8k/ and coco-dev/ in it")
     evaluate.add_argument("--split", default="test", help="split to caption: train, val, test (default) or coco-dev")
     evaluate.add_argument(
-        "--attention", action="store_true", help="whether attention falls on what a word names (coco-dev's boxes)"
+        "--attention", action="store_true", help="whether heatmaps fall on what words name (boxes of coco-dev)"
     )
     evaluate.add_argument(
         "--honesty",
