@@ -1,7 +1,7 @@
 """The page in a real browser, against a real service with a tiny model.
 
-What the tiny model says is not known and may be one word over and over, so nothing here depends on certain words.
-Nothing sleeps: every step waits for the state that the page itself declares in ``body[data-state]``.
+The captions of the tiny model are unpredictable, so no test depends on certain words. No test sleeps: each step waits
+for the state in ``body[data-state]``.
 """
 
 import json
@@ -63,7 +63,7 @@ def test_cells_and_spotlight_draw_another_map(page: Page, service: Service, phot
     assert len(seen) == 4
 
 
-def test_click_pins_and_second_click_lets_go(page: Page, service: Service, photo: Path) -> None:
+def test_click_pins_a_word_and_second_click_releases_it(page: Page, service: Service, photo: Path) -> None:
     caption_photograph(page, service, photo)
     word = page.locator("button.word").first
 
@@ -78,7 +78,7 @@ def test_click_pins_and_second_click_lets_go(page: Page, service: Service, photo
     assert map_is_blank(page)
 
 
-def test_keys_walk_the_words(page: Page, service: Service, photo: Path) -> None:
+def test_arrow_keys_move_between_words(page: Page, service: Service, photo: Path) -> None:
     caption_photograph(page, service, photo)
     words = page.locator("button.word")
     last = words.count() - 1
@@ -145,7 +145,7 @@ def test_text_file_gets_readable_error(page: Page, service: Service, photo: Path
     assert "Choose" in message  # what to do about it
     assert not re.search(r"[{}<>]|Traceback|undefined|null", message)
 
-    # The next photograph takes the error away.
+    # The next photograph removes the error.
     page.set_input_files("#file", photo)
     wait_for_state(page, "succeeded")
     expect(page.locator("#error")).to_be_hidden()
@@ -165,7 +165,7 @@ def test_busy_service_can_be_tried_again(page: Page, service: Service, photo: Pa
     page.route("**/v1/captions", refuse)
     page.set_input_files("#file", photo)
     wait_for_state(page, "failed")
-    # The service's words are shown as text, whatever they contain.
+    # The service's detail is shown as text, never as HTML.
     expect(page.locator("#error")).to_contain_text("The queue is <b>full</b>.")
     expect(page.locator("#error")).to_contain_text("7 seconds")
 

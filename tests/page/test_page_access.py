@@ -1,4 +1,4 @@
-"""The page for everybody: as axe-core sees it, by touch, on a narrow screen, without motion, read aloud."""
+"""Accessibility of the page: axe-core, touch, narrow screens, reduced motion and screen readers."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ WIDE, NARROW = (1300, 900), (360, 740)
 
 
 def serious_violations(page: Page) -> list[str]:
-    """What axe-core finds on the page as it is: rule and place."""
+    """Serious violations that axe-core finds on the page: rule and element."""
     found = Axe().run(page).response["violations"]
     return [
         f"{violation['id']}: {node['target']}"
@@ -31,7 +31,7 @@ def serious_violations(page: Page) -> list[str]:
 def test_axe_finds_no_serious_violation(
     page: Page, service: Service, tmp_path: Path, scheme: str, size: tuple[int, int]
 ) -> None:
-    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # nothing half faded
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # no half-finished animation
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.goto(service.url)
     assert serious_violations(page) == []
@@ -64,14 +64,14 @@ def test_axe_finds_no_serious_violation(
     assert serious_violations(page) == []
 
 
-def test_axe_would_find_one(page: Page, service: Service) -> None:
+def test_axe_detects_a_violation(page: Page, service: Service) -> None:
     page.goto(service.url)
     page.evaluate("document.querySelector('#samples img').removeAttribute('alt')")
     assert any("image-alt" in violation or "button-name" in violation for violation in serious_violations(page))
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_nothing_sticks_out_sideways(page: Page, service: Service, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_page_never_scrolls_sideways(page: Page, service: Service, tmp_path: Path, size: tuple[int, int]) -> None:
     def overflow() -> int:
         pixels: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         return pixels
@@ -86,7 +86,7 @@ def test_nothing_sticks_out_sideways(page: Page, service: Service, tmp_path: Pat
         assert overflow() <= 0
 
 
-def test_a_finger_is_enough(browser: Browser, service: Service, photo: Path) -> None:
+def test_page_works_by_touch(browser: Browser, service: Service, photo: Path) -> None:
     with browser.new_context(has_touch=True, viewport={"width": NARROW[0], "height": NARROW[1]}) as context:
         phone = context.new_page()
         caption_photograph(phone, service, photo)
@@ -102,7 +102,7 @@ def test_a_finger_is_enough(browser: Browser, service: Service, photo: Path) -> 
         expect(phone.locator("#ranking li").first).to_be_visible()
 
 
-def test_without_motion_the_button_steps(page: Page, service: Service, photo: Path) -> None:
+def test_reduced_motion_steps_through_words(page: Page, service: Service, photo: Path) -> None:
     page.emulate_media(reduced_motion="reduce")
     caption_photograph(page, service, photo)
     step = page.get_by_role("button", name="Next word")

@@ -1,4 +1,4 @@
-"""What can be asked further on the page, and what can be taken along."""
+"""Follow-up questions and export on the page."""
 
 import json
 import re
@@ -24,13 +24,13 @@ def open_mask(page: Page) -> None:
 
 
 def shows_source(page: Page, source: str) -> None:
-    """Wait until a sentence of that source is in view."""
+    """Wait until a caption of that source is in view."""
     expect(page.locator('#captions button[aria-pressed="true"] .caption-source')).to_have_text(
         source, timeout=PATIENCE_MS
     )
 
 
-def test_my_sentence_gets_probabilities_and_maps(
+def test_own_caption_gets_probabilities_and_heatmaps(
     page: Page, service: Service, photo: Path, complaints: list[str]
 ) -> None:
     caption_photograph(page, service, photo)
@@ -50,9 +50,7 @@ def test_my_sentence_gets_probabilities_and_maps(
     assert complaints == []
 
 
-def test_another_word_leads_to_another_sentence(
-    page: Page, service: Service, photo: Path, complaints: list[str]
-) -> None:
+def test_another_word_changes_the_caption(page: Page, service: Service, photo: Path, complaints: list[str]) -> None:
     caption_photograph(page, service, photo)
     before = [word.inner_text() for word in page.locator("button.word").all()]
     page.get_by_text("Try another word").click()
@@ -110,7 +108,7 @@ def test_a_mask_shows_which_words_change(page: Page, service: Service, photo: Pa
     assert complaints == []
 
 
-def test_keys_paint_too_and_the_mask_leaves_with_its_panel(page: Page, service: Service, photo: Path) -> None:
+def test_keys_paint_and_closing_the_panel_clears_the_mask(page: Page, service: Service, photo: Path) -> None:
     caption_photograph(page, service, photo)
     open_mask(page)
     page.locator("#frame").focus()
@@ -129,7 +127,7 @@ def test_keys_paint_too_and_the_mask_leaves_with_its_panel(page: Page, service: 
     assert not painted(page)
 
 
-def test_a_question_that_fails_says_why(page: Page, service: Service, photo: Path) -> None:
+def test_failed_question_shows_the_reason(page: Page, service: Service, photo: Path) -> None:
     caption_photograph(page, service, photo)
     page.get_by_text("Score my own caption").click()
     page.locator("#my-sentence").fill("!?")
@@ -173,7 +171,7 @@ def test_sheet_and_json_can_be_downloaded(page: Page, service: Service, photo: P
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["caption", "my sentence"])
-def test_curl_does_the_same(page: Page, service: Service, photo: Path, own: bool) -> None:
+def test_curl_command_repeats_the_request(page: Page, service: Service, photo: Path, own: bool) -> None:
     caption_photograph(page, service, photo)
     if own:
         page.get_by_text("Score my own caption").click()

@@ -1,4 +1,4 @@
-"""Several photographs on the page: each with its state, words as they are decided, and an address that lasts."""
+"""Several photographs on the page: their states, words as they are decided, and the permalink."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ from support.command import Service, free_port, start_command
 
 pytestmark = pytest.mark.browser
 
-# Writes down how many words the caption has, each time that it changes, and in which state the page is then.
+# Records the page's state and the number of words each time that the caption changes.
 WATCH_CAPTION = """
     window.seen = [];
     document.addEventListener('DOMContentLoaded', () => {
@@ -35,7 +35,7 @@ WATCH_CAPTION = """
 
 @pytest.fixture
 def idle_service(redis_url: str) -> Iterator[Service]:
-    """A web process to which no worker ever comes."""
+    """A web process without workers."""
     port = free_port()
     command = start_command("api", WORDLIGHT_PORT=str(port), REDIS_URL=redis_url)
     command.wait_for_line("startup complete")
@@ -79,7 +79,7 @@ def test_a_bad_file_fails_alone(page: Page, service: Service, tmp_path: Path) ->
     assert page.locator("button.word").count() > 0
 
 
-def test_all_that_were_sent_away_are_tried_again_at_once(page: Page, service: Service, tmp_path: Path) -> None:
+def test_all_rejected_photographs_can_be_retried_at_once(page: Page, service: Service, tmp_path: Path) -> None:
     busy = {"type": "about:blank", "title": "Limit reached", "status": 429}
     page.goto(service.url)
     page.route("**/v1/captions", lambda route: route.fulfill(status=429, json=busy))
@@ -106,7 +106,7 @@ def test_words_appear_as_they_are_decided(page: Page, service: Service, tmp_path
     assert written == list(range(1, final + 1))
 
 
-def test_another_way_of_writing_writes_anew(page: Page, service: Service, photo: Path) -> None:
+def test_another_method_captions_again(page: Page, service: Service, photo: Path) -> None:
     caption_photograph(page, service, photo)
     expect(page.locator("#captions button")).to_have_count(3)
     page.locator("#strategy").select_option("sample")
@@ -114,12 +114,12 @@ def test_another_way_of_writing_writes_anew(page: Page, service: Service, photo:
     expect(page.locator("#captions button")).to_have_count(3)
 
 
-def test_who_waits_sees_the_place_in_the_queue(page: Page, idle_service: Service, tmp_path: Path) -> None:
+def test_queue_position_is_shown(page: Page, idle_service: Service, tmp_path: Path) -> None:
     page.goto(idle_service.url)
     page.set_input_files("#file", photographs(tmp_path, "red", "green", "blue"))
     wait_for_cards(page, "queued", 3)
     said = [page.locator("#gallery .card").nth(index) for index in range(3)]
-    # They were sent at the same time: which came first is not known.
+    # They were sent at the same time, so their order is open.
     expect(page.locator("#gallery")).to_contain_text("1 ahead", timeout=PATIENCE_MS)
     expect(page.locator("#gallery")).to_contain_text("2 ahead", timeout=PATIENCE_MS)
     assert sorted(card.inner_text() for card in said) == [
@@ -130,7 +130,7 @@ def test_who_waits_sees_the_place_in_the_queue(page: Page, idle_service: Service
     expect(page.locator("#status")).to_contain_text("In the queue")
 
 
-def test_cancel_ends_the_job_too(page: Page, idle_service: Service, photo: Path) -> None:
+def test_cancel_cancels_the_job(page: Page, idle_service: Service, photo: Path) -> None:
     page.goto(idle_service.url)
     page.set_input_files("#file", photo)
     wait_for_state(page, "queued")
@@ -142,7 +142,7 @@ def test_cancel_ends_the_job_too(page: Page, idle_service: Service, photo: Path)
     expect(page.locator("#status")).to_have_text("Canceled.")
 
 
-def test_removed_photographs_are_gone(page: Page, service: Service, tmp_path: Path) -> None:
+def test_removed_photographs_disappear(page: Page, service: Service, tmp_path: Path) -> None:
     page.goto(service.url)
     page.set_input_files("#file", photographs(tmp_path, "red", "green"))
     wait_for_cards(page, "succeeded", 2)
@@ -167,7 +167,7 @@ def test_everything_survives_a_reload(page: Page, service: Service, tmp_path: Pa
     page.wait_for_function("document.getElementById('photo').naturalWidth > 0")
     page.locator("button.word").first.click()
     assert not map_is_blank(page)
-    # The service's copy of the picture serves for further questions.
+    # Follow-up questions use the service's copy of the picture.
     page.get_by_text("Score my own caption").click()
     page.locator("#my-sentence").fill("red")
     page.get_by_role("button", name="Score", exact=True).click()
@@ -175,7 +175,7 @@ def test_everything_survives_a_reload(page: Page, service: Service, tmp_path: Pa
     assert complaints == []
 
 
-def test_a_link_to_what_is_gone_says_so(page: Page, service: Service, photo: Path) -> None:
+def test_link_to_a_deleted_job_shows_the_reason(page: Page, service: Service, photo: Path) -> None:
     with photo.open("rb") as file:
         job: dict[str, Any] = httpx.post(f"{service.url}/v1/captions", files={"image": file}).json()
     httpx.delete(service.url + job["links"]["self"])

@@ -1,4 +1,4 @@
-"""The page where keys are needed: what it says without one, and that with one everything of it works."""
+"""The page of a service that needs keys, with and without a key."""
 
 import re
 import shlex
@@ -15,13 +15,13 @@ from support.running import Running, running
 
 pytestmark = pytest.mark.browser
 
-# What Chromium says of every request that was refused.
+# What Chromium logs for every refused request.
 REFUSED = re.compile("Failed to load resource: the server responded with a status of 401")
 
 
 @dataclass(frozen=True)
 class Locked:
-    """A service that asks for keys, and some of them; `brief` is a key that may be revoked."""
+    """A service that needs keys, and three keys; a test may revoke `brief`."""
 
     service: Running
     secret: str
@@ -41,7 +41,7 @@ def locked(tiny_captioner: Path) -> Iterator[Locked]:
 
 
 def signed_in(browser: Browser, secret: str) -> Page:
-    """A page of a browser whose user has given that key as the password."""
+    """A page in a browser with that key as the password."""
     return browser.new_context(http_credentials={"username": "anything", "password": secret}).new_page()
 
 
@@ -52,7 +52,7 @@ def complaints_of(page: Page) -> list[str]:
     return found
 
 
-def test_with_a_key_the_whole_page_works(browser: Browser, locked: Locked, photo: Path) -> None:
+def test_whole_page_works_with_a_key(browser: Browser, locked: Locked, photo: Path) -> None:
     page = signed_in(browser, locked.secret)
     complaints = complaints_of(page)
     followed: list[int] = []
@@ -69,7 +69,7 @@ def test_with_a_key_the_whole_page_works(browser: Browser, locked: Locked, photo
     assert not map_is_blank(page)
     page.mouse.move(0, 0)
 
-    # What can be asked further, and what can be drawn for it.
+    # Follow-up questions and export.
     page.get_by_text("Score my own caption").click()
     page.locator("#my-sentence").fill("red over blue")
     page.keyboard.press("Enter")
@@ -87,13 +87,13 @@ def test_with_a_key_the_whole_page_works(browser: Browser, locked: Locked, photo
     assert not map_is_blank(page)
     assert complaints == []
 
-    # The command that the page shows needs nothing but the key.
+    # The curl command of the page needs nothing but the key.
     fetch, ask = (shlex.split(line) for line in page.locator("#curl").inner_text().splitlines())
     for command in (fetch, ask):
         assert command[1:3] == ["-H", "Authorization: Bearer YOUR-KEY"]
     assert httpx.get(fetch[-1], headers=bearer(locked.secret)).headers["content-type"] == "image/jpeg"
 
-    # Nobody else's link.
+    # Another key cannot open the link.
     stranger = signed_in(browser, locked.others)
     stranger.goto(page.url)
     wait_for_state(stranger, "failed")
@@ -101,14 +101,14 @@ def test_with_a_key_the_whole_page_works(browser: Browser, locked: Locked, photo
 
 
 def cancelled(route: Route) -> None:
-    """What a browser shows when its user closes the dialog that asks for a password; without a head it has none."""
+    """Simulate closing the browser's password dialog, which a headless browser does not have."""
     answer = route.fetch()
     headers = {name: value for name, value in answer.headers.items() if name != "www-authenticate"}
     assert headers != answer.headers
     route.fulfill(response=answer, headers=headers)
 
 
-def test_without_a_key_a_person_reads_what_to_do(page: Page, locked: Locked) -> None:
+def test_page_without_a_key_explains_what_to_do(page: Page, locked: Locked) -> None:
     page.route("**", cancelled)
     for path in ("/", "/docs"):
         answer = page.goto(locked.url + path)
@@ -118,7 +118,7 @@ def test_without_a_key_a_person_reads_what_to_do(page: Page, locked: Locked) -> 
         expect(page.get_by_role("main")).to_contain_text("the password is your key")
 
 
-def test_a_key_that_is_revoked_in_between_is_asked_for_anew(browser: Browser, locked: Locked, photo: Path) -> None:
+def test_revoked_key_shows_what_to_do(browser: Browser, locked: Locked, photo: Path) -> None:
     page = signed_in(browser, locked.brief)
     complaints = complaints_of(page)
     page.goto(locked.url)
@@ -130,7 +130,7 @@ def test_a_key_that_is_revoked_in_between_is_asked_for_anew(browser: Browser, lo
     assert not [complaint for complaint in complaints if not REFUSED.match(complaint)]
 
 
-def test_programs_get_a_problem_and_no_page(locked: Locked) -> None:
+def test_programs_get_a_problem_document(locked: Locked) -> None:
     with httpx.Client(base_url=locked.url) as client:
         for headers in ({}, {"Accept": "application/json"}, basic("somebody", "nonsense"), {"Accept": "*/*"}):
             answer = client.get("/", headers=headers)

@@ -89,6 +89,7 @@ def test_a_taken_port_is_a_one_line_error(tmp_path: Path) -> None:
             command = start_command(subcommand, WORDLIGHT_PORT=str(port), WORDLIGHT_HOME=str(tmp_path))
             assert command.process.wait(60) == 1
             command.wait_for_line(f"wordlight: cannot listen on 127.0.0.1:{port}: Address already in use")
+            command.wait_for_line("(end of output)")
             assert len(command.lines) == 2  # the line, and the end
 
 

@@ -21,7 +21,7 @@ def add_evaluate(command: AddCommand) -> None:
     add_data_option(evaluate, "folder that holds flickr8k/ and coco-dev/")
     evaluate.add_argument("--split", default="test", help="split to caption: train, val, test (default) or coco-dev")
     evaluate.add_argument(
-        "--attention", action="store_true", help="measure whether attention falls on named objects (boxes of coco-dev)"
+        "--attention", action="store_true", help="measure whether heatmaps fall on named objects (boxes of coco-dev)"
     )
     evaluate.add_argument(
         "--honesty",

@@ -27,9 +27,10 @@ def client(service: Service) -> Iterator[httpx.Client]:
         yield http
 
 
-def caption(client: httpx.Client, data: bytes, kind: str = "image/jpeg") -> dict[str, Any]:
+def caption(client: httpx.Client, data: bytes, kind: str = "image/jpeg", **options: Any) -> dict[str, Any]:
     """The finished job of a picture sent as the body."""
-    answer = client.post("/v1/captions", content=data, headers={"Content-Type": kind, "Prefer": "wait=60"})
+    headers = {"Content-Type": kind, "Prefer": "wait=60"}
+    answer = client.post("/v1/captions", content=data, headers=headers, params=options)
     assert answer.status_code == 200, answer.text
     job: dict[str, Any] = answer.json()
     return job
@@ -49,19 +50,19 @@ def test_a_picture_is_taken_in_and_can_be_waited_for(client: httpx.Client, photo
     assert done["created_at"] <= done["started_at"] <= done["completed_at"]
 
 
-def test_a_caption_has_attention_for_every_word(client: httpx.Client) -> None:
-    job = caption(client, encode(tiny.picture("red", "blue"), "PNG"), "image/png")
+def test_every_word_has_both_maps_when_asked_for(client: httpx.Client) -> None:
+    job = caption(client, encode(tiny.picture("red", "blue"), "PNG"), "image/png", num_captions=3, attention="both")
     assert len(job["captions"]) == 3
     assert sorted(job["captions"], key=lambda c: -c["logprob"] / (len(c["words"]) + 1) ** 0.7) == job["captions"]
     for alternative in job["captions"]:
         assert alternative["text"] == " ".join(word["text"] for word in alternative["words"])
         assert {word["text"] for word in alternative["words"]} <= tiny.WORDS
         for word in alternative["words"]:
-            attention = word["attention"]
             assert word["logprob"] <= 0
-            assert len(attention["weights"]) == attention["rows"] * attention["cols"]
-            assert all(weight >= 0 for weight in attention["weights"])
-            assert math.isclose(sum(attention["weights"]), 1, abs_tol=1e-3)
+            for word_map in (word["attention"], word["heatmap"]):
+                assert len(word_map["weights"]) == word_map["rows"] * word_map["cols"]
+                assert all(weight >= 0 for weight in word_map["weights"])
+                assert math.isclose(sum(word_map["weights"]), 1, abs_tol=1e-3)
 
 
 def test_prefer_wait_says_that_it_was_applied_and_capped(client: httpx.Client, photo: Path) -> None:
