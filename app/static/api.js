@@ -111,7 +111,7 @@ function watchPlace(job, { signal, onStatus }) {
   const asking = setInterval(async () => {
     if (!waits) return clearInterval(asking);
     try {
-      const { ahead } = await ask(job.links.place, { signal });
+      const { ahead } = await ask(job.links.queue_position, { signal });
       if (waits && ahead !== null) onStatus("queued", ahead);
     } catch {
       // The events tell what became of the job; this was only for those who like to know.
