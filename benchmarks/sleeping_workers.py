@@ -30,7 +30,7 @@ from jobs.job import Status
 from jobs.options import CaptionOptions
 from jobs.producer import File, Picture, Producer, Submission
 from jobs.settings import QueueSettings
-from model.decoding.caption import Attention, Caption, Word
+from model.decoding.caption import Caption, Word, WordMap
 from model.decoding.options import DecodingOptions
 from model.decoding.streaming import DecodingListener
 
@@ -81,7 +81,8 @@ class SleepingCaptioner:
 
 
 def _captions(count: int) -> list[Caption]:
-    words = [Word("dog", -1.0, Attention(_SIDE, _SIDE, _WEIGHTS)) for _ in range(_WORDS)]
+    word_map = WordMap(_SIDE, _SIDE, _WEIGHTS)
+    words = [Word("dog", -1.0, word_map, word_map) for _ in range(_WORDS)]
     return [Caption("dog " * _WORDS, -float(_WORDS), words) for _ in range(count)]
 
 

@@ -109,12 +109,13 @@ def _stored(data: bytes, side: int) -> bytes:
     """A picture as the service would see it, stretched to a small square. Raises PictureUnusable."""
     from PIL import Image
 
-    from app.images.picture import PictureLimits, PictureRefused, prepare
+    from app.images.limits import ImageLimits
+    from app.images.picture import PictureRefused, prepare
     from model.runtime.pixels import stored_jpeg
     from model.training.data_folder import PictureUnusable
 
     try:
-        return stored_jpeg(Image.open(io.BytesIO(prepare(data, PictureLimits()).data)), side)
+        return stored_jpeg(Image.open(io.BytesIO(prepare(data, ImageLimits()).data)), side)
     except PictureRefused as refused:
         raise PictureUnusable(refused.detail) from refused
 

@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 from app.images.decoder import DecoderBusy, PictureDecoder
-from app.images.picture import PictureLimits, PictureRefused
+from app.images.limits import ImageLimits
+from app.images.picture import PictureRefused
 from model.decoding.caption import Caption
 from model.decoding.options import DecodingOptions
 from model.runtime.captioner import SHIPPED
@@ -30,10 +31,7 @@ from wordlight.bulk.place import Found, Place
 
 T = TypeVar("T")
 
-# As the web process has it by default (app/settings.py).
-_LARGEST_FILE = 20 * 2**20
-_DECODE_SECONDS = 20.0
-_DECODE_BYTES = 3 * 2**29
+_LIMITS = ImageLimits()
 _DECODERS = 2
 
 
@@ -134,12 +132,12 @@ class Captioning:
 
     async def _pixels(self, found: Found) -> torch.Tensor | str:
         """What the captioner takes; a text where there is no picture."""
-        too_large = f"larger than {_LARGEST_FILE // 2**20} MiB"
-        if found.size > _LARGEST_FILE:
+        too_large = f"larger than {_LIMITS.max_bytes // 2**20} MiB"
+        if found.size > _LIMITS.max_bytes:
             return too_large
         try:
-            data = await asyncio.to_thread(self._source.read, found.path, _LARGEST_FILE + 1)
-            if len(data) > _LARGEST_FILE:
+            data = await asyncio.to_thread(self._source.read, found.path, _LIMITS.max_bytes + 1)
+            if len(data) > _LIMITS.max_bytes:
                 return too_large
             working = await self._decoder.prepare(io.BytesIO(data))
         except PictureRefused as refused:
@@ -156,9 +154,7 @@ class Captioning:
 async def _start_decoder() -> PictureDecoder:
     decoder = PictureDecoder(
         processes=_DECODERS,
-        timeout_seconds=_DECODE_SECONDS,
-        memory_bytes=_DECODE_BYTES,
-        limits=PictureLimits(),
+        limits=_LIMITS,
         max_waiting=2**20,
     )
     for _ in range(3):  # a machine that has much to do starts it the next time

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.images.decoder import PictureDecoder
-from app.images.picture import PictureLimits, PictureRefused, WorkingImage
+from app.images.limits import ImageLimits
+from app.images.picture import PictureRefused, WorkingImage
 from jobs.job import ImageSize, ModelInfo
 from jobs.options import CaptionOptions
 from wordlight.library.photographs import unfit
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from model.runtime.captioner import Captioner
 
 _DECODERS = 2
-_DECODE_SECONDS = 60.0
-_DECODE_BYTES = 3 * 2**29  # address space of a decoding process
+# One's own files may be larger than what strangers upload.
+_LIMITS = ImageLimits(decode_seconds=60.0)
 _BATCH = 16
 # Decoded while a batch is captioned: the next one, and some of the one behind it.
 _AHEAD = 2 * _BATCH
@@ -71,7 +72,7 @@ async def captions_here(
 
 def decoder() -> PictureDecoder:
     """A decoder for files of one's own, which may be larger than what strangers send."""
-    return PictureDecoder(_DECODERS, _DECODE_SECONDS, _DECODE_BYTES, PictureLimits(), max_waiting=_AHEAD)
+    return PictureDecoder(_DECODERS, _LIMITS, max_waiting=_AHEAD)
 
 
 async def decoded(path: Path, decoding_processes: PictureDecoder) -> WorkingImage | Failed:
