@@ -1,1 +1,1 @@
-"""The web process: takes an image, answers with a caption. FastAPI. Never imports torch."""
+"""The web process: accepts images over HTTP and answers with captions. FastAPI; never imports torch."""

@@ -1,4 +1,4 @@
-"""The web application, put together from its parts, and how it is run."""
+"""Builds the web application and runs its server."""
 
 import resource
 import socket
@@ -11,22 +11,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from app.access.middleware import install_access
-from app.api import (
-    batches,
-    captions,
-    documentation,
-    events,
-    health,
-    heatmaps,
-    metrics,
-    pages,
-    queue_position,
-    scores,
-    working_image,
-)
+from app.api import batches, captions, events, health, heatmaps, metrics, pages, scores
 from app.api.metrics import Metrics
-from app.api.openapi import install_forms
-from app.http.access_log import Traffic
+from app.api.openapi import install_openapi
+from app.http.access_log import AccessLog
 from app.http.request_ids import RequestIds
 from app.http.security_headers import SecurityHeaders
 from app.http.server import Server
@@ -36,16 +24,16 @@ from app.settings import AppSettings
 
 
 def create_app(settings: AppSettings) -> FastAPI:
-    """The web application."""
-    counted = Metrics(settings)
+    """Build the web application."""
+    process_metrics = Metrics(settings)
 
     @asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
-        async with running_services(settings) as services, counted.running(services):
+        async with running_services(settings) as services, process_metrics.running(services):
             api.state.services = services
             yield
 
-    # FastAPI, but that it comes with the scripts of app/api/documentation.py instead of asking a CDN for them.
+    # FastAPI, except that it serves the scripts of /docs itself and loads nothing from a CDN.
     api = FastAPIOffline(
         title="Wordlight",
         version=version("wordlight"),
@@ -54,43 +42,36 @@ def create_app(settings: AppSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    api.state.metrics = counted
+    api.state.metrics = process_metrics
     install_problem_handlers(api)
-    of_captions = (captions, events, queue_position, working_image, heatmaps)
-    for routes in (*of_captions, scores, batches, health, metrics, documentation, pages):
+    for routes in (captions, events, heatmaps, scores, batches, health, metrics, pages):
         api.include_router(routes.router)
     api.mount("/static", pages.static_files(), name="static")
     install_access(api, settings)
-    install_forms(api, settings)
-
+    install_openapi(api, settings)
     return api
 
 
 def run(settings: AppSettings, listening: socket.socket) -> None:
-    """Serve on `listening` until SIGTERM or SIGINT. Who waits for a job then gets it as it is, and no error."""
+    """Serve on `listening` until SIGTERM or SIGINT. Requests that wait for a job then return it as it is."""
     _allow_many_files()
     api = create_app(settings)
 
     def on_stop() -> None:
         if services := getattr(api.state, "services", None):
-            services.notices.close_soon()
+            services.notifications.close_threadsafe()
 
-    server = Server(
-        observed(api),
-        header_seconds=settings.header_seconds,
-        on_stop=on_stop,
-        trusted_proxies=settings.trusted_proxies,
-    )
+    server = Server(observe(api), on_stop=on_stop, trusted_proxies=settings.trusted_proxies)
     server.run(sockets=[listening])
 
 
 def _allow_many_files() -> None:
-    """Connections are files, and so are uploads that wait on the disk: a soft limit of 1024 is soon reached."""
+    """Raise the soft limit of open files: connections and uploads on disk would soon reach 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def observed(api: FastAPI) -> ASGIApp:
-    """The application in the layers that see everything it answers, its own 500 included."""
-    return RequestIds(SecurityHeaders(Traffic(api, api.state.metrics.observe)))
+def observe(api: FastAPI) -> ASGIApp:
+    """Wrap the application in the middleware that sees every response, its own 500 included."""
+    return RequestIds(SecurityHeaders(AccessLog(api, api.state.metrics.observe)))

@@ -1,7 +1,7 @@
-"""One ear on Redis for the whole process: wakes whoever waits for a job when something happens to it.
+"""A single Redis pub/sub listener per process; wakes requests that wait for a job.
 
-In: the queue's notices; out: asyncio events. A notice only says "look again"; if notices are lost, waiting gets a
-little slower and never wrong.
+A notification only tells a request to read the job again. If notifications get lost, requests still read it every few
+seconds: waiting becomes slower, never wrong.
 """
 
 import asyncio
@@ -16,36 +16,36 @@ from jobs.producer import Notice, Producer
 
 log = logging.getLogger(__name__)
 
-# How long to sleep at most before looking again without a notice.
-LOOK_AGAIN_SECONDS = 5.0
+# A waiting request reads its job at least this often, even without a notification.
+POLL_SECONDS = 5.0
 _RECONNECT_SECONDS = 0.5
 
 
-class Notices:
-    """Dispatches notices to the requests that watch jobs."""
+class Notifications:
+    """Dispatches notifications to the requests that watch jobs."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        # By job, and whether it is its end alone that matters.
+        # The key is a job id and whether only the job's end matters.
         self._watchers: defaultdict[tuple[str, bool], set[asyncio.Event]] = defaultdict(set)
         self._loop = asyncio.get_running_loop()
         self.closed = False
 
     async def listen(self) -> None:
-        """Listen until cancelled, through any failure of Redis."""
-        deaf = False
+        """Listen until cancelled; survives failures of Redis."""
+        failing = False
         while True:
             try:
                 async for notice in self._producer.notices():
-                    deaf = False
+                    failing = False
                     if notice is not None:
                         self._wake(notice)
             except RedisError as error:
-                if not deaf:  # once an outage is enough
-                    log.warning("notices are not heard: %s", error)
-                deaf = True
+                if not failing:  # log an outage once
+                    log.warning("Cannot receive notifications: %s", error)
+                failing = True
             except Exception:
-                log.exception("notices are not heard")  # waiting gets slower; this task must not end
+                log.exception("Cannot receive notifications")  # keep this task alive
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _wake(self, notice: Notice) -> None:
@@ -53,8 +53,8 @@ class Notices:
             for event in self._watchers.get((notice.job_id, end_only), ()):
                 event.set()
 
-    def close_soon(self) -> None:
-        """Send everybody home: the process is about to end. May be called by a signal handler."""
+    def close_threadsafe(self) -> None:
+        """Wake every waiting request because the process is about to stop. A signal handler may call this."""
         self._loop.call_soon_threadsafe(self._close)
 
     def _close(self) -> None:
@@ -65,24 +65,24 @@ class Notices:
 
     @contextmanager
     def watch(self, *job_ids: str, end_only: bool = False) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something happens to one of the jobs or, with `end_only`, when one ends."""
+        """Yield an event that is set when one of the jobs changes or, with `end_only`, when one ends."""
         event = asyncio.Event()
         watched = [(job_id, end_only) for job_id in job_ids]
-        for one in watched:
-            self._watchers[one].add(event)
+        for key in watched:
+            self._watchers[key].add(event)
         try:
             yield event
         finally:
-            for one in watched:
-                self._watchers[one].discard(event)
-                if not self._watchers[one]:
-                    del self._watchers[one]
+            for key in watched:
+                self._watchers[key].discard(event)
+                if not self._watchers[key]:
+                    del self._watchers[key]
 
 
-async def look_again(event: asyncio.Event, seconds: float) -> None:
-    """Sleep until `event` is set, but no longer than `seconds`, nor than is wise to trust notices."""
+async def wait_for_change(event: asyncio.Event, seconds: float) -> None:
+    """Sleep until `event` is set, at most `seconds` and at most POLL_SECONDS; then clear it."""
     try:
-        async with asyncio.timeout(min(seconds, LOOK_AGAIN_SECONDS)):
+        async with asyncio.timeout(min(seconds, POLL_SECONDS)):
             await event.wait()
     except TimeoutError:
         pass

@@ -1,7 +1,7 @@
-"""`python -m app.probe PATH`: whether the web process on this machine answers PATH with a 2xx, told by the exit status.
+"""`python -m app.probe PATH`: exits with 0 if the web process on this machine answers PATH with a 2xx.
 
-For what keeps containers running. /healthz and /readyz are open to this machine alone, so the question is asked from
-inside. It is asked every few seconds, and so loads next to nothing: neither settings nor a web framework.
+For container health checks, which run inside the container because /healthz and /readyz need no key there. It runs
+every few seconds and therefore imports neither the settings nor a web framework.
 """
 
 import http.client
@@ -13,9 +13,9 @@ _SECONDS: Final = 3.0
 
 
 def main() -> int:
-    """Ask; returns the exit status, and says what is wrong."""
+    """Send the request, print the answer and return the exit status."""
     path = sys.argv[1] if len(sys.argv) > 1 else "/healthz"
-    # One address of this machine: a process that listens on all of them listens on this one as well.
+    # A process that listens on all addresses also listens on the loopback address.
     host = os.environ.get("WORDLIGHT_HOST", "")
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     connection = http.client.HTTPConnection(host, int(os.environ.get("WORDLIGHT_PORT") or 8000), timeout=_SECONDS)

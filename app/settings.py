@@ -1,18 +1,74 @@
-"""The web process's settings. Read once from the environment, passed in from there on."""
+"""The settings of the web process, and how rates, addresses and secrets in them are written.
 
+The settings are read once, from the environment, and passed to whatever needs them.
+"""
+
+import base64
+import ipaddress
 import re
+from contextlib import suppress
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
+from limits import RateLimitItem, parse_many
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from app.limit import parse_limit
-from app.loopback import is_loopback
-from app.outbound.signing import checked_secret
+from app.images.limits import ImageLimits
 from jobs.settings import QueueSettings
 
-_ORIGIN = re.compile(r"https?://[^\s/?#@*]+")
+WEBHOOK_SECRET_PREFIX: Final = "whsec_"
+_WEBHOOK_KEY_BYTES: Final = range(24, 65)  # of a secret's key, as Standard Webhooks defines it
+_ORIGIN: Final = re.compile(r"https?://[^\s/?#@*]+")
+# The store keeps an entry for every picture within a rate limit's period.
+_MOST_PICTURES: Final = 1_000_000
+_LONGEST_PERIOD_SECONDS: Final = 366 * 86_400
+_IMAGE: Final = ImageLimits()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can use the host: localhost, 127.0.0.0/8 or ::1, without port or brackets."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@cache
+def parse_limit(text: str) -> tuple[RateLimitItem, ...]:
+    """Parse a rate limit such as "60/minute" or "5/second;1000/day", the shortest period first.
+
+    Raises ValueError with a message of one line.
+    """
+    try:
+        limits = parse_many(text)
+    except ValueError:
+        raise ValueError(f'a rate limit looks like "60/minute" or "5/second;1000/day", not {text!r}') from None
+    for limit in limits:
+        if not 1 <= limit.amount <= _MOST_PICTURES:
+            raise ValueError(f"a rate limit allows 1 to {_MOST_PICTURES:,} pictures, not {limit.amount:,}")
+        if limit.get_expiry() > _LONGEST_PERIOD_SECONDS:
+            raise ValueError("the period of a rate limit is at most one year")
+    return tuple(sorted(limits, key=lambda limit: limit.get_expiry()))
+
+
+def webhook_key(secret: str) -> bytes:
+    """The key in a webhook secret: `whsec_` and base64. Raises ValueError for any other text."""
+    if not secret.startswith(WEBHOOK_SECRET_PREFIX):
+        raise ValueError(f"does not begin with {WEBHOOK_SECRET_PREFIX}")
+    return base64.b64decode(secret.removeprefix(WEBHOOK_SECRET_PREFIX), validate=True)
+
+
+def check_webhook_secret(secret: str) -> str:
+    """Return the secret unchanged. Raises ValueError if it is malformed; the message does not repeat it."""
+    with suppress(ValueError):
+        if len(webhook_key(secret)) in _WEBHOOK_KEY_BYTES:
+            return secret
+    prefix = WEBHOOK_SECRET_PREFIX
+    raise ValueError(f"must be {prefix} and the base64 of 24 to 64 bytes, such as: {prefix}$(openssl rand -base64 32)")
 
 
 def _split(value: object) -> object:
@@ -21,7 +77,7 @@ def _split(value: object) -> object:
 
 def _origin(value: str) -> str:
     if not _ORIGIN.fullmatch(value):
-        raise ValueError(f"an origin is written https://example.org, with neither path nor *, and not {value!r}")
+        raise ValueError(f"an origin looks like https://example.org, without a path or *, not {value!r}")
     return value
 
 
@@ -31,7 +87,7 @@ def _limit(value: str) -> str:
 
 
 def _signing_secret(value: SecretStr) -> SecretStr:
-    checked_secret(value.get_secret_value())
+    check_webhook_secret(value.get_secret_value())
     return value
 
 
@@ -43,65 +99,79 @@ _Origins = Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, Be
 
 
 class AppSettings(QueueSettings):
-    """Environment variables are the field names in capitals after WORDLIGHT_, but for REDIS_URL."""
+    """Settings of `wordlight api`. Each is read from the variable WORDLIGHT_ and the field's name in capitals.
 
-    host: str = Field("127.0.0.1", description="address to listen on; beyond this machine, keys are needed")
+    REDIS_URL alone has no prefix.
+    """
+
+    host: str = Field("127.0.0.1", description="address to listen on; any but a loopback address requires keys")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
-    listen_fd: int | None = Field(None, description="a listening socket that a supervisor opened for this process")
+    listen_fd: int | None = Field(None, description="file descriptor of a socket that a supervisor listens on")
     require_keys: bool | None = Field(
-        None, description="whether every request needs an API key; not set: when others than this machine can ask"
+        None, description="whether requests need an API key; by default they do unless `host` is a loopback address"
     )
     default_limit: Annotated[str, AfterValidator(_limit)] | None = Field(
-        None,
-        description='pictures that a key without a limit of its own may send, as "60/minute" or "5/second;1000/day"',
+        None, description='rate limit of keys without one of their own, such as "60/minute" or "5/second;1000/day"'
     )
     trusted_proxies: _Networks = Field(
         [IPv4Network("127.0.0.1/32")],
-        description="networks of reverse proxies, which are believed who asks (X-Forwarded-For) and by which scheme",
+        description="networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are used",
     )
-    allowed_hosts: _Names = Field([], description="names, besides localhost, that are answered to without keys")
-    cors_origins: _Origins = Field([], description="origins whose pages may use the service from a browser")
-    max_upload_bytes: int = Field(
-        20 * 1024 * 1024, ge=1, description="largest file taken; greater ones are answered 413"
+    allowed_hosts: _Names = Field([], description="host names, besides localhost, that work without keys")
+    cors_origins: _Origins = Field([], description="origins whose pages may use the API from a browser")
+    max_upload_bytes: int = Field(_IMAGE.max_bytes, ge=1, description="largest file; a larger one is answered with 413")
+    max_batch_files: int = Field(100, ge=1, description="most files in a batch, including those in its archives")
+    max_batch_bytes: int = Field(200 * 1024 * 1024, ge=1, description="largest batch, as sent")
+    max_batch_expanded_bytes: int = Field(
+        400 * 1024 * 1024, ge=1, description="most bytes that the archives of a batch may expand to"
     )
-    max_batch_files: int = Field(100, ge=1, description="files in a batch, those of its archives counted")
-    max_batch_bytes: int = Field(200 * 1024 * 1024, ge=1, description="a batch as it is sent")
-    max_batch_expanded_bytes: int = Field(400 * 1024 * 1024, ge=1, description="what the archives of a batch expand to")
-    max_batches: int = Field(8, ge=1, description="batches being received at once; more are answered 503")
-    batch_seconds: float = Field(300, gt=0, description="a batch that takes longer to arrive is answered 408")
-    max_uploads: int = Field(64, ge=1, description="uploads being received at once; more are answered 503")
-    upload_seconds: float = Field(60, gt=0, description="an upload that takes longer is answered 408")
-    max_pixels: int = Field(64_000_000, ge=1, description="width x height of the largest picture taken")
-    working_side: int = Field(768, ge=64, description="the long side that pictures are kept at, in pixels")
+    max_batches: int = Field(8, ge=1, description="batches received at the same time; more are answered with 503")
+    batch_seconds: float = Field(300, gt=0, description="time to receive a batch; a slower one is answered with 408")
+    max_uploads: int = Field(64, ge=1, description="uploads received at the same time; more are answered with 503")
+    upload_seconds: float = Field(60, gt=0, description="time to receive an upload; a slower one is answered with 408")
+    max_pixels: int = Field(_IMAGE.max_pixels, ge=1, description="largest picture, width x height")
+    working_side: int = Field(_IMAGE.working_side, ge=64, description="longer side of stored pictures, in pixels")
     decoders: int = Field(2, ge=1, description="processes that decode uploads")
-    decode_seconds: float = Field(20, gt=0, description="a picture that takes longer to decode is refused")
-    decode_bytes: int = Field(3 * 2**29, ge=2**28, description="address space of a decoding process")
-    header_seconds: float = Field(10, gt=0, description="a connection whose request headers take longer is closed")
-    image_urls: bool = Field(False, description="whether pictures may be fetched from an `image_url`")
+    decode_seconds: float = Field(
+        _IMAGE.decode_seconds, gt=0, description="time to decode a picture before it is refused"
+    )
+    decode_bytes: int = Field(_IMAGE.decode_bytes, ge=2**28, description="address space of a decoding process")
+    image_urls: bool = Field(False, description="whether clients may send an `image_url` instead of a file")
     webhook_secret: Annotated[SecretStr, AfterValidator(_signing_secret)] | None = Field(
-        None, description="`whsec_` and base64: webhooks are sent, and signed with it or with secrets derived from it"
+        None, description="enables webhooks and signs them, directly or through derived secrets; `whsec_` and base64"
     )
     webhook_retry_seconds: _Seconds = Field(
-        [5, 30, 120, 300, 600, 1200], description="how long to wait after each try that failed; then there is no other"
+        [5, 30, 120, 300, 600, 1200], description="delays after failed deliveries; after the last, delivery stops"
     )
-    outbound_networks: _Networks = Field([], description="networks that may be asked although they are not public")
-    outbound_https_only: bool = Field(False, description="whether an `image_url` and a webhook must be https")
-    max_wait_seconds: int = Field(60, ge=0, description="longest wait for a result within one request")
+    outbound_networks: _Networks = Field([], description="private networks that image URLs and webhooks may reach")
+    outbound_https_only: bool = Field(False, description="whether image URLs and webhooks must use https")
+    max_wait_seconds: int = Field(60, ge=0, description="longest time that one request waits for a result")
 
     @property
     def keys_required(self) -> bool:
         """Whether every request needs an API key."""
         return not is_loopback(self.host) if self.require_keys is None else self.require_keys
 
+    @property
+    def image_limits(self) -> ImageLimits:
+        """Bounds on one image file and on the process that decodes it."""
+        return ImageLimits(
+            max_bytes=self.max_upload_bytes,
+            max_pixels=self.max_pixels,
+            working_side=self.working_side,
+            decode_seconds=self.decode_seconds,
+            decode_bytes=self.decode_bytes,
+        )
+
     @model_validator(mode="after")
-    def _nobody_else_without_a_key(self) -> Self:
-        # What a supervisor listens on, it has checked itself.
+    def _require_keys_beyond_loopback(self) -> Self:
+        # A supervisor has checked the address of the socket that it passes on.
         if not (self.keys_required or is_loopback(self.host) or self.listen_fd is not None):
-            raise ValueError("WORDLIGHT_REQUIRE_KEYS=false is for this machine only, and WORDLIGHT_HOST lets others in")
+            raise ValueError("WORDLIGHT_REQUIRE_KEYS=false needs a loopback address in WORDLIGHT_HOST")
         return self
 
     @model_validator(mode="after")
-    def _decoders_can_take_uploads_in(self) -> Self:
-        if self.max_upload_bytes > self.decode_bytes // 8:
+    def _fit_uploads_into_decoders(self) -> Self:
+        if self.max_upload_bytes > self.image_limits.largest_file:
             raise ValueError("WORDLIGHT_MAX_UPLOAD_BYTES may be at most an eighth of WORDLIGHT_DECODE_BYTES")
         return self

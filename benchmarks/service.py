@@ -34,7 +34,8 @@ from photographs import unique_photographs
 from PIL import Image
 from whole_service import WholeService, clean_environment, whole_service
 
-from app.images.picture import PictureLimits, prepare
+from app.images.limits import ImageLimits
+from app.images.picture import prepare
 from jobs.options import CaptionOptions
 from model.decoding.options import DecodingOptions
 from model.runtime.captioner import SHIPPED
@@ -73,7 +74,7 @@ class Direct:
 
     def _batch(self, jpegs: Sequence[bytes]) -> None:
         moments = [time.perf_counter()]
-        pictures = [prepare(jpeg, PictureLimits()).data for jpeg in jpegs]
+        pictures = [prepare(jpeg, ImageLimits()).data for jpeg in jpegs]
         moments.append(time.perf_counter())
         images = [Image.open(io.BytesIO(picture)) for picture in pictures]
         pixels = torch.stack([self._captioner.prepare(image) for image in images])

@@ -12,7 +12,6 @@ import asyncio
 import re
 import socket
 import ssl
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,9 +69,9 @@ def connect(url: str) -> Redis:
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES)
     options = _connection_options(address) | {"retry": retry}
     if address.service:
-        sentinel = _Sentinel(address.hosts, sentinel_kwargs=_sentinel_options(address))
+        sentinels = _Sentinels(address)
         pool: ConnectionPool
-        pool = SentinelConnectionPool(address.service, sentinel, ssl=address.tls, **options)  # type: ignore[no-untyped-call]
+        pool = SentinelConnectionPool(address.service, sentinels, ssl=address.tls, **options)  # type: ignore[no-untyped-call]
     elif address.path:
         pool = ConnectionPool(connection_class=UnixDomainSocketConnection, **options)
     else:
@@ -93,9 +92,9 @@ def connect_async(url: str) -> aioredis.Redis:
         "timeout": _QUEUE_SECONDS,
     }
     if address.service:
-        sentinel = _AsyncSentinel(_Sentinel(address.hosts, sentinel_kwargs=_sentinel_options(address)))
+        sentinels = _AsyncSentinels(address)
         pool: aioredis.BlockingConnectionPool
-        pool = _AsyncSentinelPool(address.service, sentinel, ssl=address.tls, **options)  # type: ignore[no-untyped-call]
+        pool = _AsyncSentinelPool(address.service, sentinels, ssl=address.tls, **options)  # type: ignore[no-untyped-call]
     else:
         kind: type[aioredis.connection.AbstractConnection] = aioredis.Connection
         if address.path:
@@ -152,38 +151,38 @@ def hide_secrets(url: str) -> str:
     return f"{scheme}://{'***@' if at and '/' not in user else user + at}{place}"
 
 
-class _Sentinel(Sentinel):
-    """Sentinels that threads may share.
+class _Sentinels:
+    """Asks the Sentinels for the primary.
 
-    redis-py reorders its list of Sentinels after each question; two questions at once can drop one from it. Its error
-    message quotes its clients with all their options, so this class replaces it. Connections do not outlive a question.
+    Each question has its own redis-py `Sentinel`: that class reorders its list of Sentinels after a question, and two
+    questions at once can drop one from the list. Its error message quotes its clients with all their options, so this
+    class replaces the message.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
-        self._lock = threading.Lock()
+    def __init__(self, address: Address) -> None:
+        self._address = address
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
-        with self._lock:
-            try:
-                return super().discover_master(service_name)  # type: ignore[no-untyped-call, no-any-return]
-            except MasterNotFoundError:
-                raise MasterNotFoundError("no Sentinel that answers knows a live primary of that name") from None
-            except ResponseError as error:
-                raise MasterNotFoundError(f"a Sentinel refuses to answer: {error}") from None
-            finally:
-                for client in self.sentinels:
-                    client.close()
+        sentinel = Sentinel(self._address.hosts, sentinel_kwargs=_sentinel_options(self._address))  # type: ignore[no-untyped-call]
+        try:
+            return sentinel.discover_master(service_name)  # type: ignore[no-untyped-call, no-any-return]
+        except MasterNotFoundError:
+            raise MasterNotFoundError("no Sentinel that answers knows a live primary of that name") from None
+        except ResponseError as error:
+            raise MasterNotFoundError(f"a Sentinel refuses to answer: {error}") from None
+        finally:
+            for client in sentinel.sentinels:
+                client.close()
 
 
-class _AsyncSentinel:
+class _AsyncSentinels:
     """The same for asyncio. It asks in a thread, because asyncio waits for the peer when it closes a TLS connection."""
 
-    def __init__(self, sentinel: _Sentinel) -> None:
-        self._sentinel = sentinel
+    def __init__(self, address: Address) -> None:
+        self._sentinels = _Sentinels(address)
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        return await asyncio.to_thread(self._sentinel.discover_master, service_name)
+        return await asyncio.to_thread(self._sentinels.discover_master, service_name)
 
 
 class _AsyncSentinelPool(aiosentinel.SentinelConnectionPool, aioredis.BlockingConnectionPool):

@@ -1,4 +1,4 @@
-"""The arrows of the house: app → jobs ← worker → model, and nothing else."""
+"""Which package may import which: app → jobs ← worker → model, and the floors inside a package."""
 
 import ast
 import subprocess
@@ -20,6 +20,33 @@ FORBIDDEN = {
     "worker": {"fastapi", "starlette", "uvicorn"},
     "model": {"fastapi", "starlette", "uvicorn", "redis"},
 }
+
+
+# The floors inside a package, from the ground up. A module or subpackage imports only from lower floors; those on one
+# floor do not import each other.
+FLOORS: dict[str, list[set[str]]] = {
+    "app": [
+        {"images", "rendering", "problems", "probe"},
+        {"settings"},
+        {"http", "uploads", "outbound", "notifications"},
+        {"access"},
+        {"services"},
+        {"api"},
+        {"main"},
+    ],
+    "model": [{"files", "text"}, {"network"}, {"decoding"}, {"runtime"}, {"training"}, {"evaluation"}],
+}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """All modules that a module may import: `from a.b import c` gives a.b and a.b.c."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 def imported_packages(path: Path) -> set[str]:
@@ -50,15 +77,20 @@ def test_arrows_run_one_way(package: str) -> None:
         assert not imported & FORBIDDEN[package], module
 
 
-def test_floors_of_model() -> None:
-    """Evaluation uses training, and training uses the rest of model; never the other way round."""
-    above = {"training": ("model.evaluation",), "evaluation": ()}
-    for module in sorted((ROOT / "model").rglob("*.py")):
-        package = module.relative_to(ROOT / "model").parts[0]
-        tree = ast.parse(module.read_text(encoding="utf-8"))
-        imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        forbidden = above.get(package, ("model.training", "model.evaluation"))
-        assert not [name for name in imported if name.startswith(forbidden)], module
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_inside_a_package_lead_to_lower_floors(package: str) -> None:
+    floors = {name: number for number, names in enumerate(FLOORS[package]) for name in names}
+    folder = ROOT / package
+    rooms = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert rooms - {"__init__"} == set(floors)
+    for module in sorted(folder.rglob("*.py")):
+        room = module.relative_to(folder).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for name in imported_modules(module):
+            imported = name.split(".")[1:2] if name.startswith(f"{package}.") else []
+            for other in {*imported} & {*floors} - {room}:
+                assert floors[other] < floors[room], f"{module} imports {name}"
 
 
 def test_the_client_knows_what_answers_look_like_and_nothing_else_of_ours() -> None:

@@ -1,8 +1,7 @@
-"""API keys: made, found, listed and revoked.
+"""API keys: create, find, list and revoke them.
 
-In: names and secrets; out: `ApiKey`s. Redis holds the SHA-256 of a secret and never the secret: it is 256 random bits,
-which nobody guesses however fast the hash is, so a slow hash as for passwords would only slow us down. It must not
-know how a secret arrives with a request, nor what a scope opens.
+Redis stores the SHA-256 of a secret, never the secret. A secret has 256 random bits, so a fast hash is as safe as the
+slow ones that passwords need.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from redis import asyncio as aioredis
 from redis.exceptions import WatchError
 
-from app.limit import parse_limit
+from app.settings import parse_limit
 from jobs import keys
 
 _ID_CHARACTERS = string.ascii_lowercase + string.digits
@@ -29,10 +28,10 @@ _LONGEST_NAME = 64
 
 
 class Scope(StrEnum):
-    """What a key may be good for."""
+    """What a key allows."""
 
-    READ = "read"  # look at jobs, at the page and at the documentation
-    WRITE = "write"  # send pictures, cancel and delete jobs
+    READ = "read"  # read jobs, the page and the API documentation
+    WRITE = "write"  # submit pictures, cancel and delete jobs
     METRICS = "metrics"
 
 
@@ -40,11 +39,11 @@ DEFAULT_SCOPES = (Scope.READ, Scope.WRITE)
 
 
 class KeyRefused(Exception):
-    """A key that cannot be made so. The message is one line."""
+    """The key cannot be created. The message is one line."""
 
 
 class ApiKey(BaseModel):
-    """All that is known of a key, which is not its secret."""
+    """A stored key, without its secret."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +56,7 @@ class ApiKey(BaseModel):
 
 
 class ApiKeys:
-    """The keys of one service. Every method may raise redis.exceptions.RedisError."""
+    """The keys of one service. Every method raises redis.exceptions.RedisError if Redis fails."""
 
     def __init__(self, redis: aioredis.Redis) -> None:
         self._redis = redis
@@ -65,15 +64,15 @@ class ApiKeys:
     async def create(
         self, name: str, scopes: Iterable[Scope] = DEFAULT_SCOPES, limit: str | None = None
     ) -> tuple[ApiKey, str]:
-        """Make a key; returns it with its secret, which cannot be had again. `limit` is as app/limit.py reads it.
+        """Create a key and return it with its secret, which cannot be read again. `limit` is a rate limit.
 
-        Raises KeyRefused: a name that is none or that another key bears, no scopes, or no limit.
+        Raises KeyRefused for an invalid name, a name in use, an empty set of scopes, or an invalid limit.
         """
         scopes = tuple(sorted(set(scopes)))
         if not (1 <= len(name) <= _LONGEST_NAME and name.isprintable() and name.strip() == name):
-            raise KeyRefused(f"a name has 1 to {_LONGEST_NAME} printable characters, and no spaces around them")
+            raise KeyRefused(f"a name has 1 to {_LONGEST_NAME} printable characters and no spaces at its ends")
         if not scopes:
-            raise KeyRefused("a key without any scope would open nothing")
+            raise KeyRefused("a key needs at least one scope")
         if limit is not None:
             try:
                 parse_limit(limit)
@@ -82,11 +81,11 @@ class ApiKeys:
         async with self._redis.pipeline() as pipeline:
             while True:
                 await pipeline.watch(keys.API_KEYS)
-                known = await self.list()
-                if any(key.name == name and key.revoked_at is None for key in known):
-                    raise KeyRefused(f"there is a key named {name!r} already")
+                existing = await self.list()
+                if any(key.name == name and key.revoked_at is None for key in existing):
+                    raise KeyRefused(f"a key named {name!r} exists already")
                 key_id = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
-                if any(key.id == key_id for key in known):
+                if any(key.id == key_id for key in existing):
                     continue
                 secret = f"wl_{key_id}_{secrets.token_urlsafe(32)}"
                 record: dict[Any, bytes] = {
@@ -103,19 +102,19 @@ class ApiKeys:
                 pipeline.hset(keys.API_KEYS, key_id, digest)
                 try:
                     await pipeline.execute()
-                except WatchError:  # another key was made meanwhile, perhaps of that name
+                except WatchError:  # another key was created meanwhile, perhaps with this name
                     continue
                 return _key(record), secret
 
     async def find(self, secret: str) -> ApiKey | None:
-        """The key with that secret, unless it was revoked."""
+        """Find the key with this secret; None if there is none or it was revoked."""
         if not _SECRET.fullmatch(secret):
             return None
         record = await self._read(_digest(secret))
         return _key(record) if record and b"revoked" not in record else None
 
     async def list(self) -> list[ApiKey]:
-        """All keys that ever were, the oldest first."""
+        """List all keys, revoked ones included, the oldest first."""
         digests = cast(dict[bytes, bytes], await self._redis.hgetall(keys.API_KEYS))
         async with self._redis.pipeline(transaction=False) as pipeline:
             for digest in digests.values():
@@ -124,13 +123,13 @@ class ApiKeys:
         return sorted((_key(record) for record in records), key=lambda key: (key.created_at, key.id))
 
     async def revoke(self, id_or_name: str) -> ApiKey | None:
-        """Revoke the key of that id, or else the live one of that name; None if there is none.
+        """Revoke a key by id, or the active one by name; None if there is none. It stops working immediately.
 
-        No request that begins after this returns is let in with it. Revoking it again changes nothing.
+        Revoking a key again changes nothing.
         """
-        known = await self.list()
-        named = [key for key in known if key.name == id_or_name and key.revoked_at is None]
-        for key in [key for key in known if key.id == id_or_name] or named:
+        existing = await self.list()
+        named = [key for key in existing if key.name == id_or_name and key.revoked_at is None]
+        for key in [key for key in existing if key.id == id_or_name] or named:
             digest = cast(bytes, await self._redis.hget(keys.API_KEYS, key.id)).decode()
             await self._redis.hsetnx(keys.api_key(digest), "revoked", _now())
             return _key(await self._read(digest))

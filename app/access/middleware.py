@@ -1,52 +1,79 @@
-"""Who is let in: every request passes here before any route sees it, those of routes not written yet included.
+"""Authentication middleware. Runs before every route.
 
-In: requests; out: a `Caller` in their state, or a problem. What a request needs follows from its method and path alone,
-so there is no list that a new route could be missing from. It must not know what the routes do.
+The scope that a request needs follows from its method and path, so no list of routes can miss a new one. Routes read
+the authenticated client from `CallerDep`.
 """
 
 import base64
 import re
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from redis import asyncio as aioredis
 from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from app.access.api_keys import ApiKeys, Scope
-from app.access.caller import Caller
 from app.access.origins import is_safe, refuse_cross_site, refuse_rebinding
 from app.access.tickets import is_ticket
-from app.access.unauthorized_page import is_for_a_person, put_in_words
-from app.loopback import is_loopback
 from app.problems import ProblemError, queue_unreachable
-from app.settings import AppSettings
+from app.settings import AppSettings, is_loopback
 from jobs.ids import shared_secret
-from jobs.problem import Problem
 
-# Basic, so that browsers ask for the key themselves, and send it with everything: the page, EventSource and /docs.
-_BASIC = 'Basic realm="Wordlight", charset="UTF-8"'
-_BEARER = 'Bearer realm="Wordlight"'
-_PROBES = {"/healthz", "/readyz"}
-_EVENTS = re.compile("/v1/captions/([^/]+)/events")
+# With Basic, a browser asks for the key itself and sends it with everything: the page, EventSource and /docs.
+_BASIC: Final = 'Basic realm="Wordlight", charset="UTF-8"'
+_BEARER: Final = 'Bearer realm="Wordlight"'
+_PROBES: Final = {"/healthz", "/readyz"}
+_EVENTS: Final = re.compile("/v1/captions/([^/]+)/events")
+_UNAUTHORIZED_PAGE: Final = (Path(__file__).parent.parent / "static" / "locked.html").read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The client that sent a request: an API key, a ticket, or (`key_id` "") anyone where keys are not required.
+
+    `key_id` owns the jobs that the caller creates and sees. A ticket gives access to `job_id` alone, whoever owns that
+    job. `limit` is the key's own rate limit.
+    """
+
+    key_id: str
+    scopes: frozenset[Scope]
+    limit: str | None = None
+    job_id: str | None = None
+
+    @property
+    def owner(self) -> str | None:
+        """The owner whose jobs the caller may see; None for a ticket, which names its job."""
+        return self.key_id if self.job_id is None else None
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
 
 
 class Access:
-    """Decides about requests."""
+    """Authenticates requests and checks their scope."""
 
     def __init__(self, redis: aioredis.Redis, settings: AppSettings) -> None:
         self._redis = redis
         self._settings = settings
         self._keys = ApiKeys(redis)
 
-    async def admit(self, request: Request) -> Caller:
-        """Who sends the request.
+    async def authenticate(self, request: Request) -> Caller:
+        """Return the caller.
 
-        Raises ProblemError: 401 no (good) key, 403 a key without the scope, or a page of another site, 421 not our
-        name. May raise redis.exceptions.RedisError.
+        Raises ProblemError: 401 for a missing or invalid key, 403 for a missing scope or a page of another site, 421
+        for an unknown host name. Raises redis.exceptions.RedisError if Redis fails.
         """
         refuse_cross_site(request, self._settings.cors_origins)
         if not self._settings.keys_required:
@@ -55,7 +82,8 @@ class Access:
         probe = _path(request) in _PROBES
         if probe and _is_local(request):
             return Caller("", frozenset())
-        return await self._with_ticket(request) or await self._with_key(request, None if probe else _needed(request))
+        required = None if probe else _required_scope(request)
+        return await self._with_ticket(request) or await self._with_key(request, required)
 
     async def _with_ticket(self, request: Request) -> Caller | None:
         offered = request.query_params.get("ticket")
@@ -69,19 +97,19 @@ class Access:
     async def _with_key(self, request: Request, needed: Scope | None) -> Caller:
         secret = _presented_secret(request.headers.get("authorization", ""))
         if secret is None:
-            detail = "this needs an API key: as a bearer token, or as the password of any user"
+            detail = "This request needs an API key: as a bearer token, or as the password of any user name."
             raise ProblemError("unauthorized", "Unauthorized", 401, detail)
         key = await self._keys.find(secret)
-        if key is None:  # unknown or revoked: which of them is nobody's business
-            raise ProblemError("unauthorized", "Unauthorized", 401, "this API key is not good (any more)")
+        if key is None:  # unknown or revoked: the answer does not reveal which
+            raise ProblemError("unauthorized", "Unauthorized", 401, "This API key is unknown or revoked.")
         if needed is not None and needed not in key.scopes:
-            detail = f"this needs a key with the scope {needed.value!r}"
+            detail = f"This request needs a key with the scope {needed.value!r}."
             raise ProblemError("missing-scope", "Missing scope", 403, detail)
         return Caller(key.id, frozenset(key.scopes), key.limit)
 
 
 class AccessMiddleware:
-    """Lets requests through to the application as `Access` decides, with their `Caller` in `request.state.caller`."""
+    """Passes authenticated requests on, with their `Caller` in `request.state.caller`; answers all others."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -90,20 +118,20 @@ class AccessMiddleware:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # there are no WebSockets here; should there be, they need a thought first
+        if scope["type"] != "http":  # there are no WebSockets to authenticate
             await send({"type": "websocket.close", "code": 1008})
             return
         request = Request(scope)
         try:
             access: Access = request.app.state.services.access
-            request.state.caller = await access.admit(request)
+            request.state.caller = await access.authenticate(request)
         except ProblemError as refused:
             response = refused.response()
             if refused.problem.status == 401:
-                response.headers.append("WWW-Authenticate", _BASIC)  # two lines: browsers do not split one
+                response.headers.append("WWW-Authenticate", _BASIC)  # two headers: browsers do not split one
                 response.headers.append("WWW-Authenticate", _BEARER)
-                if is_for_a_person(request):
-                    put_in_words(response)
+                if _accepts_html(request):
+                    _use_unauthorized_page(response)
         except RedisError as error:
             response = queue_unreachable(request, error).response()
         else:
@@ -113,10 +141,9 @@ class AccessMiddleware:
 
 
 def install_access(api: FastAPI, settings: AppSettings) -> None:
-    """Put the rules in front of everything that `api` answers, and into its documentation."""
-    _document(api, settings)
+    """Add the middleware to `api`, and CORS for the configured origins."""
     api.add_middleware(AccessMiddleware)
-    if settings.cors_origins:  # in front of the rules: browsers ask for leave without a key
+    if settings.cors_origins:  # outside of authentication: preflight requests carry no key
         api.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
@@ -134,48 +161,25 @@ def install_access(api: FastAPI, settings: AppSettings) -> None:
 
 
 def _path(request: Request) -> str:
-    """What routes are found by. The path of `request.url` is not: that is made of what the client says is our host."""
+    """The path that routes match. `request.url` is unsuitable: it is built from the Host header."""
     path: str = request.scope["path"]
     return path
 
 
-def _document(api: FastAPI, settings: AppSettings) -> None:
-    answers = {"403": "a page of another site sent this"}
-    if settings.keys_required:
-        answers = {"401": "no API key, or none that is good", "403": f"the key lacks a scope, or {answers['403']}"}
-    else:
-        answers["421"] = "the service is not asked by a name of this machine"
-    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-    generate = api.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = generate()
-        for operation in (operation for path in schema["paths"].values() for operation in path.values()):
-            for status, description in answers.items():
-                operation["responses"].setdefault(status, {"description": description, "content": content})
-        if settings.keys_required:
-            schemes = {name: {"type": "http", "scheme": name} for name in ("basic", "bearer")}
-            schema.setdefault("components", {})["securitySchemes"] = schemes
-            schema["security"] = [{name: []} for name in schemes]
-        return schema
-
-    api.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation has it
-
-
-def _needed(request: Request) -> Scope:
+def _required_scope(request: Request) -> Scope:
     if _path(request).startswith("/metrics"):
         return Scope.METRICS
     return Scope.READ if is_safe(request.method) else Scope.WRITE
 
 
 def _is_local(request: Request) -> bool:
-    """Whether the request comes from this very machine: over loopback, or from the address that it is sent to."""
+    """Tell whether this machine sent the request: over loopback, or from the address that the request was sent to."""
     client, server = request.client, request.scope.get("server")
     return client is not None and (is_loopback(client.host) or (server is not None and client.host == server[0]))
 
 
 def _presented_secret(authorization: str) -> str | None:
-    """The secret in the value of Authorization, if there is one."""
+    """The secret in the value of an Authorization header, if any."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
@@ -185,3 +189,16 @@ def _presented_secret(authorization: str) -> str | None:
         except ValueError:
             return ""
     return None
+
+
+def _accepts_html(request: Request) -> bool:
+    """Tell whether a person will read the response: only browsers ask for HTML."""
+    return is_safe(request.method) and "text/html" in request.headers.get("accept", "")
+
+
+def _use_unauthorized_page(response: Response) -> None:
+    """Replace the problem of a 401 by a page that explains where to enter the key."""
+    response.body = _UNAUTHORIZED_PAGE
+    response.headers["Content-Type"] = "text/html; charset=utf-8"
+    response.headers["Content-Length"] = str(len(_UNAUTHORIZED_PAGE))
+    response.headers["Vary"] = "Accept"

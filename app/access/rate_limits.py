@@ -1,7 +1,7 @@
-"""Rate limits: how many pictures a key may send within which time.
+"""Rate limits: how many pictures a key may send within a period.
 
-In: a caller and a number of pictures; out: nothing, or the 429. Exact, over all web processes together: every picture
-is remembered for as long as its limit looks back, and taking places is one atomic script of the library `limits`.
+Limits are exact across all web processes: Redis stores every picture within the period (a moving window), and the
+`limits` library checks and updates the window in one atomic script.
 """
 
 import math
@@ -12,33 +12,34 @@ from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis import asyncio as aioredis
 
-from app.access.caller import Caller
-from app.limit import parse_limit
+from app.access.middleware import Caller
 from app.problems import ProblemError
+from app.settings import parse_limit
 from jobs import keys
 
 
 class RateLimits:
-    """What each key has spent."""
+    """Counts the pictures of each key."""
 
     def __init__(self, redis: aioredis.Redis, default: str | None) -> None:
-        """`default` is the limit of callers without one of their own."""
+        """Create the counter. `default` is the limit of callers without their own."""
         self._default = default
         self._storage = RedisStorage(
-            "async+redis://",  # not used: it shares our connections, with their time-outs
+            "async+redis://",  # unused: the storage shares our connection pool and its timeouts
             implementation="redispy",
             key_prefix=keys.LIMITS,
-            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # as the library's documentation has it
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # as its documentation shows
         )
         self._limiter = MovingWindowRateLimiter(self._storage)
 
-    async def spend(self, caller: Caller, pictures: int) -> None:
-        """Take places for `pictures`, all or none.
+    async def consume(self, caller: Caller, pictures: int) -> None:
+        """Count `pictures` towards the caller's limit, all or none of them.
 
-        Raises the 429, which says when to come back if ever; may raise redis.exceptions.RedisError.
+        Raises ProblemError (429, with Retry-After unless the request can never succeed) or, if Redis fails,
+        redis.exceptions.RedisError.
         """
         limit = caller.limit or self._default
-        # The shortest first: places taken before a longer one says no are free again the soonest.
+        # The shortest period first: what it counts before a longer one refuses is free again soonest.
         for item in parse_limit(limit) if limit else ():
             if not await self._limiter.hit(item, caller.key_id, cost=pictures):
                 raise await self._exceeded(item, caller, pictures)
@@ -51,16 +52,16 @@ class RateLimits:
             "RateLimit-Policy": f'"{item!r}";q={item.amount};w={period}',
             "RateLimit": f'"{item!r}";r={remaining};t={_seconds_until(reset)}',
         }
-        detail = f"this key may send {item.amount} pictures per {item.multiples} {item.GRANULARITY.name}"
+        detail = f"This key may send {item.amount} pictures per {item.multiples} {item.GRANULARITY.name}"
         if pictures > item.amount:
-            detail += f", so never {pictures} at once"
+            detail += f", so a request can never have {pictures}"
         else:
-            # There are places enough when this picture, the youngest that is in the way, is old enough.
-            taken, _ = await self._storage.get_moving_window(
+            # There is room when this picture, the latest one that has to leave, leaves the window.
+            sent_at, _ = await self._storage.get_moving_window(
                 item.key_for(caller.key_id), item.amount - pictures + 1, period
             )
-            headers["Retry-After"] = str(_seconds_until(taken + period))
-        return ProblemError("rate-limited", "Rate limited", 429, detail, headers)
+            headers["Retry-After"] = str(_seconds_until(sent_at + period))
+        return ProblemError("rate-limited", "Rate limited", 429, f"{detail}.", headers)
 
 
 def _seconds_until(moment: float) -> int:

@@ -1,9 +1,8 @@
-"""GET /metrics: what this process and the queue have to say, in the text format of Prometheus.
+"""The route of /metrics: metrics of this process and of the queue, in the text format of Prometheus.
 
-In: exchanges as they end, and the state of the queue when asked; out: text. What begins with `wordlight_http_`,
-`wordlight_uploads_`, `wordlight_decoders_`, `wordlight_event_loop_` or `process_` is this web process's own: where
-several run, ask each of them. All else is the queue's, kept in Redis, the same whichever process is asked: count it
-once. When Redis cannot be reached, `wordlight_queue_up` is 0 and the rest of the queue's is left out.
+Metrics that begin with `wordlight_http_`, `wordlight_uploads_`, `wordlight_decoders_`, `wordlight_event_loop_` or
+`process_` belong to one web process: scrape each process. All others belong to the queue and are the same from every
+process: count them once. If Redis is unreachable, `wordlight_queue_up` is 0 and the queue's other metrics are missing.
 """
 
 import asyncio
@@ -19,9 +18,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from app.background import in_background
 from app.http.access_log import Exchange
-from app.services import Services
+from app.services import Services, in_background
 from app.settings import AppSettings
 from jobs import metrics as counted
 from jobs.connection import connect_async
@@ -29,7 +27,7 @@ from jobs.inspector import Backlog, read_backlog
 
 log = logging.getLogger(__name__)
 
-# Prometheus itself waits 10 s by default, and shall have the rest by then.
+# Less than Prometheus' own timeout of 10 s, so that a slow Redis does not cost the other metrics.
 _QUEUE_SECONDS: Final = 2.0
 _LAG_INTERVAL_SECONDS: Final = 1.0
 
@@ -38,48 +36,48 @@ router = APIRouter(tags=["health"])
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """Metrics for Prometheus: of the queue, and of this web process alone."""
-    found: Metrics = request.app.state.metrics
-    return Response(await found.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    """Read the metrics of the queue and of this web process."""
+    process_metrics: Metrics = request.app.state.metrics
+    return Response(await process_metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 class Metrics:
-    """Counts what this process does, and shows it together with what the queue knows."""
+    """Counts this process's requests and combines its metrics with the queue's."""
 
     def __init__(self, settings: AppSettings) -> None:
         self._settings = settings
-        # A connection of its own: those of the requests may all be taken just when the metrics are of interest.
+        # A separate connection: requests may occupy the whole pool when metrics matter most.
         self._redis = connect_async(settings.redis_url)
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "wordlight_http_requests",
-            "Requests answered by this process, by the path's template",
+            "Requests to this process, by path template",
             ("route", "method", "status"),
             registry=self._registry,
         )
         self._request_seconds = Histogram(
             "wordlight_http_request_duration_seconds",
-            "Time from a request's headers to the end of its answer, in this process; who waits for a job is in it too",
+            "Time from a request's headers to the end of its response, including waits for jobs",
             ("route", "method"),
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=self._registry,
         )
         self._problems = Counter(
             "wordlight_http_problems",
-            "Requests answered with a problem by this process, by the kind of problem: rejected uploads by reason too",
+            "Requests to this process that were answered with a problem, by its kind",
             ("route", "method", "problem"),
             registry=self._registry,
         )
         self._lag = Histogram(
             "wordlight_event_loop_lag_seconds",
-            "How much later than asked for this process's event loop woke a task up, looked at once a second",
+            "Delay with which the event loop woke a task, measured once a second",
             buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
             registry=self._registry,
         )
 
     def observe(self, exchange: Exchange) -> None:
-        """Count an exchange that is over."""
+        """Count an exchange that has ended."""
         route, method = exchange.route, exchange.method
         self._requests.labels(route, method, exchange.status or "unanswered").inc()
         self._request_seconds.labels(route, method).observe(exchange.seconds)
@@ -88,8 +86,8 @@ class Metrics:
 
     @asynccontextmanager
     async def running(self, services: Services) -> AsyncIterator[None]:
-        """While the process serves."""
-        self._registry.register(_Gauges(services))
+        """Measure while the process serves."""
+        self._registry.register(_ProcessGauges(services))
         try:
             async with in_background(self._watch_lag()):
                 yield
@@ -97,14 +95,14 @@ class Metrics:
             await self._redis.aclose()
 
     async def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in the text format of Prometheus."""
         backlog = None
         try:
             async with asyncio.timeout(_QUEUE_SECONDS):
                 backlog = await read_backlog(self._redis, self._settings)
         except (RedisError, TimeoutError) as error:
-            log.warning("metrics without those of the queue: %s", error or "it does not answer in time")
-        return generate_latest(_Together(self._registry, _QueueMetrics(backlog)))
+            log.warning("Cannot read the metrics of the queue: %s", error or "Redis did not answer in time")
+        return generate_latest(_CombinedCollector(self._registry, _QueueMetrics(backlog)))
 
     async def _watch_lag(self) -> None:
         loop = asyncio.get_running_loop()
@@ -114,58 +112,60 @@ class Metrics:
             self._lag.observe(max(0.0, loop.time() - due))
 
 
-class _Gauges(Collector):
-    """What this process is doing at the moment."""
+class _ProcessGauges(Collector):
+    """The current state of this process."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def collect(self) -> Iterable[Metric]:
         uploads, decoder = self._services.uploads, self._services.decoder
-        yield _gauge("uploads_in_progress", "Uploads that this process is receiving or decoding", uploads.receiving)
-        yield _gauge("decoders_busy", "Decoding children of this process that are at work", decoder.busy)
+        yield _gauge("uploads_in_progress", "Uploads that this process receives or decodes", uploads.receiving)
+        yield _gauge("decoders_busy", "Busy decoding processes of this web process", decoder.busy)
 
 
 class _QueueMetrics(Collector):
-    """The queue's state at one moment."""
+    """The current state of the queue."""
 
     def __init__(self, backlog: Backlog | None) -> None:
         self._backlog = backlog
 
     def collect(self) -> Iterator[Metric]:
         backlog = self._backlog
-        yield _gauge("queue_up", "Whether the queue could be reached for these metrics", backlog is not None)
+        yield _gauge("queue_up", "Whether Redis was reachable for these metrics", backlog is not None)
         if backlog is None:
             return
-        yield _gauge("jobs_waiting", "Jobs that no worker has been given yet", backlog.waiting)
-        yield _gauge("jobs_pending", "Jobs in the hands of workers, dead ones included", backlog.pending)
+        yield _gauge("jobs_waiting", "Jobs that no worker has claimed", backlog.waiting)
+        yield _gauge("jobs_pending", "Jobs that a worker, possibly a dead one, has claimed", backlog.pending)
         yield _gauge(
             "oldest_waiting_job_age_seconds",
-            "Time since the oldest waiting job was taken in; 0 without one",
+            "Age of the oldest waiting job; 0 without one",
             backlog.oldest_waiting_seconds,
         )
         yield _gauge(
             "oldest_pending_job_age_seconds",
-            "Time since the oldest pending job was taken in; 0 without one",
+            "Age of the oldest pending job; 0 without one",
             backlog.oldest_pending_seconds,
         )
-        yield _gauge("workers_alive", "Workers heard of lately", backlog.workers)
-        yield _gauge("dead_letters", "Jobs given up that are kept to be looked at", backlog.dead_letters)
-        yield _gauge("webhooks_due", "Webhooks to be delivered or tried again", backlog.webhooks_due)
+        yield _gauge("workers_alive", "Workers with a recent heartbeat", backlog.workers)
+        yield _gauge("dead_letters", "Stored dead letters", backlog.dead_letters)
+        yield _gauge("webhooks_due", "Webhooks that wait for delivery or a retry", backlog.webhooks_due)
         for counter in counted.COUNTERS:
             yield _counter_family(counter, backlog.counts)
         for histogram in counted.HISTOGRAMS:
             yield _histogram_family(histogram, backlog.counts)
 
 
-class _Together(Collector):
+class _CombinedCollector(Collector):
+    """The metrics of several collectors."""
+
     def __init__(self, *collectors: Collector) -> None:
         self._collectors = collectors
 
     def collect(self) -> Iterator[Metric]:
         for collector in self._collectors:
             for metric in collector.collect():
-                # One for each series, and nobody asks when a series began.
+                # The time when each series was created is of no use here.
                 metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
                 yield metric
 
@@ -192,5 +192,5 @@ def _histogram_family(histogram: counted.Histogram, counts: dict[str, float]) ->
 
 
 def _labels(label: counted.Label | None) -> tuple[list[str], tuple[str | None, ...]]:
-    """The names of a metric's labels, and all values of the one that it has."""
+    """The label names of a metric (at most one), and that label's values."""
     return ([label.name], label.values) if label else ([], (None,))

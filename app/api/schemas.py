@@ -1,7 +1,4 @@
-"""What clients see: jobs with the addresses of what can be done with them, lists, and how they read in OpenAPI.
-
-In: jobs as the queue knows them; out: answers. It must not know how requests are answered.
-"""
+"""The resources in answers: jobs and batches with links, lists of jobs, queue positions, and problems in OpenAPI."""
 
 from typing import Any
 
@@ -17,63 +14,69 @@ PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": Pr
 
 
 def problems(**kinds: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these problems: _404="no such job", ..."""
+    """Describe the problems of a route in its OpenAPI `responses`: problems(_404="there is no such job", ...)."""
     return {int(status.removeprefix("_")): {"description": text, **PROBLEM} for status, text in kinds.items()}
 
 
 class JobLinks(BaseModel):
-    """Where to go on from a job."""
+    """URLs of a job and of what belongs to it."""
 
     self: str
-    events: str = Field(description="server-sent events; may be opened without a key, by a browser's EventSource")
+    events: str = Field(description="server-sent events; needs no key, for EventSource in browsers")
     cancel: str
-    place: str = Field(description="how many jobs are ahead of it")
-    picture: str = Field(description="the upright picture, as small as it is kept, as long as it is")
-    sheet: str | None = Field(description="a picture of the best caption with the heatmap of each word")
+    queue_position: str = Field(description="the number of earlier jobs that have not ended")
+    picture: str = Field(description="the stored picture, upright, as long as it is stored")
+    sheet: str | None = Field(description="a contact sheet of the heatmaps of the best caption's words")
 
 
 class JobResource(Job):
-    """A job, and where to go on from it."""
+    """A job with its links."""
 
     links: JobLinks
 
     @staticmethod
     def of(job: Job, ticket: str) -> "JobResource":
-        """`ticket` opens the job's events; "" where none is needed."""
+        """Create the resource. `ticket` gives access to the job's events; "" where keys are not required."""
         home = f"{CAPTIONS}/{job.id}"
-        drawn = job.captions and job.options.attention is not AttentionMaps.NONE
+        has_sheet = job.captions and job.options.attention is not AttentionMaps.NONE
         links = JobLinks(
             self=home,
             events=f"{home}/events" + (f"?ticket={ticket}" if ticket else ""),
             cancel=f"{home}/cancel",
-            place=f"{home}/place",
+            queue_position=f"{home}/queue-position",
             picture=f"{home}/picture.jpg",
-            sheet=f"{home}/captions/0/sheet.png" if drawn else None,
+            sheet=f"{home}/captions/0/sheet.png" if has_sheet else None,
         )
         return JobResource.model_construct(**dict(job), links=links)
 
 
 class JobList(BaseModel):
-    """A page of a caller's jobs."""
+    """A page in the list of a caller's jobs."""
 
     jobs: list[JobSummary] = Field(description="the newest first")
-    next: str | None = Field(description="address of the next page, with older jobs")
+    next: str | None = Field(description="URL of the next page, with older jobs")
+
+
+class QueuePosition(BaseModel):
+    """Where a job is in the queue."""
+
+    ahead: int | None = Field(description="earlier jobs of all clients that have not ended; null if this one has ended")
 
 
 class BatchLinks(BaseModel):
-    """Where to go on from a batch."""
+    """URLs of a batch and of what belongs to it."""
 
     self: str
     cancel: str
 
 
 class BatchResource(Batch):
-    """A batch, and where to go on from it."""
+    """A batch with its links."""
 
     links: BatchLinks
 
     @staticmethod
     def of_batch(batch: Batch) -> "BatchResource":
-        """The batch as clients see it."""
+        """Create the resource."""
         home = f"{BATCHES}/{batch.id}"
         return BatchResource.model_construct(**dict(batch), links=BatchLinks(self=home, cancel=f"{home}/cancel"))

@@ -1,8 +1,4 @@
-"""From a request to jobs: what it asks for, checked; its pictures, decoded; all of it handed to the queue.
-
-In: requests of clients that were let in; out: jobs and batches, or a ProblemError that says what was wrong. It must not
-know how bytes are received, how pictures are decoded, or what the queue does.
-"""
+"""Turns requests into jobs: checks options, decodes or fetches pictures, and submits them to the queue."""
 
 import hashlib
 import json
@@ -13,7 +9,7 @@ from typing import Annotated, BinaryIO, TypeVar
 from fastapi import Header, Request
 from pydantic import ValidationError
 
-from app.access.caller import Caller
+from app.access.middleware import Caller
 from app.images.decoder import DecoderBusy
 from app.images.picture import PictureRefused
 from app.outbound.address_rules import AddressRefused
@@ -25,40 +21,41 @@ from jobs.options import CaptionOptions, ScoreOptions
 from jobs.problem import Problem
 from jobs.producer import File, KeyReused, Picture, QueueFull, Submission
 
-_REFUSED_STATUS = {"unsupported-format": 415, "undecodable-image": 422, "too-many-pixels": 422}
+_REFUSAL_STATUS = {"unsupported-format": 415, "undecodable-image": 422, "too-many-pixels": 422}
 _NOT_OPTIONS = ("image_url", "webhook_url")
 
-Prefer = Annotated[list[str], Header(description="`wait=N`: wait up to N seconds for the end; `respond-async`: do not")]
+Prefer = Annotated[
+    list[str], Header(description="`wait=N` waits up to N seconds for the end; `respond-async` does not wait")
+]
 IdempotencyKey = Annotated[
     str,
     Header(
         max_length=255,
-        description="any text; the same request sent again with the same key makes no second job while the first "
-        "can be read",
+        description="any text; a repeated request with the same key creates no second job while the first can be read",
     ),
 ]
 
-Wish = TypeVar("Wish", CaptionOptions, ScoreOptions)
+Options = TypeVar("Options", CaptionOptions, ScoreOptions)
 
 
 @asynccontextmanager
-async def one_picture(
-    request: Request, services: Services, caller: Caller, kind: type[Wish], idempotency: str
+async def submitted_picture(
+    request: Request, services: Services, caller: Caller, kind: type[Options], idempotency: str
 ) -> AsyncIterator[tuple[Submission, Picture]]:
-    """What a request with one picture asks for, and its working image. Raises ProblemError."""
-    await services.limits.spend(caller, 1)
-    async with services.uploads.one(request) as upload:
+    """Read a request with one picture: its submission and working image. Raises ProblemError."""
+    await services.rate_limits.consume(caller, 1)
+    async with services.uploads.receive_one(request) as upload:
         fields = _fields(request, upload)
         submission = _submission(request, services, caller, _options(kind, fields), fields, upload, idempotency)
         url = str(fields.get("image_url") or "")
         if url and upload.files:
-            raise invalid(("image_url", "there is a file already"))
+            raise invalid(("image_url", "cannot be combined with a file"))
         if upload.files:
-            picture = await decoded(services, upload.files[0].file)
+            picture = await decode(services, upload.files[0].file)
         elif url:
-            picture = await _fetched(services, url)
+            picture = await _fetch(services, url)
         else:
-            raise invalid(("image", "there is no file in this field"), kind="image-missing", title="Image missing")
+            raise invalid(("image", "has no file"), kind="image-missing", title="Image missing")
     if isinstance(picture, Problem):
         raise ProblemError.of(picture)
     yield submission, picture
@@ -67,67 +64,66 @@ async def one_picture(
 def batch_submission(
     request: Request, services: Services, caller: Caller, upload: Upload, idempotency: str
 ) -> Submission:
-    """What a request with several pictures asks for. Raises ProblemError."""
+    """Read the submission of a request with several pictures. Raises ProblemError."""
     fields = _fields(request, upload)
     if "image_url" in fields:
-        raise invalid(("image_url", "is for single pictures only"))
+        raise invalid(("image_url", "is not supported in batches"))
     options = _options(CaptionOptions, fields)
     return _submission(request, services, caller, options, fields, upload, idempotency)
 
 
-async def decoded(services: Services, file: BinaryIO) -> Picture | Problem:
-    """The working image in a file, or why there is none. Raises the 503 when too much is being decoded."""
+async def decode(services: Services, file: BinaryIO) -> Picture | Problem:
+    """Make the working image of a file, or the problem that refuses it. Raises a 503 if the decoder is busy."""
     try:
         image = await services.decoder.prepare(file)
     except PictureRefused as refused:
         title = refused.reason.replace("-", " ").capitalize()
-        return Problem.of(refused.reason, title, _REFUSED_STATUS[refused.reason], refused.detail)
+        return Problem.of(refused.reason, title, _REFUSAL_STATUS[refused.reason], refused.detail)
     except DecoderBusy:
-        raise unavailable("busy", "Busy", "too many pictures are being decoded: try again soon") from None
+        raise unavailable("busy", "Busy", "Too many pictures are being decoded. Try again soon.") from None
     return Picture(image.data, image.width, image.height)
 
 
-async def submitted(services: Services, submission: Submission, picture: Picture) -> str:
-    """The id of the job that the queue has taken in. Raises ProblemError."""
+async def submit_job(services: Services, submission: Submission, picture: Picture) -> str:
+    """Submit a job to the queue and return its id. Raises ProblemError."""
     try:
         return await services.producer.submit(submission, picture)
     except (QueueFull, KeyReused) as error:
-        raise not_taken(error) from None
+        raise _submission_problem(error) from None
 
 
-async def submitted_batch(services: Services, submission: Submission, files: Sequence[File]) -> str:
-    """The id of the batch that the queue has taken in. Raises ProblemError."""
+async def submit_batch(services: Services, submission: Submission, files: Sequence[File]) -> str:
+    """Submit a batch to the queue and return its id. Raises ProblemError."""
     try:
         return await services.producer.submit_batch(submission, files)
     except (QueueFull, KeyReused) as error:
-        raise not_taken(error) from None
+        raise _submission_problem(error) from None
 
 
-def not_taken(error: QueueFull | KeyReused) -> ProblemError:
-    """Why the queue did not take a request in."""
+def _submission_problem(error: QueueFull | KeyReused) -> ProblemError:
     if isinstance(error, QueueFull):
-        return unavailable("queue-full", "Queue full", "as many jobs as may are waiting: try again soon")
-    detail = "this Idempotency-Key came with another request before"
+        return unavailable("queue-full", "Queue full", "The queue is full. Try again soon.")
+    detail = "This Idempotency-Key was used for another request."
     return ProblemError("idempotency-key-reused", "Idempotency-Key reused", 422, detail)
 
 
-async def _fetched(services: Services, url: str) -> Picture | Problem:
+async def _fetch(services: Services, url: str) -> Picture | Problem:
     if not services.settings.image_urls:
-        raise invalid(("image_url", "this service does not fetch pictures (WORDLIGHT_IMAGE_URLS is not set)"))
+        raise invalid(("image_url", "is disabled on this service (WORDLIGHT_IMAGE_URLS)"))
     try:
         file = await services.outbound.fetch(url, services.settings.max_upload_bytes)
     except AddressRefused as refused:
         raise invalid(("image_url", str(refused)), kind="address-refused", title="Address refused") from None
     except FileTooLarge as failed:
-        raise ProblemError("image-too-large", "Image too large", 413, str(failed)) from None
+        raise ProblemError("image-too-large", "Image too large", 413, f"image_url: {failed}") from None
     except FetchFailed as failed:
         raise invalid(("image_url", str(failed)), kind="fetch-failed", title="Fetch failed") from None
     with file:
-        return await decoded(services, file)
+        return await decode(services, file)
 
 
 def _fields(request: Request, upload: Upload) -> dict[str, object]:
-    """The fields of the form or JSON body and those of the query, which serves bodies that are nothing but a file."""
+    """Combine the fields of a form or JSON body with the query, which has the options of a bare file."""
     fields = dict(upload.fields)
     for name, value in request.query_params.multi_items():
         if name in fields:
@@ -136,7 +132,7 @@ def _fields(request: Request, upload: Upload) -> dict[str, object]:
     return fields
 
 
-def _options(kind: type[Wish], fields: Mapping[str, object]) -> Wish:
+def _options(kind: type[Options], fields: Mapping[str, object]) -> Options:
     given = {name: value for name, value in fields.items() if name not in _NOT_OPTIONS}
     given["kind"] = kind.model_fields["kind"].default if "kind" not in given else "is not a field"
     try:
@@ -156,8 +152,8 @@ def _submission(
     idempotency: str,
 ) -> Submission:
     if options.expires_in and options.expires_in > services.settings.job_lifetime_seconds:
-        raise invalid(("expires_in", f"may be {services.settings.job_lifetime_seconds} at most"))
-    asked = json.dumps([request.scope["path"], sorted((name, str(value)) for name, value in fields.items())])
+        raise invalid(("expires_in", f"may be at most {services.settings.job_lifetime_seconds}"))
+    request_text = json.dumps([request.scope["path"], sorted((name, str(value)) for name, value in fields.items())])
     digests = "".join(file.sha256 for file in upload.files)
     return Submission(
         options=options,
@@ -165,7 +161,7 @@ def _submission(
         request_id=request.state.request_id,
         webhook_url=_webhook(services, fields),
         idempotency=idempotency,
-        fingerprint=hashlib.sha256(f"{digests} {asked}".encode()).hexdigest(),
+        fingerprint=hashlib.sha256(f"{digests} {request_text}".encode()).hexdigest(),
     )
 
 
@@ -174,7 +170,7 @@ def _webhook(services: Services, fields: Mapping[str, object]) -> str:
     if url is None:
         return ""
     if services.settings.webhook_secret is None:
-        raise invalid(("webhook_url", "this service sends no webhooks (WORDLIGHT_WEBHOOK_SECRET is not set)"))
+        raise invalid(("webhook_url", "is disabled on this service (WORDLIGHT_WEBHOOK_SECRET)"))
     try:
         services.outbound.check(str(url))
     except AddressRefused as refused:

@@ -1,23 +1,20 @@
-"""Waiting for the end of jobs within one request, as long as the client wants and the service allows.
-
-In: jobs' ids; out: whatever a look at them gives, as soon as it is final. It must not know what is looked at.
-"""
+"""Waits within a request for the end of jobs, as long as the client wants and the settings allow."""
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from app.notifications import look_again
+from app.notifications import wait_for_change
 from app.services import Services
 
-_WAIT = re.compile(r"wait *= *\"?(\d{1,9})\"?", re.IGNORECASE)
+_WAIT: Final = re.compile(r"wait *= *\"?(\d{1,9})\"?", re.IGNORECASE)
 
-Found = TypeVar("Found")
+State = TypeVar("State")
 
 
 def preferred_wait(prefer: Sequence[str]) -> int | None:
-    """The seconds of `wait` in the values of Prefer (RFC 7240); 0 for `respond-async` alone; None for neither."""
+    """The seconds of `wait` in Prefer headers (RFC 7240); 0 for `respond-async` alone; None for neither."""
     names = [preference.partition(";")[0].strip() for preference in ",".join(prefer).split(",")]
     for name in names:
         if wait := _WAIT.fullmatch(name):
@@ -29,19 +26,19 @@ async def wait_until(
     services: Services,
     job_ids: Sequence[str],
     seconds: float,
-    look: Callable[[], Awaitable[Found]],
-    final: Callable[[Found], bool],
-) -> Found:
-    """What `look` finds when that is `final`, or after `seconds` (capped), whichever is first.
+    fetch: Callable[[], Awaitable[State]],
+    is_final: Callable[[State], bool],
+) -> State:
+    """Fetch a state again whenever one of the jobs ends; return it when it is final or the time is over.
 
-    Looks again whenever one of the jobs ends.
+    The time is at most `max_wait_seconds`.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + min(seconds, services.settings.max_wait_seconds)
-    with services.notices.watch(*job_ids, end_only=True) as something_ended:
+    with services.notifications.watch(*job_ids, end_only=True) as job_ended:
         while True:
-            found = await look()
+            state = await fetch()
             remaining = deadline - loop.time()
-            if final(found) or remaining <= 0 or services.notices.closed:
-                return found
-            await look_again(something_ended, remaining)
+            if is_final(state) or remaining <= 0 or services.notifications.closed:
+                return state
+            await wait_for_change(job_ended, remaining)

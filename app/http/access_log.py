@@ -1,7 +1,4 @@
-"""What becomes of every request: one line in the log, numbers for the metrics, and an answer even to what goes wrong.
-
-In: an ASGI application; out: one that is watched. It must not know what requests are about.
-"""
+"""Access log and request metrics. Also answers requests that the application left without a response."""
 
 import asyncio
 import logging
@@ -16,36 +13,35 @@ from app.problems import unavailable
 
 log = logging.getLogger(__name__)
 
-# Asked for every few seconds, for ever: of interest only to who asks for details.
+# Probes and scrapes: logged at level DEBUG only.
 _QUIET: Final = {"/healthz", "/readyz", "/metrics"}
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and its answer. `route` is the path's template, `problem` the kind of the problem in the answer."""
+    """A request and its response. `route` is the path template, `problem` the kind of problem in the response."""
 
     method: str
     path: str
     route: str = "(none)"
-    status: int | None = None  # None when nobody was left to answer
+    status: int | None = None  # None if no response was started
     seconds: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
-    finished: bool = False  # whether the answer was sent whole
+    finished: bool = False  # whether the whole response was sent
     problem: str | None = None
     client: str | None = None
     key: str | None = None
 
 
-class Traffic:
-    """The middleware. To be outside of the application with all that it answers by itself, inside of RequestIds."""
+class AccessLog:
+    """Middleware around the whole application, including its own error responses, and inside of RequestIds."""
 
     def __init__(self, app: ASGIApp, observe: Callable[[Exchange], None]) -> None:
-        """`observe` is told of every exchange when it is over."""
+        """Wrap `app`. `observe` is called with every exchange when it ends."""
         self._app, self._observe = app, observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the class."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -69,27 +65,27 @@ class Traffic:
         try:
             await self._app(scope, receive_counted, send_counted)
         except asyncio.CancelledError:
-            # The server is leaving, and has waited long enough.
+            # The server stops and its grace period is over.
             if exchange.status is None:
-                leaving = unavailable("leaving", "Leaving", "this server is being stopped: try again")
-                await leaving.response()(scope, receive, send_counted)
+                stopping = unavailable("stopping", "Stopping", "This server is shutting down. Try again.")
+                await stopping.response()(scope, receive, send_counted)
         except Exception:
             log.exception("%s %s failed unexpectedly", exchange.method, exchange.path)
         finally:
             exchange.seconds = time.perf_counter() - started
-            _fill_in(exchange, scope)
+            _read_state(exchange, scope)
             _log(exchange)
             self._observe(exchange)
 
 
-def _fill_in(exchange: Exchange, scope: Scope) -> None:
-    """What the layers below have left in the scope."""
+def _read_state(exchange: Exchange, scope: Scope) -> None:
+    """Complete the exchange with what the layers below stored in the scope."""
     state = scope.get("state", {})
     exchange.problem = state.get("problem")
     exchange.key = getattr(state.get("caller"), "key_id", None)
     if "route" in scope:
         exchange.route = getattr(scope["route"], "path", exchange.route)
-    elif "endpoint" in scope:  # of an application that is mounted somewhere
+    elif "endpoint" in scope:  # a mounted application
         exchange.route = scope["root_path"].removeprefix(scope.get("app_root_path", "")) + "/*"
 
 

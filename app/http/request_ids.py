@@ -1,6 +1,6 @@
-"""A name for every request: in its answer, in its problems, in every line that is logged about it.
+"""Request ids: middleware that puts an id on every response, problem and log line of a request.
 
-In: an ASGI application; out: one whose requests have an id, the client's own if it sent a sane one.
+The id is the client's X-Request-ID if it sent a well-formed one.
 """
 
 import re
@@ -10,33 +10,27 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobs.logs import log_field, log_fields
+from jobs.logs import log_fields
 
 REQUEST_ID: Final = "X-Request-ID"
-_SANE: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 def new_request_id() -> str:
-    """An id that no other request has."""
+    """Make a unique id."""
     return uuid.uuid4().hex
 
 
-def current_request_id() -> str:
-    """The id of the request at hand; empty where there is none."""
-    return log_field("request_id")
-
-
 class RequestIds:
-    """The middleware. To be the outermost, so that nothing is answered or logged without an id.
+    """The outermost middleware, so that no response or log line is without an id.
 
-    Routes find the id in `request.state.request_id`.
+    Routes read the id from `request.state.request_id`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the class."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -53,9 +47,9 @@ class RequestIds:
 
 
 def _sent_id(scope: Scope) -> str | None:
-    """The id that the client sent; None if it sent none, or several, or one that is not fit to be passed on."""
+    """The id that the client sent; None if it sent none, several, or a malformed one."""
     values = [value for name, value in scope["headers"] if name == REQUEST_ID.lower().encode()]
-    if len(values) == 1 and _SANE.fullmatch(values[0]):
+    if len(values) == 1 and _WELL_FORMED.fullmatch(values[0]):
         sent: bytes = values[0]
         return sent.decode()
     return None

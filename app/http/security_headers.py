@@ -1,7 +1,4 @@
-"""Headers that tell browsers what our answers must not be used for.
-
-In: an ASGI application; out: one whose every answer carries these headers, where it has not set its own.
-"""
+"""Security headers: middleware that adds them to every response that does not set its own."""
 
 from typing import Final
 
@@ -9,25 +6,24 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _HEADERS: Final = {
-    # Data, not documents: app/api/pages.py and app/api/documentation.py have policies of their own.
+    # API responses are data and load nothing. The pages set policies of their own (app/api/pages.py).
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-# Pictures and captions are the caller's business, and no cache's.
+# No cache may store pictures and captions.
 _PRIVATE: Final = "/v1/"
 
 
 class SecurityHeaders:
-    """The middleware. To be outside of the application with all that it answers by itself."""
+    """Middleware around the whole application, including its own error responses."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the class."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

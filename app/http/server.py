@@ -1,6 +1,7 @@
-"""The HTTP server: uvicorn, on a socket that is already there, speaking HTTP/1.1 within bounds.
+"""The HTTP server: uvicorn on a socket that already listens.
 
-In: an ASGI application and a listening socket; out: answers, until SIGTERM or SIGINT.
+The parser is h11, because it bounds the size of headers; httptools does not. Uvicorn has no time limit for headers, so
+a proxy in front of it must have one: docker/Caddyfile does.
 """
 
 import os
@@ -13,46 +14,51 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.http.protocol import HttpProtocol
 from app.settings import AppSettings
 
-# The file descriptor of a listening socket that a supervisor hands on.
+# The environment variable with the file descriptor of a listening socket that a supervisor passes on.
 LISTEN_FD: Final = "WORDLIGHT_LISTEN_FD"
+_MOST_HEADER_BYTES: Final = 32 * 1024  # request line and headers; also trailers and extensions of a chunked body
+_KEEP_ALIVE_SECONDS: Final = 10  # longer than the proxy of docker/Caddyfile keeps an idle connection
 _GRACE_SECONDS: Final = 5
 
 
 def listening_socket(settings: AppSettings) -> socket.socket:
-    """A socket that listens where the settings say. Raises OSError, with one line that says why."""
+    """Open a socket that listens on the configured address. Raises OSError with a message of one line."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
-        # Python adds the address to some of these messages, as a tuple.
+        # Some of Python's messages contain the address as a tuple.
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise OSError(f"cannot listen on {settings.host}:{settings.port}: {why}") from error
 
 
 def inherited_socket() -> socket.socket | None:
-    """The listening socket that a supervisor opened for this process, if one did."""
+    """The listening socket that a supervisor opened for this process, if any."""
     number = os.environ.get(LISTEN_FD)
     return socket.socket(fileno=int(number)) if number else None
 
 
 class Server(uvicorn.Server):
-    """Serves until it is told to stop; then `on_stop` is called at once, by a signal handler."""
+    """A server that stops on SIGTERM or SIGINT; the signal handler calls `on_stop` at once."""
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        header_seconds: float,
         on_stop: Callable[[], None],
         trusted_proxies: Collection[IPv4Network | IPv6Network] = (),
     ) -> None:
-        """Who asks is whom the connection comes from, unless that is a trusted proxy, which tells in its headers."""
+        """Create a server; `run` starts it.
+
+        The client's address is that of the connection or, behind a trusted proxy, the one in X-Forwarded-For.
+        """
         config = uvicorn.Config(
             app,
-            http=HttpProtocol.within(header_seconds),
+            http="h11",
+            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             ws="none",
             log_config=None,
             access_log=False,
@@ -65,6 +71,6 @@ class Server(uvicorn.Server):
         self._on_stop = on_stop
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """See the class."""
+        """Handle a signal."""
         super().handle_exit(sig, frame)
         self._on_stop()

@@ -1,8 +1,6 @@
-"""Any Pillow image → plain RGB as a screen would show it.
+"""Converts a Pillow image of any mode to sRGB, with transparency over white and without metadata.
 
-In: a loaded image of whatever mode a file format may produce, and the size wanted. Out: a new RGB image of
-that size, in sRGB, with transparency laid over white and no metadata. Errors are Pillow's own; picture.py,
-the only caller, turns them into refusals. Knows nothing of files, orientation, limits, HTTP or processes.
+Errors are Pillow's own; app/images/picture.py turns them into refusals.
 """
 
 import io
@@ -12,33 +10,33 @@ from typing import Final, cast
 
 from PIL import Image, ImageChops, ImageCms, TiffImagePlugin
 
-# The colour space that an ICC profile must speak of to be applied to an image of this mode.
+# Image mode → the colour space that an ICC profile must have to be applied.
 _PROFILE_SPACE: Final = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}
 _INTEGER_WHITES: Final = (255, 1023, 4095, 65535)  # 8, 10, 12 and 16 bits
 _FLOAT_WHITES: Final = (1.0, 255.0)
-_PHOTOMETRIC_INTERPRETATION: Final = 262  # TIFF tag; 0 means that the smallest value is white
+_PHOTOMETRIC_INTERPRETATION: Final = 262  # TIFF tag; 0: the smallest value is white
 _SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def to_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Converts a loaded image to RGB of `size` (width, height in pixels; never larger than the image).
+    """Convert a loaded image to RGB of `size` (width, height in pixels; never larger than the image).
 
-    The order is what makes it both right and cheap: first to 8-bit samples that may be averaged (palette
-    indices may not), then smaller, then everything else on few pixels. Pillow multiplies RGBA and LA by
-    their alpha while it resizes, so the colours hidden under alpha 0 never bleed into their neighbours.
+    The order makes the result correct and cheap: first to 8-bit samples, which may be averaged (palette indices may
+    not), then to the smaller size, then all other conversions on few pixels. Pillow weights RGBA and LA by alpha while
+    it resizes, so colours under alpha 0 do not bleed into their neighbours.
     """
     profile = image.info.get("icc_profile")
     samples = _to_8_bit(image)
     small = samples.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     rgb = _to_srgb(_over_white(small), profile)
-    rgb.info = {}  # a resized image keeps the comments and profiles of the file
+    rgb.info = {}  # a resized image keeps the file's comments and profiles
     return rgb
 
 
 def fit_colour_key(image: Image.Image, bits: int) -> None:
-    """Brings the colour key of a PNG with `bits` per sample to 8 bits, where Pillow has already brought the pixels.
+    """Scale the transparent colour of a PNG with `bits` per sample to 8 bits, as Pillow has scaled its pixels.
 
-    16-bit grey stays as it is, pixels and key; palettes have no key; for 1 bit Pillow does it itself.
+    16-bit grey keeps pixels and key; palettes have no key; for 1 bit, Pillow scales the key itself.
     """
     key = image.info.get("transparency")
     if image.mode == "L" and isinstance(key, int):
@@ -48,9 +46,9 @@ def fit_colour_key(image: Image.Image, bits: int) -> None:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Converts to a mode whose samples are 8-bit quantities: L, LA, RGB, RGBA, CMYK, LAB or YCbCr."""
+    """Convert to a mode of 8-bit samples: L, LA, RGB, RGBA, CMYK, LAB or YCbCr."""
     match image.mode:
-        case "L" | "RGB" if "transparency" in image.info:  # a colour key: one colour that means "nothing here"
+        case "L" | "RGB" if "transparency" in image.info:  # a colour key: one colour is transparent
             return image.convert(image.mode + "A")
         case "L" | "LA" | "RGB" | "RGBA" | "CMYK" | "LAB" | "YCbCr":
             return image
@@ -66,15 +64,15 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
             return _grey_from_16_bit(image)
         case "I" | "F":
             return _grey_from_measurements(image)
-        case _:  # HSV, RGBX and what Pillow may invent
+        case _:  # HSV, RGBX and future modes
             return image.convert("RGB")
 
 
 def _grey_from_16_bit(image: Image.Image) -> Image.Image:
-    """Converts 16-bit grey to L, or to LA where a PNG names a transparent value."""
-    values = image.convert("I")  # 32-bit: the one mode that takes a table of 65 536 entries
+    """Convert 16-bit grey to L, or to LA if a PNG has a transparent value."""
+    values = image.convert("I")  # 32-bit: the only mode that supports a table of 65,536 entries
     lowest, highest = cast("tuple[int, int]", values.getextrema())
-    _, white = _black_and_white(lowest, highest, _INTEGER_WHITES)  # black is 0: there is no sign
+    _, white = _black_and_white(lowest, highest, _INTEGER_WHITES)  # unsigned, so black is 0
     grey = values.point([round(min(value, white) * 255 / white) for value in range(65536)], "L")
     if _white_is_zero(image):
         grey = ImageChops.invert(grey)
@@ -85,9 +83,9 @@ def _grey_from_16_bit(image: Image.Image) -> Image.Image:
 
 
 def _grey_from_measurements(image: Image.Image) -> Image.Image:
-    """Converts 32-bit integers or floats, NaN and infinities among them, to L."""
+    """Convert 32-bit integers or floats, which may contain NaN and infinities, to L."""
     if image.mode == "F":
-        # One NaN poisons Pillow's extrema, so the range comes from a sparse sample: nearest pixels, unmixed.
+        # One NaN spoils Pillow's extrema, so the range comes from a sample of unmixed pixels.
         sparse = (min(image.width, 512), min(image.height, 512))
         sample = array("f", image.resize(sparse, Image.Resampling.NEAREST).tobytes())
         finite = [value for value in sample if math.isfinite(value)] or [0.0]
@@ -102,11 +100,11 @@ def _grey_from_measurements(image: Image.Image) -> Image.Image:
 
 
 def _black_and_white(lowest: float, highest: float, whites: tuple[float, ...]) -> tuple[float, float]:
-    """Chooses the sample values to show as black and as white for a picture that uses `lowest` to `highest`.
+    """Choose the values of black and white for samples between `lowest` and `highest`.
 
-    Scanners and microscopes store 8, 10 or 12 bits in 16-bit samples without saying so, and a picture that
-    never passes 4095 of 65535 (6 % grey) is black to any eye; so white is the first of `whites` that is not
-    below the brightest sample. Negative or larger values have no such scale: their range is stretched.
+    Scanners and microscopes store 8, 10 or 12 bits in 16-bit samples without declaring it; a maximum of 4095 of 65535
+    would look black. So white is the first of `whites` that is not below the brightest sample. The range of negative or
+    larger values is stretched.
     """
     if lowest >= 0:
         for white in whites:
@@ -116,14 +114,14 @@ def _black_and_white(lowest: float, highest: float, whites: tuple[float, ...]) -
 
 
 def _white_is_zero(image: Image.Image) -> bool:
-    """True for a TIFF whose smallest value is white; Pillow itself obeys that only up to 8 bits."""
+    """Tell whether the smallest value of a TIFF is white. Pillow applies this only up to 8 bits."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     return bool(image.tag_v2.get(_PHOTOMETRIC_INTERPRETATION) == 0)
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """Lays LA and RGBA over white (L and RGB come out); other modes pass."""
+    """Composite LA and RGBA over white, which gives L and RGB; return other modes unchanged."""
     if image.mode not in ("LA", "RGBA"):
         return image
     canvas = Image.new(image.mode.removesuffix("A"), image.size, "white")
@@ -132,10 +130,10 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Converts L, RGB, CMYK, LAB or YCbCr to sRGB: through the file's ICC profile if it fits, else plainly.
+    """Convert L, RGB, CMYK, LAB or YCbCr to sRGB: through the file's ICC profile if it fits, otherwise directly.
 
-    CMYK from a JPEG arrives with its inks the right way round: Pillow takes every CMYK JPEG as inverted, with
-    or without Adobe's APP14 marker, and so do Chrome, Firefox and Safari.
+    CMYK needs no inversion here: Pillow, like Chrome, Firefox and Safari, treats every CMYK JPEG as inverted, with or
+    without Adobe's APP14 marker.
     """
     if image.mode == "YCbCr":
         image = image.convert("RGB")
@@ -146,6 +144,6 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
                 converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
                 if converted is not None:
                     return converted
-        except Exception:  # a broken profile costs colour accuracy, never the picture
+        except Exception:  # a broken profile costs colour accuracy, not the image
             pass
     return image.convert("RGB")

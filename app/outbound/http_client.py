@@ -1,9 +1,8 @@
-"""The HTTP client for URLs that strangers gave: it goes to public addresses only, and takes no more than is allowed.
+"""HTTP client for URLs from untrusted clients. It connects to public addresses only and bounds what it downloads.
 
-In: URLs; out: files and status codes, or AddressRefused and FetchFailed, which tell the stranger why and nothing about
-our network. The host is resolved once, every address it has is checked, and the connection goes to one of those: a
-name server that answers otherwise a moment later is not asked again. Redirects are not followed, proxies of the
-environment are not used, cookies are not kept. It must not know what the files are.
+The client resolves a host once, checks every address, and connects to one of the checked addresses, so a second DNS
+answer cannot redirect it (DNS rebinding). It follows no redirects, uses no proxies from the environment and keeps no
+cookies. AddressRefused and FetchFailed carry messages that reveal nothing about our own network.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ _IN_MEMORY_BYTES: Final = 1024 * 1024
 
 
 class FetchFailed(Exception):
-    """The server did not give what was asked for; `reason` is one sentence that may be shown to the URL's giver."""
+    """The server did not return the file. `reason` is one sentence that is safe to show to whoever sent the URL."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -34,11 +33,11 @@ class FetchFailed(Exception):
 
 
 class FileTooLarge(FetchFailed):
-    """The server has more bytes than may be taken."""
+    """The file has more bytes than allowed."""
 
 
-class Outbound:
-    """A client without memory: each request has a connection of its own."""
+class OutboundClient:
+    """A stateless client. Each request opens a connection of its own."""
 
     def __init__(
         self,
@@ -50,10 +49,10 @@ class Outbound:
         resolver: Resolver | None = None,
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        """Connects to nothing yet.
+        """Create a client; it does not connect yet.
 
-        `networks` may be reached although they are not public; `connect_seconds` is for the name servers and for each
-        address tried, `total_seconds` for all of a request; `resolver` and `trust` are the system's by default.
+        `networks` are allowed although they are not public. `connect_seconds` bounds the DNS lookup and each connection
+        attempt, `total_seconds` a whole request. `resolver` and `trust` default to the system's.
         """
         self.total_seconds = total_seconds
         self._rules = AddressRules(networks, https_only)
@@ -63,14 +62,14 @@ class Outbound:
         self._agent = f"Wordlight/{version('wordlight')}"
 
     def check(self, url: str) -> None:
-        """Raises AddressRefused for a URL that would be refused whatever a name server says."""
-        self._rules.read(url)
+        """Raise AddressRefused for a URL that is refused whatever addresses its host has."""
+        self._rules.parse(url)
 
     async def fetch(self, url: str, max_bytes: int) -> BinaryIO:
-        """The file at `url`, which the caller closes. Raises AddressRefused, FetchFailed, FileTooLarge."""
+        """Download the file at `url`; the caller closes it. Raises AddressRefused, FetchFailed or FileTooLarge."""
         with ExitStack() as undo:
             file = undo.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES))
-            # Nothing is decompressed here: bytes that were counted stay as many.
+            # Without compression, the bytes that are counted are the bytes that are stored.
             async with self._exchange("GET", url, {"Accept": "image/*", "Accept-Encoding": "identity"}) as response:
                 _check_response(response, max_bytes)
                 received = 0
@@ -84,9 +83,9 @@ class Outbound:
             return cast(BinaryIO, file)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """The status code of the answer, redirects among them; its body is not read.
+        """Send a POST request and return the status code, without reading the response body or following redirects.
 
-        Raises AddressRefused and FetchFailed.
+        Raises AddressRefused or FetchFailed.
         """
         async with self._exchange("POST", url, headers, body) as response:
             return response.status
@@ -95,8 +94,8 @@ class Outbound:
     async def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> AsyncIterator[httpcore2.Response]:
-        """Send the request, have the response read, and turn everything that goes wrong into FetchFailed."""
-        destination = self._rules.read(url)
+        """Send a request and yield its response. Raises FetchFailed for every error of network and server."""
+        destination = self._rules.parse(url)
         all_headers = {"Host": destination.authority, "User-Agent": self._agent, "Connection": "close", **headers}
         try:
             async with (
@@ -122,24 +121,24 @@ class Outbound:
             raise FetchFailed("the server could not be reached in time") from None
         except httpcore2.ConnectError as error:
             if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-                raise FetchFailed("the server's certificate is not to be trusted") from None
+                raise FetchFailed("the server's certificate is not trusted") from None
             raise FetchFailed("the server could not be reached") from None
         except httpcore2.NetworkError:
-            raise FetchFailed("the connection broke off") from None
+            raise FetchFailed("the connection was lost") from None
         except httpcore2.ProtocolError:
-            raise FetchFailed("the server's answer is not proper HTTP, or was cut off") from None
+            raise FetchFailed("the server's answer is not valid HTTP or is incomplete") from None
 
     async def _connection(self, destination: Destination) -> httpcore2.AsyncHTTPConnection:
-        """A connection, not made yet, that can only go to addresses that were admitted."""
+        """Create a connection, not opened yet, that can only go to checked addresses."""
         addresses = [destination.address] if destination.address else await self._resolve(destination.host)
-        self._rules.admit(destination, addresses)
+        self._rules.check(destination, addresses)
         origin = httpcore2.Origin(destination.scheme.encode(), destination.host.encode(), destination.port)
-        return httpcore2.AsyncHTTPConnection(origin, ssl_context=self._trust, network_backend=_Pinned(addresses))
+        return httpcore2.AsyncHTTPConnection(origin, ssl_context=self._trust, network_backend=_PinnedBackend(addresses))
 
     async def _resolve(self, host: str) -> list[IPAddress]:
-        """All addresses of the host, IPv4 first: where there is no IPv4, trying it fails at once."""
+        """Resolve a host to all of its addresses, IPv4 first: without an IPv4 network, that attempt fails at once."""
         try:
-            # Made anew, so that it knows of changes. It asks only name servers, and of no search domain.
+            # A new resolver each time sees changes of resolv.conf. The final dot prevents search domains.
             resolver = self._resolver or Resolver()
             answers = await resolver.resolve_name(f"{host}.", lifetime=self._connect_seconds)
         except DNSException:
@@ -147,15 +146,15 @@ class Outbound:
         return sorted(map(ip_address, answers.addresses()), key=lambda address: address.version)
 
 
-class _Pinned(httpcore2.AnyIOBackend):
-    """Connects to the first of the given addresses that answers, whatever host it is asked for."""
+class _PinnedBackend(httpcore2.AnyIOBackend):
+    """Connects to the first of the given addresses that accepts, whatever host is requested."""
 
     def __init__(self, addresses: Sequence[IPAddress]) -> None:
         self._addresses = addresses
 
     async def connect_tcp(
         self,
-        host: str,  # noqa: ARG002 - it has been resolved
+        host: str,  # noqa: ARG002 - already resolved
         port: int,
         timeout: float | None = None,
         local_address: str | None = None,
@@ -171,15 +170,15 @@ class _Pinned(httpcore2.AnyIOBackend):
 
 
 def _check_response(response: httpcore2.Response, max_bytes: int) -> None:
-    """Raises FetchFailed for what is known before the body comes."""
+    """Check status and headers before the body is read. Raises FetchFailed."""
     status = response.status
     if 300 <= status < 400:
-        raise FetchFailed(f"the server answered {status}, a redirect: give the URL that it leads to")
+        raise FetchFailed(f"the server answered {status}, a redirect: send the URL that it points to")
     if status != HTTPStatus.OK:
         raise FetchFailed(f"the server answered {status}")
     headers = {name.lower(): value.strip().lower() for name, value in response.headers}
     if headers.get(b"content-encoding", b"identity") not in (b"identity", b""):
-        raise FetchFailed("the server compressed its answer although it was asked not to")
+        raise FetchFailed("the server compressed its answer against the request")
     if int(headers.get(b"content-length", b"0")) > max_bytes:
         raise _too_large(max_bytes)
 

@@ -1,10 +1,12 @@
-"""Tells webhooks of the ends of jobs: signed, tried again for a while, and never from two processes at once.
+"""Webhooks: signs and delivers a POST request for each job that has ended, and retries failed deliveries.
 
-In: deliveries that are due; out: POST requests, and a log of how they went. A receiver may be told more than once, but
-always with the same `webhook-id`. It must not know how jobs end, nor which addresses may be reached.
+Only one process at a time delivers a job's webhook. A receiver may get it more than once, always with the same
+`webhook-id`. Signatures follow Standard Webhooks.
 """
 
 import asyncio
+import base64
+import hmac
 import logging
 import random
 from collections.abc import Sequence
@@ -15,20 +17,21 @@ from typing import Final
 
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
+from standardwebhooks import Webhook
 
 from app.outbound.address_rules import AddressRefused
-from app.outbound.http_client import FetchFailed, Outbound
-from app.outbound.signing import signed_headers, signing_secret
+from app.outbound.http_client import FetchFailed, OutboundClient
+from app.settings import WEBHOOK_SECRET_PREFIX, webhook_key
 from jobs.deliveries import Attempt, Deliveries, Receiver
 from jobs.job import Job
 from jobs.producer import Producer
 
 log = logging.getLogger(__name__)
 
-# So much longer at random, lest receivers that failed together are all tried again together.
+# Random share added to each delay, so that deliveries that failed together are not all retried together.
 _JITTER: Final = 0.2
-_AT_ONCE: Final = 32
-# What Redis may take before and after a request, which is within the lease.
+_MOST_CONCURRENT: Final = 32
+# The lease covers the request and, with this, the calls to Redis before and after it.
 _LEASE_EXTRA_SECONDS: Final = 30.0
 
 
@@ -41,23 +44,24 @@ class WebhookEvent(BaseModel):
 
 
 class Webhooks:
-    """Sends what is due. Any number of processes may do so on one Redis."""
+    """Delivers due webhooks. Any number of processes may share one Redis."""
 
     def __init__(
         self,
         deliveries: Deliveries,
         producer: Producer,
-        outbound: Outbound,
+        outbound: OutboundClient,
         secret: str,
         *,
         retry_seconds: Sequence[float],
         lease_seconds: float | None = None,
         look_seconds: float = 1.0,
     ) -> None:
-        """`secret` is the master secret; the lease, by default, is longer than any try can take.
+        """Create a sender; `run` starts it.
 
-        `retry_seconds` is how long to wait after each try that failed; after the last there is no other.
-        `look_seconds` is how often to look for what is due.
+        `secret` is the service's secret. `retry_seconds` are the delays after failed attempts; after the last one,
+        delivery stops. `look_seconds` is the interval at which due webhooks are looked up. `lease_seconds` defaults to
+        longer than any attempt can take.
         """
         self._deliveries = deliveries
         self._producer = producer
@@ -69,14 +73,17 @@ class Webhooks:
         self._failing = False
 
     async def run(self) -> None:
-        """Send until cancelled, through any failure of Redis. What is being sent then is sent again after its lease."""
+        """Deliver webhooks until cancelled; survives failures of Redis.
+
+        Deliveries that are cancelled are repeated when their lease ends.
+        """
         sending: set[asyncio.Task[None]] = set()
         this_task = asyncio.current_task()
         async with asyncio.TaskGroup() as group:
             while True:
-                room = _AT_ONCE - len(sending)
+                room = _MOST_CONCURRENT - len(sending)
                 job_ids = await self._claim(room)
-                # Python 3.11's wait_for, which redis-py uses, loses a cancellation that comes as it ends.
+                # In Python 3.11, asyncio.wait_for, which redis-py uses, can swallow a cancellation at its end.
                 if this_task and this_task.cancelling():
                     raise asyncio.CancelledError
                 for job_id in job_ids:
@@ -85,7 +92,7 @@ class Webhooks:
                     task.add_done_callback(sending.discard)
                 if len(job_ids) < room:
                     await asyncio.sleep(self._look_seconds)
-                else:  # more may be due
+                else:  # more webhooks may be due
                     await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
 
     async def _claim(self, room: int) -> list[str]:
@@ -94,21 +101,21 @@ class Webhooks:
             self._failing = False
             return job_ids
         except RedisError as error:
-            if not self._failing:  # once an outage is enough
-                log.warning("webhooks wait: %s", error)
+            if not self._failing:  # log an outage once
+                log.warning("Cannot look up due webhooks: %s", error)
             self._failing = True
         except Exception:
-            log.exception("webhooks wait")  # this task must not end
+            log.exception("Cannot look up due webhooks")  # keep this task alive
         return []
 
     async def _deliver(self, job_id: str) -> None:
-        """Try once; what goes wrong here is due again after the lease."""
+        """Attempt one delivery. After an unexpected failure it is due again when the lease ends."""
         try:
             await self._try(job_id)
         except RedisError as error:
-            log.warning("a try to tell the webhook of job %s is not logged: %s", job_id, error)
+            log.warning("Cannot record a webhook delivery of job %s: %s", job_id, error)
         except Exception:
-            log.exception("a try to tell the webhook of job %s went wrong", job_id)
+            log.exception("Webhook delivery of job %s failed unexpectedly", job_id)
 
     async def _try(self, job_id: str) -> None:
         history = await self._deliveries.history(job_id)
@@ -116,24 +123,24 @@ class Webhooks:
         receiver = await self._deliveries.receiver(job_id)
         job = await self._producer.get(job_id, receiver.owner) if receiver else None
         if receiver is None or job is None:
-            log.warning("the webhook of job %s is not told of it: the job is kept no longer", job_id)
-            gone = Attempt(at=_now(), tries=tries, status=None, error="the job is kept no longer", milliseconds=0)
+            log.warning("Job %s expired before its webhook was delivered", job_id)
+            gone = Attempt(at=_now(), tries=tries, status=None, error="the job has expired", milliseconds=0)
             await self._deliveries.finish(job_id, gone)
         elif job.status.terminal:
             attempt = await self._send(job, receiver, tries)
             await self._conclude(job_id, attempt)
-        # else it was sent back to the queue, and will be due when it ends anew.
+        # Otherwise an operator put the job back into the queue; its webhook is due when the job ends again.
 
     async def _send(self, job: Job, receiver: Receiver, tries: int) -> Attempt:
-        """One request, and how it went; `error` is None only if the receiver took it."""
+        """Send one request. The `error` of the attempt is None only if the receiver accepted the message."""
         event = WebhookEvent(type=f"caption.{job.status}", timestamp=job.completed_at or job.created_at, data=job)
         body = event.model_dump_json()
         at, begun, status = _now(), monotonic(), None
         secret = signing_secret(self._secret, receiver.owner)
-        headers = {"Content-Type": "application/json", **signed_headers(secret, f"msg_{job.id}", at, body)}
+        headers = {"Content-Type": "application/json", **_signed_headers(secret, f"msg_{job.id}", at, body)}
         try:
             status = await self._outbound.post(receiver.url, body.encode(), headers)
-            error = _what_is_wrong(status)
+            error = _delivery_error(status)
         except (AddressRefused, FetchFailed) as failure:
             error = str(failure)
         return Attempt(at=at, tries=tries, status=status, error=error, milliseconds=round((monotonic() - begun) * 1000))
@@ -142,21 +149,38 @@ class Webhooks:
         if attempt.error is None:
             await self._deliveries.finish(job_id, attempt)
         elif attempt.status == HTTPStatus.GONE or attempt.tries > len(self._retry_seconds):
-            log.warning("the webhook of job %s is given up at try %d: %s", job_id, attempt.tries, attempt.error)
+            log.warning("Webhook of job %s not delivered after %d attempts: %s", job_id, attempt.tries, attempt.error)
             await self._deliveries.finish(job_id, attempt)
         else:
             seconds = self._retry_seconds[attempt.tries - 1] * random.uniform(1, 1 + _JITTER)
             await self._deliveries.postpone(job_id, attempt, seconds)
 
 
-def _what_is_wrong(status: int) -> str | None:
-    """Why the receiver's answer does not mean that it took the message; None if it does."""
+def signing_secret(service_secret: str, owner: str) -> str:
+    """The secret that verifies an owner's webhooks: the service's own for owner "", otherwise one derived from it."""
+    if not owner:
+        return service_secret
+    derived = hmac.digest(webhook_key(service_secret), f"webhook:{owner}".encode(), "sha256")
+    return WEBHOOK_SECRET_PREFIX + base64.b64encode(derived).decode()
+
+
+def _signed_headers(secret: str, message_id: str, at: datetime, body: str) -> dict[str, str]:
+    """The three Standard Webhooks headers of a message sent `at` (with its time zone)."""
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, at, body),
+    }
+
+
+def _delivery_error(status: int) -> str | None:
+    """Explain why a status code means that the receiver did not accept the message; None if it did."""
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:
-        return "the receiver answered with a redirect, which is not followed"
+        return "the receiver answered with a redirect; redirects are not followed"
     if status == HTTPStatus.GONE:
-        return "the receiver wants no more"
+        return "the receiver answered 410: it wants no more webhooks"
     return f"the receiver answered {status}"
 
 

@@ -1,7 +1,6 @@
-"""A contact sheet: a whole caption at a glance, one small picture per word with its heatmap, as in the papers.
+"""Draws a contact sheet: a caption and, for each word, a small picture with its heatmap, as in the papers.
 
-In: the working image and a caption. Out: PNG bytes, at most 4096 pixels a side. Pure functions; they must not know
-jobs or HTTP. Any Unicode may come: Pillow's own font draws the characters that it has, and boxes for the others.
+A sheet is a PNG of at most 4096 pixels a side. Pillow's own font draws boxes for characters that it does not have.
 """
 
 import math
@@ -19,50 +18,50 @@ Scale = Literal["word", "caption"]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 MOST_WORDS: Final = 100
-_MOST_CHARACTERS: Final = 2_000  # of one text; more would not fit, and measuring takes time
+_MOST_CHARACTERS: Final = 2_000  # of one text; more would not fit, and measuring it takes time
 _MOST_LINES: Final = 6
 
-# The page's colours by day (app/static/css/style.css).
+# The page's light colours.
 _PAPER: Final = "#faf8f4"
 _INK: Final = "#1d2026"
 _SOFT: Final = "#585d66"
-_BEHIND_SCALE: Final = "#a9a59c"  # a mid grey, since the scale's paint lets what is behind it through
+_BEHIND_SCALE: Final = "#a9a59c"  # a mid grey; the paint of the scale is translucent
 
 # In pixels.
-_PANEL_SIDE: Final = 264  # the longer side of a panel, while there are few
-_PANELS_AREA: Final = 4_000_000  # of all panels, were they square: many words make smaller panels
-_NARROWEST_CELL: Final = 170  # else words would have no room under their pictures
+_PANEL_SIDE: Final = 264  # the longer side of a panel, if there are few
+_PANELS_AREA: Final = 4_000_000  # of all panels, if they were square; many words make the panels smaller
+_NARROWEST_CELL: Final = 170  # room for words under their pictures
 _NARROWEST_SHEET: Final = 560
 _MARGIN: Final = 40
 _GAP: Final = 20
-_LABEL: Final = 32  # the line under a panel
+_LABEL: Final = 32  # height of the line under a panel
 _TITLE_SIZE: Final = 32
 _WORD_SIZE: Final = 19
 _NOTE_SIZE: Final = 15
 _SCALE_SIZE: Final = (168, 14)
 
-_ASPECT: Final = 1.5  # width / height that the panels together come near to
-_THINNEST: Final = 1 / 16  # of a panel's sides: a strip that is thinner could not be seen, so it is drawn thicker
-_DIFFUSE_SHARE: Final = 0.75  # of the cells; as in app/static/js/view/grid.js
+_ASPECT: Final = 1.5  # preferred width / height of all panels together
+_THINNEST: Final = 1 / 16  # of a panel's longer side; thinner strips are drawn thicker to be visible
+_DIFFUSE_SHARE: Final = 0.75  # of the cells; the page uses the same share
 
-_TRUTH: Final = "A heatmap shows where evidence for the word was read, not why."
-_DIFFUSE: Final = "The maps of grey words spread over almost all of the picture: read little into them."
-_FUNCTION: Final = "Words in brackets name nothing that a picture shows."
+_TRUTH: Final = "Attention shows where the model read features, not why it chose a word."
+_DIFFUSE: Final = "Grey words have nearly uniform maps, which say little."
+_FUNCTION: Final = "Words in brackets are function words, which name nothing visible."
 _SCALES: Final[dict[Scale, str]] = {
-    "word": "Each word has a scale of its own, up to its peak, which stands beside it.",
-    "caption": "One scale for all words; beside each stands its own peak.",
+    "word": "Each word has its own colour scale, up to the peak beside it.",
+    "caption": "All words share one colour scale; the peak of each is beside it.",
 }
 
 
 def contact_sheet(
     working_image: bytes, caption: Caption, scale: Scale = "word", function_words: Collection[str] = ()
 ) -> bytes:
-    """The PNG of a caption: the sentence, the plain picture, a panel for each word, and what the colours mean.
+    """Draw a caption: the sentence, the plain picture, a panel for each word, and a legend.
 
-    `scale` "word": the strongest cell of each word is the top of its colour scale; "caption": the strongest of all
-    is, so that the panels compare. Words among `function_words` stand in brackets. A word without a heatmap gets the
-    plain picture. Of more than MOST_WORDS words the first are shown, and the sheet says so. Raises what Pillow raises
-    if `working_image` is no JPEG.
+    With `scale` "word", each word's colour scale ends at its own strongest cell; with "caption", at the strongest cell
+    of all words, which makes panels comparable. `function_words` are put in brackets. A word without a heatmap shows
+    the plain picture. A sheet shows the first MOST_WORDS words and says so if there are more. Raises what Pillow raises
+    if `working_image` is not a JPEG.
     """
     picture = open_working_image(working_image)
     words = caption.words[:MOST_WORDS]
@@ -73,7 +72,7 @@ def contact_sheet(
     if any(word.text.lower() in function_words for word in words):
         notes.append(_FUNCTION)
     if len(words) < len(caption.words):
-        notes.append(f"These are the first {len(words)} of {len(caption.words)} words.")
+        notes.append(f"Only the first {len(words)} of {len(caption.words)} words are shown.")
     shared = highest(words) if scale == "caption" else None
     blocks = [
         (0, _text(caption.text, _TITLE_SIZE, _INK, layout.width)),
@@ -85,13 +84,13 @@ def contact_sheet(
 
 
 def highest(words: list[Word]) -> float:
-    """The weight of the strongest cell of all words."""
+    """The largest weight of all words."""
     return max((peak(word.heatmap) for word in words if word.heatmap), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the panels stand, in pixels."""
+    """Sizes and positions of the panels, in pixels."""
 
     panel: tuple[int, int]
     columns: int
@@ -99,7 +98,7 @@ class _Layout:
 
     @property
     def cell(self) -> tuple[int, int]:
-        """A panel, or the least room that its word needs, with the word's line."""
+        """Size of a panel with the line of its word, at least as wide as a word needs."""
         return max(self.panel[0], _NARROWEST_CELL), self.panel[1] + _LABEL
 
     @property
@@ -110,38 +109,38 @@ class _Layout:
     def height(self) -> int:
         return self.rows * (self.cell[1] + _GAP) - _GAP
 
-    def place(self, index: int) -> tuple[int, int]:
+    def corner(self, index: int) -> tuple[int, int]:
         """The upper left corner of a panel."""
         row, column = divmod(index, self.columns)
         return column * (self.cell[0] + _GAP), row * (self.cell[1] + _GAP)
 
 
 def _layout(count: int, picture: tuple[int, int]) -> _Layout:
-    """Chooses the panels' size, and the columns that come near to the aspect and leave few places empty."""
+    """Choose the panels' size, and a number of columns near the preferred aspect with few empty cells."""
     side = min(_PANEL_SIDE, math.isqrt(_PANELS_AREA // count))
     thinnest = max(1, round(side * _THINNEST))
     width, height = (max(thinnest, round(length * side / max(picture))) for length in picture)
     layouts = [_Layout((width, height), columns, math.ceil(count / columns)) for columns in range(1, count + 1)]
 
-    def badness(layout: _Layout) -> float:
+    def cost(layout: _Layout) -> float:
         empty = 1 - count / (layout.columns * layout.rows)
         return abs(math.log(layout.width / layout.height / _ASPECT)) + empty
 
-    return min(layouts, key=badness)
+    return min(layouts, key=cost)
 
 
 def _panels(
     picture: Image.Image, words: list[Word], layout: _Layout, top: float | None, function_words: Collection[str]
 ) -> Image.Image:
-    """The plain picture, then one panel for each word, with the word and its peak below.
+    """Draw the plain picture, then one panel per word with the word and its peak below.
 
-    `top` is the weight at the top of the colour scale; None is each word's own peak.
+    `top` is the weight at the top of the colour scale; None means each word's own peak.
     """
     block = Image.new("RGB", (layout.width, layout.height), _PAPER)
     draw = ImageDraw.Draw(block)
     word_font, note_font = ImageFont.load_default(_WORD_SIZE), ImageFont.load_default(_NOTE_SIZE)
     plain = picture.resize(layout.panel, Image.Resampling.LANCZOS)
-    block.paste(plain, layout.place(0))
+    block.paste(plain, layout.corner(0))
     for index, word in enumerate(words, start=1):
         panel, colour, share = plain.copy(), _INK, ""
         if word.heatmap:
@@ -149,7 +148,7 @@ def _panels(
             lay_over(panel, word.heatmap, own if top is None else top)
             colour = _SOFT if _is_diffuse(word.heatmap) else _INK
             share = _percent(own)
-        left, upper = layout.place(index)
+        left, upper = layout.corner(index)
         block.paste(panel, (left, upper))
         right, baseline = left + layout.cell[0], upper + layout.panel[1] + _LABEL - 9
         draw.text((right, baseline), share, _SOFT, note_font, anchor="rs")
@@ -160,7 +159,7 @@ def _panels(
 
 
 def _legend(top: str, width: int) -> Image.Image:
-    """The colour scale, in the same paint as the maps, between 0 and `top`."""
+    """Draw the colour scale between 0 and `top`, in the paint of the heatmaps."""
     font = ImageFont.load_default(_NOTE_SIZE)
     bar = Image.new("RGB", _SCALE_SIZE, _BEHIND_SCALE)
     paint(bar, Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90).resize(_SCALE_SIZE))
@@ -175,7 +174,7 @@ def _legend(top: str, width: int) -> Image.Image:
 
 
 def _text(text: str, size: int, colour: str, width: int) -> Image.Image:
-    """Text in lines of at most `width` pixels; what does not fit ends in dots."""
+    """Draw text in lines of at most `width` pixels; an ellipsis marks what does not fit."""
     font = ImageFont.load_default(size)
     lines: list[str] = []
     for word in printable(text[:_MOST_CHARACTERS]).split():
@@ -194,7 +193,7 @@ def _text(text: str, size: int, colour: str, width: int) -> Image.Image:
 
 
 def _fitted(text: str, font: _Font, width: float) -> str:
-    """The text, or as much of it as has room in `width` pixels, with dots."""
+    """Shorten text, with an ellipsis, to fit into `width` pixels."""
     text = text[:_MOST_CHARACTERS]
     if font.getlength(text) <= width:
         return text
@@ -203,7 +202,7 @@ def _fitted(text: str, font: _Font, width: float) -> str:
 
 
 def _stack(blocks: list[tuple[int, Image.Image]]) -> Image.Image:
-    """The blocks, equally wide, one below the other, each after a space of so many pixels."""
+    """Stack blocks of equal width, each after a space in pixels."""
     width = blocks[0][1].width + 2 * _MARGIN
     height = sum(space + block.height for space, block in blocks) + 2 * _MARGIN
     sheet = Image.new("RGB", (width, height), _PAPER)
@@ -215,7 +214,7 @@ def _stack(blocks: list[tuple[int, Image.Image]]) -> Image.Image:
 
 
 def _is_diffuse(heatmap: WordMap) -> bool:
-    """Whether the map spreads over most of the picture. The exponential of its entropy counts the cells it covers."""
+    """Tell whether a heatmap is nearly uniform: the exponential of its entropy is an effective number of cells."""
     entropy = -sum(weight * math.log(weight) for weight in heatmap.weights if weight > 0)
     return math.exp(entropy) > _DIFFUSE_SHARE * len(heatmap.weights)
 

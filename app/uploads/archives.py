@@ -1,7 +1,7 @@
-"""A ZIP file of pictures: its files, one after the other, whatever a stranger put into it.
+"""Reads the files of untrusted ZIP archives, strictly and within bounds.
 
-In: an open archive; out: open files, or for each that cannot be had a sentence that says why. It must not know what is
-in the files; an archive in an archive is just a file. Everything here blocks, and is for a thread.
+A file that cannot be extracted is replaced by a sentence that says why. Nested archives are not opened. All functions
+block; call them in a thread.
 """
 
 import copy
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, Final, cast
 
-from app.uploads.file_name import shown_name
+from app.uploads.fields import display_name
 
 _IN_MEMORY_BYTES: Final = 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
 
-# What is read of an archive before its files: bounded, because the library keeps all of it in memory.
+# Bounds on the central directory, which zipfile keeps in memory.
 _MOST_ENTRIES: Final = 2000
 _MOST_DIRECTORY_BYTES: Final = 1024 * 1024
 
 _FILE_SIGNATURE: Final = b"PK\3\4"
-# The end of the central directory (APPNOTE.TXT 4.3.16), and the longest comment that may follow it.
+# The end of central directory record (APPNOTE.TXT 4.3.16), and the longest comment after it.
 _END: Final = struct.Struct("<4s4H2LH")
 _END_SIGNATURE: Final = b"PK\5\6"
 _LONGEST_COMMENT: Final = 65_535
@@ -33,29 +33,29 @@ _ZIP64_LOCATOR_BYTES: Final = 20
 _ZIP64_LOCATOR_SIGNATURE: Final = b"PK\6\7"
 _LOCAL_HEADER_BYTES: Final = 30
 
-_ENCRYPTED: Final = 0x1 | 0x40 | 0x2000  # the old way, the strong way, and with its directory
+_ENCRYPTED: Final = 0x1 | 0x40 | 0x2000  # traditional, strong, and with an encrypted directory
 _UTF8_NAME: Final = 0x800
-# No photograph, nor a scan of an empty page, shrinks so far; a bomb does, to a thousandth.
+# Neither a photograph nor a scan of an empty page compresses this well; a zip bomb does, to a thousandth.
 _BOMB_BYTES: Final = 10 * 1024 * 1024
 _BOMB_RATIO: Final = 200
 
 _NOT_PICTURES: Final = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
-_DAMAGED: Final = "The archive is damaged or cut short."
-_FILE_DAMAGED: Final = "The file is damaged in the archive."
+_DAMAGED: Final = "The archive is damaged or truncated."
+_FILE_DAMAGED: Final = "The file in the archive is damaged."
 
 
 class ArchiveRefused(Exception):
-    """The archive as a whole is not taken. The message is one sentence for the person who sent it."""
+    """The archive as a whole is refused. The message is one sentence for the person who sent it."""
 
 
 class _FileRefused(Exception):
-    """One file cannot be had. The message is a sentence, too."""
+    """One file cannot be extracted. The message is one sentence for the person who sent it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """What an archive may hold, and expand to."""
+    """Bounds on the files of an archive and their extracted bytes."""
 
     files: int
     file_bytes: int
@@ -64,14 +64,14 @@ class ArchiveLimits:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of an archive: open, for the receiver to close, or a sentence that says why it cannot be had."""
+    """A file of an archive: opened, for the caller to close, or a sentence that says why it cannot be extracted."""
 
     name: str
     content: BinaryIO | str
 
 
 def is_archive(file: BinaryIO) -> bool:
-    """Whether a file begins like a ZIP archive. Leaves it at its start."""
+    """Tell whether a file begins like a ZIP archive. Leaves its position at the start."""
     file.seek(0)
     start = file.read(4)
     file.seek(0)
@@ -79,47 +79,47 @@ def is_archive(file: BinaryIO) -> bool:
 
 
 def members(archive: BinaryIO, limits: ArchiveLimits) -> Iterator[Member]:
-    """The files in `archive`, without those that systems leave in folders.
+    """Extract the files in `archive`, without hidden files and those that operating systems add.
 
-    Raises ArchiveRefused, before the first file, and OSError where files cannot be stored.
+    Raises ArchiveRefused before the first file, and OSError if a file cannot be stored.
     """
     directory = _directory(archive)
     try:
         opened = zipfile.ZipFile(archive)
         entries = opened.infolist()
-    except Exception as error:  # the library raises whatever its parsing stumbles over
+    except Exception as error:  # zipfile raises many kinds of errors
         raise ArchiveRefused(_DAMAGED) from error
     if len(entries) != directory.entries:
         raise ArchiveRefused(_DAMAGED)
     _check_overlaps(entries, directory.start)
-    entries = [entry for entry in entries if not _skipped(entry)]
+    entries = [entry for entry in entries if not _is_skipped(entry)]
     if not entries:
         raise ArchiveRefused("The archive holds no files.")
     if len(entries) > limits.files:
-        raise ArchiveRefused(f"The archive holds {len(entries):,} files; {limits.files:,} are left to it.")
-    # What headers quote is not believed, but held against them: no file comes out larger than quoted.
+        raise ArchiveRefused(f"The archive holds {len(entries):,} files; at most {limits.files:,} are allowed.")
+    # The sizes in headers may be wrong, but extraction enforces them: no file becomes larger than stated.
     if sum(entry.file_size for entry in entries if entry.file_size <= limits.file_bytes) > limits.total_bytes:
         raise ArchiveRefused(f"The archive expands to more than {limits.total_bytes:,} bytes.")
     for entry in entries:
-        yield Member(shown_name(_name(entry)), _content(opened, entry, limits.file_bytes))
+        yield Member(display_name(_name(entry)), _content(opened, entry, limits.file_bytes))
 
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
-    """Where the central directory starts, and how many entries it is said to have."""
+    """Where the central directory starts, and how many entries it claims to have."""
 
     start: int
     entries: int
 
 
 def _directory(archive: BinaryIO) -> _Directory:
-    """Check the end record before the library reads whatever that one announces.
+    """Check the end record before zipfile reads what it announces.
 
-    What is taken here is plain: one disk, nothing before the first file, nothing after the last byte. So the library,
-    which searches for the same signature, cannot find another record than this.
+    Only plain archives pass: one disk, nothing before the first file, nothing after the end record. So zipfile, which
+    searches for the same signature, finds the same record.
     """
     if not is_archive(archive):
-        raise ArchiveRefused("The file is not a ZIP archive, or something stands before it.")
+        raise ArchiveRefused("The file is not a ZIP archive, or other data precedes it.")
     archive.seek(0, 2)
     size = archive.tell()
     archive.seek(max(0, size - _ZIP64_LOCATOR_BYTES - _END.size - _LONGEST_COMMENT))
@@ -131,9 +131,9 @@ def _directory(archive: BinaryIO) -> _Directory:
     _, disk, first_disk, here, entries, length, start, comment = _END.unpack_from(tail, at)
     locator = tail[max(0, at - _ZIP64_LOCATOR_BYTES) : at]
     if locator.startswith(_ZIP64_LOCATOR_SIGNATURE) or 0xFFFF in (here, entries) or 0xFFFFFFFF in (length, start):
-        raise ArchiveRefused("ZIP64 archives are not taken.")
+        raise ArchiveRefused("ZIP64 archives are not supported.")
     if disk or first_disk or here != entries:
-        raise ArchiveRefused("Archives in several parts are not taken.")
+        raise ArchiveRefused("Archives in several parts are not supported.")
     if entries > _MOST_ENTRIES or length > _MOST_DIRECTORY_BYTES:
         raise ArchiveRefused(f"The archive has more than {_MOST_ENTRIES:,} entries, or very long names.")
     position = size - len(tail) + at
@@ -143,7 +143,7 @@ def _directory(archive: BinaryIO) -> _Directory:
 
 
 def _check_overlaps(entries: list[zipfile.ZipInfo], directory_start: int) -> None:
-    """Refuse files that share their bytes: so a small archive expands to a huge one (Fifield, 2019)."""
+    """Refuse overlapping files, by which a small archive can expand to a huge one (Fifield, 2019)."""
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
@@ -154,14 +154,14 @@ def _check_overlaps(entries: list[zipfile.ZipInfo], directory_start: int) -> Non
 
 
 def _name(entry: zipfile.ZipInfo) -> str:
-    """The entry's name. Macs write UTF-8 without saying so, and the library then takes it for the code page of DOS."""
+    """The entry's name. macOS writes UTF-8 without the flag for it, which zipfile then decodes as code page 437."""
     if not entry.flag_bits & _UTF8_NAME:
         with suppress(UnicodeError):
             return entry.filename.encode("cp437").decode()
     return entry.filename
 
 
-def _skipped(entry: zipfile.ZipInfo) -> bool:
+def _is_skipped(entry: zipfile.ZipInfo) -> bool:
     *folders, last = re.split(r"[/\\]", entry.filename)
     is_folder = bool(folders) and not last
     hidden = any(part.startswith(".") and part not in (".", "..") for part in (*folders, last))
@@ -186,7 +186,7 @@ def _check_header(entry: zipfile.ZipInfo, most: int) -> None:
     if entry.flag_bits & _ENCRYPTED:
         raise _FileRefused("The file is encrypted.")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise _FileRefused("The file is compressed in a way that is not taken.")
+        raise _FileRefused("The compression method of the file is not supported.")
     if entry.file_size > most:
         raise _FileRefused(f"The file is larger than {most:,} bytes.")
     if entry.file_size > max(_BOMB_BYTES, _BOMB_RATIO * entry.compress_size):
@@ -194,8 +194,8 @@ def _check_header(entry: zipfile.ZipInfo, most: int) -> None:
 
 
 def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, file: BinaryIO) -> None:
-    """Write the entry's bytes to `file` and go back to its start."""
-    # The library stops where the quoted size ends, as if no more had been there; one byte further, it shows.
+    """Write the entry's bytes to `file` and rewind it."""
+    # zipfile stops silently at the stated size. Asking for one byte more reveals a larger file.
     one_more = copy.copy(entry)
     one_more.file_size += 1
     try:

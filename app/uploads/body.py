@@ -1,7 +1,4 @@
-"""The body of a request, read no further than allowed, whether or not its length was told (truly).
-
-In: a request; out: the same request with a bound, or the 413. It must not know what bodies are made of.
-"""
+"""Bounds the body of a request, whatever its Content-Length says."""
 
 import asyncio
 from contextlib import suppress
@@ -12,15 +9,15 @@ from starlette.types import Message
 
 from app.problems import ProblemError
 
-# How much of a refused body is still read, and for how long.
+# How much of a refused body is still read, in multiples of the largest body, and for how long.
 _DISCARDED_BODIES: Final = 4
 _DISCARD_SECONDS: Final = 5.0
 
 
 def too_large(kind: str, what: str, most: int) -> ProblemError:
-    """The 413 for a `what` of more than `most` bytes. The connection is closed: the rest of the body may still come."""
+    """Create the 413 for a `what` of more than `most` bytes. It closes the connection: more of the body may follow."""
     title = kind.replace("-", " ").capitalize()
-    return ProblemError(kind, title, 413, f"the {what} is larger than {most:,} bytes", {"Connection": "close"})
+    return ProblemError(kind, title, 413, f"The {what} is larger than {most:,} bytes.", {"Connection": "close"})
 
 
 class Body:
@@ -36,19 +33,19 @@ class Body:
         self._begun = self._ended = False
 
     def bounded(self, most: int, refusal: ProblemError) -> Request:
-        """The request, but that reading more than `most` bytes of its body raises `refusal`."""
+        """Return a request that raises `refusal` when more than `most` bytes of its body are read."""
         self._most, self._refusal = most, refusal
         if int(self._request.headers.get("content-length", 0)) > most:
             raise refusal
         return Request(self._request.scope, self._receive)
 
     async def discard(self, most: int) -> None:
-        """Read on for a while before the body is refused: a client that is still sending would not see our answer.
+        """Read on for a while before a refusal is sent: a client that is still sending would not see the response.
 
-        `most` is how many bytes the body might have had.
+        `most` is the largest body, in bytes.
         """
         if not self._begun and "expect" in self._request.headers:
-            return  # it asks before it sends, and our answer is: no
+            return  # the client waits for 100 Continue before it sends
         with suppress(TimeoutError):
             async with asyncio.timeout(_DISCARD_SECONDS):
                 while not self._ended and self._received <= _DISCARDED_BODIES * most:
@@ -63,6 +60,6 @@ class Body:
     async def _receive_any(self) -> Message:
         self._begun = True
         message = await self._request.receive()
-        self._ended = not message.get("more_body", False)  # true of a disconnect as well
+        self._ended = not message.get("more_body", False)  # a disconnect has no more_body either
         self._received += len(message.get("body", b""))
         return message

@@ -1,9 +1,8 @@
-"""The fields of a request: the text parts of a form, or a JSON object → names and values, few and short.
-
-Who checks what they mean need not fear their size, a value of several parts, or a text that is none.
-"""
+"""The fields and file names of a request, bounded in number and size; others check what they mean."""
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
@@ -13,10 +12,12 @@ from app.problems import ProblemError, invalid
 
 MOST_FIELDS: Final = 32
 LONGEST_VALUE: Final = 4096  # bytes of UTF-8
+_LONGEST_FILE_NAME: Final = 200  # characters; file systems allow 255 bytes
+_UNNAMED: Final = "unnamed"
 
 
 def form_fields(parts: Iterable[tuple[str, str]]) -> dict[str, object]:
-    """The text parts of a form. Raises the 422 that names a field given twice or too long."""
+    """Collect the text parts of a form. Raises a 422 that names a repeated or too long field."""
     fields: dict[str, object] = {}
     for name, value in parts:
         if name in fields:
@@ -27,20 +28,34 @@ def form_fields(parts: Iterable[tuple[str, str]]) -> dict[str, object]:
 
 
 def json_fields(data: bytes) -> dict[str, object]:
-    """The members of a JSON object. Raises the 400 for what is no JSON, the 422 for what is not one flat object."""
+    """Parse a flat JSON object. Raises a 400 for malformed JSON, a 422 for any other value."""
     try:
         body = from_json(data, allow_inf_nan=False)
     except ValueError as error:
-        raise ProblemError("malformed-json", "Malformed JSON body", 400, f"the body is not JSON: {error}") from None
+        raise ProblemError("malformed-json", "Malformed JSON body", 400, f"The body is not JSON: {error}.") from None
     if not isinstance(body, dict):
-        raise ProblemError("invalid-request", "Invalid request", 422, "the JSON body is not an object")
+        raise ProblemError("invalid-request", "Invalid request", 422, "The JSON body is not an object.")
     _check(body)
-    return {name: value for name, value in body.items() if value is not None}  # what is null is not there
+    return {name: value for name, value in body.items() if value is not None}  # null means absent
+
+
+def display_name(name: str) -> str:
+    """Turn a client's file name into one printable line of at most 200 characters, without folders.
+
+    The result is only displayed; it is never used as a path.
+    """
+    last = re.split(r"[/\\]", name)[-1]
+    # macOS writes letters and accents as separate characters, and unusual spaces into the names of screenshots.
+    composed = unicodedata.normalize("NFC", last)
+    clean = "".join(_printable(character) for character in composed).strip()
+    if len(clean) > _LONGEST_FILE_NAME:
+        clean = clean[: _LONGEST_FILE_NAME - 1] + "…"
+    return clean or _UNNAMED
 
 
 def _check(fields: dict[str, object]) -> None:
     if len(fields) > MOST_FIELDS:
-        detail = f"the request has more than {MOST_FIELDS} fields"
+        detail = f"The request has more than {MOST_FIELDS} fields."
         raise ProblemError("invalid-request", "Invalid request", 422, detail)
     for name, value in fields.items():
         if isinstance(value, dict | list):
@@ -49,3 +64,9 @@ def _check(fields: dict[str, object]) -> None:
             raise invalid((name, "is too large a number"))
         if isinstance(value, str) and len(value.encode()) > LONGEST_VALUE:
             raise invalid((name, f"is longer than {LONGEST_VALUE:,} bytes"))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"

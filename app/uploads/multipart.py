@@ -1,6 +1,6 @@
-"""A multipart/form-data body → its parts, read by Starlette's parser without the surprises that it has.
+"""Parses multipart/form-data with Starlette's parser, and refuses truncated forms and odd boundaries.
 
-In: the stream of a body whose size is bounded elsewhere; out: text and spooled files, each with its field's name.
+app/uploads/body.py bounds the size of the stream.
 """
 
 from collections.abc import AsyncGenerator
@@ -14,15 +14,15 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from app.problems import ProblemError
 from app.uploads.fields import LONGEST_VALUE, MOST_FIELDS
 
-# What may surround the files of a form: the fields, and for every part a boundary and headers.
+# Bytes of a form besides its files: the fields, and a boundary and headers for every part.
 FIELDS_BYTES: Final = MOST_FIELDS * LONGEST_VALUE + 64 * 1024
-# So that a value just too long gets the answer that names its field.
+# Larger than LONGEST_VALUE, so that a value that is slightly too long gets the error that names its field.
 _LONGEST_PART: Final = 16 * LONGEST_VALUE
 _LEAST_IN_MEMORY_BYTES: Final = 4096
 
 
 class _Parser(MultiPartParser):
-    """Starlette's, but that it tells whether the form came to its end."""
+    """Starlette's parser, which also records whether the form was complete."""
 
     ended = False
 
@@ -33,18 +33,18 @@ class _Parser(MultiPartParser):
 async def read_form(
     content_type: str, stream: AsyncGenerator[bytes, None], max_files: int, in_memory_bytes: int
 ) -> FormData:
-    """The form in `stream`, to be closed; all its files together keep at most about `in_memory_bytes` in memory.
+    """Parse the form in `stream`; the caller closes it. All files together use about `in_memory_bytes` of memory.
 
-    Raises the 400 for what is malformed or cut short, and the 422 for too many files.
+    Raises a 400 for a malformed or truncated form, a 422 for too many files.
     """
 
-    async def whole() -> AsyncGenerator[bytes, None]:
+    async def until_last_boundary() -> AsyncGenerator[bytes, None]:
         async for chunk in stream:
             yield chunk
-        if not parser.ended:  # Starlette would leave out the part that was cut off, and call the rest a form
+        if not parser.ended:  # Starlette would drop the truncated part and accept the rest
             raise MultiPartException("The form ends before its last boundary.")
 
-    async with aclosing(stream), aclosing(whole()) as chunks:
+    async with aclosing(stream), aclosing(until_last_boundary()) as chunks:
         parser = _Parser(
             _headers(content_type), chunks, max_files=max_files, max_fields=MOST_FIELDS, max_part_size=_LONGEST_PART
         )
@@ -53,20 +53,20 @@ async def read_form(
             return await parser.parse()
         except MultiPartException as error:
             if error.message.startswith("Too many files"):
-                detail = f"the form has more than {max_files} files"
+                detail = f"The form has more than {max_files} files."
                 raise ProblemError("too-many-files", "Too many files", 422, detail) from error
             raise _malformed(error.message) from error
 
 
 def _headers(content_type: str) -> Headers:
-    """The Content-Type with nothing but its boundary.
+    """The Content-Type with its boundary alone.
 
-    A charset has no meaning there (RFC 7578, 5.1.2), and is looked up among all of Python's, which remembers each name
-    that it does not find.
+    A charset has no meaning here (RFC 7578, 5.1.2). Starlette would look it up among Python's codecs, which keep every
+    unknown name in memory.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"").decode("latin-1")
     if not boundary or not boundary.isascii() or not boundary.isprintable() or '"' in boundary or "\\" in boundary:
-        raise _malformed("The Content-Type has no boundary, or one that cannot be.")
+        raise _malformed("The Content-Type has no valid boundary.")
     return Headers({"content-type": f'multipart/form-data; boundary="{boundary}"'})
 
 

@@ -1,8 +1,4 @@
-"""From a request to its files and fields, never taking more of it than allowed.
-
-In: a request, as a form, as JSON or as a bare file; out: an Upload. What its fields mean and what is in its files is
-for others to find out.
-"""
+"""Receives a request's files and fields: a form, JSON, or a bare file, within bounds of size, time and number."""
 
 import asyncio
 import hashlib
@@ -19,8 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from app.problems import ProblemError, invalid, unavailable
 from app.settings import AppSettings
 from app.uploads.body import Body, too_large
-from app.uploads.fields import form_fields, json_fields
-from app.uploads.file_name import shown_name
+from app.uploads.fields import display_name, form_fields, json_fields
 from app.uploads.multipart import FIELDS_BYTES, read_form
 
 log = logging.getLogger(__name__)
@@ -33,9 +28,9 @@ _FORM: Final = "multipart/form-data"
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file as it was sent, open as long as its upload is. Its name is to be shown, and no path.
+    """A received file, open as long as its upload. Its name is for display only and never a path.
 
-    `archive` says that it was announced as a ZIP archive, whatever it is.
+    `archive` says whether the client declared it as a ZIP archive.
     """
 
     name: str
@@ -46,16 +41,16 @@ class UploadedFile:
 
     @classmethod
     async def of(cls, sent: UploadFile, archive: bool = False) -> Self:
-        """The file that was received as `sent`, at its beginning. Its digest (hexadecimal) is computed in a thread."""
+        """Rewind a received file and compute its SHA-256 (hexadecimal) in a thread."""
         await sent.seek(0)
         digest = await asyncio.to_thread(hashlib.file_digest, sent.file, "sha256")  # type: ignore[arg-type]
         await sent.seek(0)
-        return cls(shown_name(sent.filename or ""), sent.file, sent.size or 0, digest.hexdigest(), archive)
+        return cls(display_name(sent.filename or ""), sent.file, sent.size or 0, digest.hexdigest(), archive)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """All of one request. The values of fields are text, or in JSON also finite numbers and booleans."""
+    """The files and fields of one request. Values are text or, from JSON, also finite numbers and booleans."""
 
     files: Sequence[UploadedFile]
     fields: Mapping[str, object]
@@ -64,42 +59,39 @@ class Upload:
 _Read = Callable[[Body, AsyncExitStack], Awaitable[Upload]]
 
 
-class Uploads:
-    """Receives uploads, a bounded number at a time. Larger ones wait on disk, not in memory."""
+class UploadReceiver:
+    """Receives a bounded number of uploads at the same time. Large ones are stored on disk, not in memory."""
 
-    def __init__(self, settings: AppSettings, batches: int = 4, batch_seconds: float = 300) -> None:
-        """`batches` is how many requests with several files may come at once, `batch_seconds` how long one may last.
-
-        They are fewer and slower than those with one: each may put `max_batch_bytes` on the disk.
-        """
+    def __init__(self, settings: AppSettings) -> None:
         self._settings = settings
-        self._batch_seconds = batch_seconds
-        self._singles = _Places(settings.max_uploads)
-        self._batches = _Places(batches)
+        self._single_slots = _Slots(settings.max_uploads)
+        self._batch_slots = _Slots(settings.max_batches)
 
     @property
     def receiving(self) -> int:
-        """How many uploads are in progress, from their first byte to the end of their decoding."""
-        return self._singles.taken + self._batches.taken
+        """The number of uploads in progress, from their first byte to the end of their decoding."""
+        return self._single_slots.taken + self._batch_slots.taken
 
-    def one(self, request: Request) -> AbstractAsyncContextManager[Upload]:
-        """The file in `request`, or none where a field names it, and the fields.
+    def receive_one(self, request: Request) -> AbstractAsyncContextManager[Upload]:
+        """Receive at most one file and the fields of a request.
 
-        A form with a file in the field `image`, JSON, or an image/* body, which has no fields. Raises ProblemError: 408
-        too slow, 413 too large, 415 none of these, 422 a field that cannot be, 400 cut off or malformed, 503 too many
-        uploads at once.
+        The body is a form with a file in the field `image`, JSON, or image/*, which has no fields. Raises ProblemError:
+        400 truncated or malformed, 408 too slow, 413 too large, 415 another media type, 422 an invalid field, 503 too
+        many uploads.
         """
         settings = self._settings
-        return _received(request, self._singles, settings.upload_seconds, settings.max_upload_bytes, self._read_one)
+        most = settings.max_upload_bytes
+        return _receive(request, self._single_slots, settings.upload_seconds, most, self._read_one)
 
-    def many(self, request: Request) -> AbstractAsyncContextManager[Upload]:
-        """The files in `request`, at least one, and the fields.
+    def receive_batch(self, request: Request) -> AbstractAsyncContextManager[Upload]:
+        """Receive the files, at least one, and the fields of a request.
 
-        A form with files in the fields `images` or `image`, or a ZIP archive as the body. Any file may be an archive,
-        so that none is too large alone. Raises what `one` does.
+        The body is a form with files in the fields `images` or `image`, or a ZIP archive. Only their total size is
+        bounded here, because any file may be an archive. Raises what `receive_one` raises.
         """
-        most = self._settings.max_batch_bytes
-        return _received(request, self._batches, self._batch_seconds, most, self._read_many)
+        settings = self._settings
+        most = settings.max_batch_bytes
+        return _receive(request, self._batch_slots, settings.batch_seconds, most, self._read_many)
 
     async def _read_one(self, body: Body, files: AsyncExitStack) -> Upload:
         most = self._settings.max_upload_bytes
@@ -115,8 +107,8 @@ class Uploads:
         if body.media_type.startswith("image/"):
             return await _read_file(body.bounded(most, refusal), files)
         raise _unsupported(
-            f"send {_FORM} with a file in the field 'image', the file itself with Content-Type: image/*, or "
-            "application/json with an image_url"
+            f"Send {_FORM} with a file in the field 'image', the file itself with Content-Type: image/*, or "
+            "application/json with an image_url."
         )
 
     async def _read_many(self, body: Body, files: AsyncExitStack) -> Upload:
@@ -126,27 +118,27 @@ class Uploads:
             names, max_files = ("images", "image"), self._settings.max_batch_files
             upload = await _read_form(body.bounded(most, refusal), files, names, max_files)
             if not upload.files:
-                raise _image_missing("images", "there is no file in this field")
+                raise _image_missing("images", "has no file")
             return upload
         if body.media_type in _ZIP_TYPES:
             return await _read_file(body.bounded(most, refusal), files, archive=True)
         raise _unsupported(
-            f"send {_FORM} with files in the field 'images', or a ZIP archive with Content-Type: application/zip"
+            f"Send {_FORM} with files in the field 'images', or a ZIP archive with Content-Type: application/zip."
         )
 
 
-class _Places:
-    """How many uploads there may be at once, and are."""
+class _Slots:
+    """Counts concurrent uploads up to a maximum."""
 
     def __init__(self, number: int) -> None:
         self.taken = 0
         self._number = number
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Take a place for a while. Raises the 503 if there is none."""
+    def take(self) -> Iterator[None]:
+        """Occupy a slot during the block. Raises the 503 if all are taken."""
         if self.taken >= self._number:
-            raise unavailable("busy", "Busy", "too many uploads are being received: try again soon")
+            raise unavailable("busy", "Busy", "Too many uploads are in progress. Try again soon.")
         self.taken += 1
         try:
             yield
@@ -155,37 +147,37 @@ class _Places:
 
 
 @asynccontextmanager
-async def _received(request: Request, places: _Places, seconds: float, most: int, read: _Read) -> AsyncIterator[Upload]:
-    """What `read` makes of the request, unless there is no place for it or it takes too long."""
+async def _receive(request: Request, slots: _Slots, seconds: float, most: int, read: _Read) -> AsyncIterator[Upload]:
+    """Take a slot and read the request within `seconds`."""
     body = Body(request)
     async with AsyncExitStack() as files:
         try:
-            files.enter_context(places.one())
-            upload = await _within_time(body, files, seconds, read)
+            files.enter_context(slots.take())
+            upload = await _read_in_time(body, files, seconds, read)
         except ProblemError as error:
-            if error.problem.status != 408:  # enough time has been lost with that one
+            if error.problem.status != 408:  # that client has had its time
                 await body.discard(most)
             raise
         yield upload
 
 
-async def _within_time(body: Body, files: AsyncExitStack, seconds: float, read: _Read) -> Upload:
+async def _read_in_time(body: Body, files: AsyncExitStack, seconds: float, read: _Read) -> Upload:
     try:
         async with asyncio.timeout(seconds):
             return await read(body, files)
     except TimeoutError:
-        detail = f"the upload did not end within {seconds:g} s"
+        detail = f"The upload was not complete within {seconds:g} s."
         raise ProblemError("upload-too-slow", "Upload too slow", 408, detail, {"Connection": "close"}) from None
     except ClientDisconnect:
-        # Nobody reads this; it keeps a broken connection from being logged as our error.
-        raise ProblemError("upload-cut-off", "Upload cut off", 400, "the upload ended too early") from None
+        # The client is gone. This only keeps the disconnect out of the error log.
+        raise ProblemError("upload-incomplete", "Upload incomplete", 400, "The upload ended too early.") from None
     except OSError as error:
-        log.error("An upload cannot be stored: %s", error)
-        raise unavailable("storage-failed", "Storage failed", "the upload cannot be stored: try again soon") from None
+        log.error("Cannot store an upload: %s", error)
+        raise unavailable("storage-failed", "Storage failed", "The upload cannot be stored. Try again soon.") from None
 
 
 async def _read_form(request: Request, files: AsyncExitStack, names: tuple[str, ...], max_files: int) -> Upload:
-    """The form in `request`, with at most `max_files` files, all of them in the fields of these names."""
+    """Read a form with at most `max_files` files, all of them in the fields `names`."""
     form = await read_form(request.headers["content-type"], request.stream(), max_files, _IN_MEMORY_BYTES)
     files.push_async_callback(form.close)
     sent: list[UploadFile] = []
@@ -193,12 +185,12 @@ async def _read_form(request: Request, files: AsyncExitStack, names: tuple[str, 
     for name, part in form.multi_items():
         if isinstance(part, UploadFile):
             if not (part.filename or part.size):
-                continue  # a file input that was left empty
+                continue  # an empty file input of a browser
             if name not in names:
-                raise _image_missing(name, f"is for no file: send it in the field '{names[0]}'")
+                raise _image_missing(name, f"takes no file; send it in the field '{names[0]}'")
             sent.append(part)
-        elif name in names:  # with curl, an @ is missing
-            raise _image_missing(name, "is text, and not a file")
+        elif name in names:  # with curl, the @ is missing
+            raise _image_missing(name, "is text, not a file")
         else:
             texts.append((name, part))
     fields = form_fields(texts)
@@ -206,7 +198,7 @@ async def _read_form(request: Request, files: AsyncExitStack, names: tuple[str, 
 
 
 async def _read_file(request: Request, files: AsyncExitStack, *, archive: bool = False) -> Upload:
-    """The body of `request` as a file."""
+    """Read the whole body as a file."""
     sent = UploadFile(cast(BinaryIO, SpooledTemporaryFile(_IN_MEMORY_BYTES)), size=0)  # noqa: SIM115
     files.push_async_callback(_close, sent)
     async for chunk in request.stream():
@@ -215,7 +207,7 @@ async def _read_file(request: Request, files: AsyncExitStack, *, archive: bool =
 
 
 async def _close(sent: UploadFile) -> None:
-    with suppress(OSError):  # a full disk was noticed before
+    with suppress(OSError):  # a full disk was reported before
         await sent.close()
 
 

@@ -5,7 +5,7 @@ import asyncio
 from redis import Redis
 from support.queueing import ANY, PICTURE, RESULT, claim_all
 
-from app.notifications import Notices
+from app.notifications import Notifications
 from jobs import keys
 from jobs.connection import connect_async
 from jobs.consumer import Consumer
@@ -19,15 +19,15 @@ def test_words_do_not_wake_who_waits_for_the_end(settings: QueueSettings, redis:
     async def follow() -> None:
         async with connect_async(settings.redis_url) as client:
             producer = Producer(client, settings)
-            notices = Notices(producer)
-            listening = asyncio.create_task(notices.listen())
+            notifications = Notifications(producer)
+            listening = asyncio.create_task(notifications.listen())
             while not dict(await client.pubsub_numsub(keys.NOTICES))[keys.NOTICES.encode()]:
                 await asyncio.sleep(0)  # the server does not tell when it has a listener
             job_id, other = [await producer.submit(ANY, PICTURE) for _ in range(2)]
             with (
-                notices.watch(job_id) as anything,
-                notices.watch(other, job_id, end_only=True) as end,
-                notices.watch(other) as elsewhere,
+                notifications.watch(job_id) as anything,
+                notifications.watch(other, job_id, end_only=True) as end,
+                notifications.watch(other) as elsewhere,
             ):
                 claims = await asyncio.to_thread(lambda: consumer.start(claim_all(consumer, 2)))
                 (claim,) = [claim for claim in claims if claim.job_id == job_id]

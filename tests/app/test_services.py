@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.background import in_background
+from app.services import in_background
 
 
 def test_a_task_that_loses_a_cancellation_ends_all_the_same() -> None:

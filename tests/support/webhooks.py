@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from typing import Any
 
-from app.background import in_background
-from app.outbound.http_client import Outbound
+from app.outbound.http_client import OutboundClient
 from app.outbound.webhooks import Webhooks
+from app.services import in_background
 from jobs.connection import connect_async
 from jobs.deliveries import Deliveries
 from jobs.producer import Producer
@@ -22,7 +22,7 @@ async def sending(settings: QueueSettings, **options: Any) -> AsyncIterator[Deli
     """A process's sender at work, as far as it is not a process."""
     async with connect_async(settings.redis_url) as redis:
         deliveries = Deliveries(redis, settings)
-        outbound = Outbound([ip_network("127.0.0.0/8")], total_seconds=20)
+        outbound = OutboundClient([ip_network("127.0.0.0/8")], total_seconds=20)
         options = {"retry_seconds": NO_WAIT, "look_seconds": 0.02} | options
         webhooks = Webhooks(deliveries, Producer(redis, settings), outbound, SECRET, **options)
         async with in_background(webhooks.run()):

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from app.images.decoder import DecoderBusy, PictureDecoder
-from app.images.picture import PictureLimits, PictureRefused
+from app.images.limits import ImageLimits
+from app.images.picture import PictureRefused
 from model.decoding.caption import Caption
 from model.decoding.options import DecodingOptions
 from model.runtime.captioner import SHIPPED
@@ -29,10 +30,7 @@ from wordlight.bulk.storage import Storage, StoredFile
 
 T = TypeVar("T")
 
-# The defaults of the web process (app/settings.py).
-_LARGEST_FILE = 20 * 2**20
-_DECODE_SECONDS = 20.0
-_DECODE_BYTES = 3 * 2**29
+_LIMITS = ImageLimits()
 _DECODERS = 2
 
 
@@ -136,12 +134,12 @@ class BulkCaptioner:
 
     async def _pixels(self, picture: StoredFile) -> torch.Tensor | str:
         """Decode a picture to the captioner's input (3, S, S), or return an error message."""
-        too_large = f"larger than {_LARGEST_FILE // 2**20} MiB"
-        if picture.size > _LARGEST_FILE:
+        too_large = f"larger than {_LIMITS.max_bytes // 2**20} MiB"
+        if picture.size > _LIMITS.max_bytes:
             return too_large
         try:
-            data = await asyncio.to_thread(self._source.read, picture.path, _LARGEST_FILE + 1)
-            if len(data) > _LARGEST_FILE:
+            data = await asyncio.to_thread(self._source.read, picture.path, _LIMITS.max_bytes + 1)
+            if len(data) > _LIMITS.max_bytes:
                 return too_large
             working = await self._decoder.prepare(io.BytesIO(data))
         except PictureRefused as refused:
@@ -158,9 +156,7 @@ class BulkCaptioner:
 async def _start_decoder() -> PictureDecoder:
     decoder = PictureDecoder(
         processes=_DECODERS,
-        timeout_seconds=_DECODE_SECONDS,
-        memory_bytes=_DECODE_BYTES,
-        limits=PictureLimits(),
+        limits=_LIMITS,
         max_waiting=2**20,
     )
     for _ in range(3):  # on a busy machine, a start may take several attempts

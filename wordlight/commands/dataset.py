@@ -112,12 +112,13 @@ def _stored(data: bytes, side: int) -> bytes:
     """Decode a picture as the service does and encode it as a small square JPEG. Raises PictureUnusable."""
     from PIL import Image
 
-    from app.images.picture import PictureLimits, PictureRefused, prepare
+    from app.images.limits import ImageLimits
+    from app.images.picture import PictureRefused, prepare
     from model.runtime.pixels import stored_jpeg
     from model.training.data_folder import PictureUnusable
 
     try:
-        return stored_jpeg(Image.open(io.BytesIO(prepare(data, PictureLimits()).data)), side)
+        return stored_jpeg(Image.open(io.BytesIO(prepare(data, ImageLimits()).data)), side)
     except PictureRefused as refused:
         raise PictureUnusable(refused.detail) from refused
 

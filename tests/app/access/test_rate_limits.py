@@ -9,7 +9,7 @@ from redis import Redis
 from redis import asyncio as aioredis
 from redis.exceptions import RedisError
 
-from app.access.caller import Caller
+from app.access.middleware import Caller
 from app.access.rate_limits import RateLimits
 from app.problems import ProblemError
 from jobs.connection import connect_async
@@ -24,7 +24,7 @@ def caller(limit: str | None = None, key_id: str = "key") -> Caller:
 async def spent(limits: RateLimits, who: Caller, pictures: int) -> int:
     """The places taken: `pictures` or none."""
     try:
-        await limits.spend(who, pictures)
+        await limits.consume(who, pictures)
     except ProblemError:
         return 0
     return pictures
@@ -32,7 +32,7 @@ async def spent(limits: RateLimits, who: Caller, pictures: int) -> int:
 
 async def refusal(limits: RateLimits, who: Caller, pictures: int) -> ProblemError:
     with pytest.raises(ProblemError) as caught:
-        await limits.spend(who, pictures)
+        await limits.consume(who, pictures)
     assert (caught.value.problem.status, caught.value.problem.type) == (429, "urn:wordlight:problem:rate-limited")
     return caught.value
 
@@ -101,7 +101,7 @@ def test_more_than_will_ever_fit_is_not_told_to_come_back(with_redis: Run) -> No
         limits = RateLimits(redis, None)
         error = await refusal(limits, caller("5/hour"), 6)
         assert "Retry-After" not in (error.headers or {})
-        assert "never 6 at once" in error.problem.detail
+        assert "never have 6" in error.problem.detail
         assert await spent(limits, caller("5/hour"), 5) == 5  # and it has cost nothing
 
     with_redis(act)
@@ -110,7 +110,7 @@ def test_more_than_will_ever_fit_is_not_told_to_come_back(with_redis: Run) -> No
 def test_retry_after_is_when_there_are_places_for_all_of_them(with_redis: Run, redis: Redis) -> None:
     async def act(client: aioredis.Redis) -> None:
         limits, who = RateLimits(client, None), caller("3/hour")
-        await limits.spend(who, 1)
+        await limits.consume(who, 1)
         (name,) = list(redis.scan_iter("{wordlight}:limit*"))
         now = time.time()
         redis.delete(name)
@@ -131,6 +131,6 @@ def test_without_redis_it_is_not_the_limit_that_is_blamed() -> None:
     async def act() -> None:
         async with connect_async("unix:///nowhere") as redis:
             with pytest.raises(RedisError):
-                await RateLimits(redis, None).spend(caller("5/hour"), 1)
+                await RateLimits(redis, None).consume(caller("5/hour"), 1)
 
     asyncio.run(act())

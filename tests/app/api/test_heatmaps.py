@@ -15,10 +15,10 @@ from redis import Redis
 from support.queueing import PROBLEM, claim_all, produce
 
 from app.api import heatmaps
+from app.api.heatmaps import Renderer, RendererBusy
 from app.main import create_app
 from app.rendering.contact_sheet import contact_sheet
 from app.rendering.overlay import word_overlay
-from app.rendering.renderer import Renderer, RendererBusy
 from app.settings import AppSettings
 from jobs import keys
 from jobs.consumer import Consumer
@@ -200,6 +200,6 @@ def test_the_picture_can_be_seen_again(settings: QueueSettings, finished: str, p
 
 def test_a_job_knows_its_place(settings: QueueSettings, finished: str, picture: bytes) -> None:
     waiting = [submitted(settings, picture + bytes([number])) for number in range(3)]
-    places = answers(settings, [f"{job_id}/place" for job_id in (finished, *waiting)])
+    places = answers(settings, [f"{job_id}/queue-position" for job_id in (finished, *waiting)])
     assert [answer.json()["ahead"] for answer in places] == [None, 0, 1, 2]
-    assert problem(answers(settings, ["0/place"])[0]) == (404, "not-found")
+    assert problem(answers(settings, ["0/queue-position"])[0]) == (404, "not-found")

@@ -1,6 +1,7 @@
-"""The proxy of docker-compose.yml, with the configuration that is committed, before a real web process."""
+"""The proxy of docker-compose.yml, with its real configuration, before a real web process."""
 
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -145,3 +147,90 @@ def test_when_none_is_there_the_answer_is_a_problem(home: dict[str, str]) -> Non
     assert answer.headers["content-type"] == "application/problem+json"
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json()["status"] == 502
+
+
+# Slow and oversized headers
+
+
+class RawClient:
+    """A raw connection to a proxy whose limits for headers and idle connections are 0.3 s."""
+
+    def __init__(self, address: str) -> None:
+        url = urlsplit(address)
+        self._socket = socket.create_connection((url.hostname or "", url.port or 0), timeout=60)
+
+    def __enter__(self) -> "RawClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def read_to_end(self) -> bytes:
+        """All bytes until the proxy closes the connection, which it must do within a minute."""
+        received = b""
+        try:
+            while data := self._socket.recv(65536):
+                received += data
+        except ConnectionResetError:
+            pass
+        return received
+
+    def drip(self, data: bytes) -> bytes:
+        """Send the data again and again until the proxy closes the connection."""
+        self._socket.settimeout(0.02)
+        while True:
+            try:
+                self._socket.sendall(data)
+                received = self._socket.recv(65536)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return b""
+            self._socket.settimeout(60)
+            return received + self.read_to_end()
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture
+def impatient(app: tuple[Command, int], home: dict[str, str]) -> Iterator[str]:
+    """The address of a proxy with short limits before that web process."""
+    limits = {"WORDLIGHT_PROXY_HEADER_SECONDS": "300ms", "WORDLIGHT_PROXY_IDLE_SECONDS": "300ms"}
+    with proxy(app[1], **limits, **home) as address:
+        yield address
+
+
+@pytest.mark.parametrize("start", [b"", b"G", GET, GET + b"X-A: b"])
+def test_slow_headers_close_the_connection(impatient: str, start: bytes) -> None:
+    with RawClient(impatient) as client:
+        client.send(start)
+        assert b" 200 " not in client.read_to_end()
+
+
+def test_dripping_headers_do_not_extend_the_time(impatient: str) -> None:
+    with RawClient(impatient) as client:
+        client.send(GET)
+        assert b" 200 " not in client.drip(b"X-A: b\r\n")
+
+
+@pytest.mark.parametrize("second", [b"", b"GET /hea"], ids=["silence", "half a request"])
+def test_an_idle_connection_is_closed_after_an_answer(impatient: str, second: bytes) -> None:
+    with RawClient(impatient) as client:
+        client.send(GET + b"\r\n" + second)
+        assert client.read_to_end().count(b" 200 ") == 1
+
+
+def test_a_request_may_wait_longer_than_headers(impatient: str) -> None:
+    answer = httpx.post(f"{impatient}/v1/captions", content=PICTURE, headers=JPEG | {"Prefer": "wait=1"}, timeout=60)
+    assert answer.status_code == 202
+    assert answer.headers["preference-applied"] == "wait=1"
+
+
+def test_oversized_headers_are_refused(impatient: str) -> None:
+    with RawClient(impatient) as client:
+        client.send(GET + b"X-A: " + b"a" * 64 * 1024 + b"\r\n\r\n")
+        assert client.read_to_end().startswith(b"HTTP/1.1 431 ")

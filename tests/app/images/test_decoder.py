@@ -23,7 +23,8 @@ import pytest
 from PIL import Image
 
 from app.images.decoder import DecoderBusy, PictureDecoder
-from app.images.picture import PictureLimits, PictureRefused, Refusal, WorkingImage
+from app.images.limits import ImageLimits
+from app.images.picture import PictureRefused, Refusal, WorkingImage
 
 ROOT = Path(__file__).parents[3]
 MEMORY = 1 << 30
@@ -42,7 +43,9 @@ def with_decoder(
     max_waiting: int = 100,
 ) -> None:
     async def run() -> None:
-        async with PictureDecoder(processes, timeout, MEMORY, PictureLimits(), max_waiting) as decoder:
+        async with PictureDecoder(
+            processes, ImageLimits(decode_seconds=timeout, decode_bytes=MEMORY), max_waiting
+        ) as decoder:
             await story(decoder)
 
     asyncio.run(run())
@@ -113,7 +116,7 @@ def test_children_are_confined_and_light() -> None:
             await decoder._run(bytearray, 2 * MEMORY)
         heavy = "sorted({'torch', 'fastapi', 'numpy', 'redis', 'pydantic'} & set(__import__('sys').modules))"
         assert await decoder._run(eval, heavy) == []
-        with pytest.raises(ValueError, match="too many"):
+        with pytest.raises(ValueError, match="larger than"):
             await decoder.prepare(io.BytesIO(bytes(MEMORY // 8 + 1)))
 
     with_decoder(story, processes=1)
@@ -123,7 +126,7 @@ def test_too_little_memory_refuses_the_picture() -> None:
     async def story() -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (7000, 7000)).save(buffer, "PNG", compress_level=1)
-        async with PictureDecoder(1, 60, 128 << 20, PictureLimits(), 1) as decoder:
+        async with PictureDecoder(1, ImageLimits(decode_seconds=60, decode_bytes=128 << 20), 1) as decoder:
             with pytest.raises(PictureRefused, match="too much memory") as refused:
                 await decoder.prepare(io.BytesIO(buffer.getvalue()))
             assert refused.value.reason is Refusal.UNDECODABLE_IMAGE
@@ -166,7 +169,7 @@ def bombs() -> dict[str, bytes]:
 
 def test_bombs_harm_neither_the_server_nor_the_child() -> None:
     async def story() -> None:
-        async with PictureDecoder(1, 60, 256 << 20, PictureLimits(), 1) as decoder:
+        async with PictureDecoder(1, ImageLimits(decode_seconds=60, decode_bytes=256 << 20), 1) as decoder:
             child = await decoder._run(os.getpid)
             for name, data in bombs().items():
                 assert len(data) < 2 << 20, name
@@ -181,7 +184,7 @@ def test_children_that_cannot_start_are_reported() -> None:
     async def story() -> None:
         impossible = 1 << 70  # no process can even be given such a limit
         with pytest.raises(DecoderBusy):
-            await PictureDecoder(1, 20, impossible, PictureLimits(), 1).start()
+            await PictureDecoder(1, ImageLimits(decode_seconds=20, decode_bytes=impossible), 1).start()
 
     asyncio.run(story())
     assert multiprocessing.active_children() == []
@@ -261,10 +264,10 @@ def test_after_close_there_is_nothing_and_nobody() -> None:
 ORPHANS = """
 import asyncio, multiprocessing
 from app.images.decoder import PictureDecoder
-from app.images.picture import PictureLimits
+from app.images.limits import ImageLimits
 
 async def main():
-    async with PictureDecoder(2, 600, 1 << 30, PictureLimits(), 9) as decoder:
+    async with PictureDecoder(2, ImageLimits(decode_seconds=600, decode_bytes=1 << 30), 9) as decoder:
         stuck = asyncio.create_task(decoder._run(eval, "sum(range(10**12))"))
         await decoder._run(int)
         print(*(child.pid for child in multiprocessing.active_children()), flush=True)

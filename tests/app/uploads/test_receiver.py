@@ -20,12 +20,12 @@ from support.api import problem
 
 from app.problems import install_problem_handlers
 from app.settings import AppSettings
-from app.uploads.receiver import Upload, Uploads
+from app.uploads.receiver import Upload, UploadReceiver
 
 KIB = 1024
 LARGEST = 2048 * KIB
 BATCH = 3 * LARGEST
-SETTINGS = AppSettings(max_upload_bytes=LARGEST, max_batch_files=5, max_batch_bytes=BATCH)
+SETTINGS = AppSettings(max_upload_bytes=LARGEST, max_batch_files=5, max_batches=1, max_batch_bytes=BATCH)
 BOUNDARY = {"Content-Type": "multipart/form-data; boundary=b"}
 Parts = Sequence[tuple[str, tuple[str | None, bytes]]]
 
@@ -44,16 +44,16 @@ def serving(batch_seconds: float = 60) -> Iterator[httpx.Client]:
     """A client of a web process that only receives: one file at /one, and several, once at a time, at /many."""
     api = FastAPI()
     install_problem_handlers(api)
-    uploads = Uploads(SETTINGS, batches=1, batch_seconds=batch_seconds)
+    uploads = UploadReceiver(SETTINGS.model_copy(update={"batch_seconds": batch_seconds}))
 
     @api.post("/one")
     async def one(request: Request) -> dict[str, Any]:
-        async with uploads.one(request) as upload:
+        async with uploads.receive_one(request) as upload:
             return told(upload)
 
     @api.post("/many")
     async def many(request: Request) -> dict[str, Any]:
-        async with uploads.many(request) as upload:
+        async with uploads.receive_batch(request) as upload:
             return told(upload)
 
     listening = socket.create_server(("127.0.0.1", 0))

@@ -110,7 +110,7 @@ function watchPlace(job, { signal, onStatus }) {
   const timer = setInterval(async () => {
     if (!waits) return clearInterval(timer);
     try {
-      const { ahead } = await ask(job.links.place, { signal });
+      const { ahead } = await ask(job.links.queue_position, { signal });
       if (waits && ahead !== null) onStatus("queued", ahead);
     } catch {
       // Ignored: the event stream reports the job's end.
