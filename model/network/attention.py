@@ -1,7 +1,4 @@
-"""Soft attention over the annotation grid. In: queries and annotations; out: weights and context vectors.
-
-It must not know what the queries are or which word is being said.
-"""
+"""Soft attention over the annotation grid: queries and annotations to weights and context vectors."""
 
 from typing import Literal
 
@@ -10,9 +7,9 @@ from torch import nn
 
 
 class Attention(nn.Module):
-    """What all forms of attention share: how to score a query and a key is what they differ in.
+    """Base class of attention. A subclass defines how a query and a key are scored.
 
-    Keys are computed once an image. All rows of an image (beams, or the captions of a training image) share its keys
+    Keys are computed once per image. All rows of an image (beams, or the captions of a training image) share its keys
     and annotations without a copy.
     """
 
@@ -22,15 +19,15 @@ class Attention(nn.Module):
         self.key = nn.Linear(annotation_size, attention_size, bias=False)
 
     def keys(self, annotations: torch.Tensor) -> torch.Tensor:
-        """Annotations (B, L, D) to keys (B, L, A)."""
+        """Project annotations (B, L, D) to keys (B, L, A)."""
         return self.key(annotations)  # type: ignore[no-any-return]
 
     def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Projected queries (B, R, A) and keys that the rows share (B, L, A), to (B, R, L)."""
+        """Score projected queries (B, R, A) against the keys (B, L, A) that the rows share. Returns (B, R, L)."""
         raise NotImplementedError
 
     def value_of(self, mixed: torch.Tensor) -> torch.Tensor:
-        """The context vectors (B, R, D) that mixed annotations make."""
+        """Return the context vectors (B, R, D) of weighted sums of annotations."""
         return mixed
 
     def forward(
@@ -75,13 +72,15 @@ class DotAttention(Attention):
         return query @ keys.transpose(1, 2) * keys.shape[2] ** -0.5  # type: ignore[no-any-return]
 
     def value_of(self, mixed: torch.Tensor) -> torch.Tensor:
-        """See Attention. The value of a weighted sum is the weighted sum of the values: one projection a row, not one a
-        place."""
+        """See Attention. Projects once per row: the value of a weighted sum is the weighted sum of the values."""
         return self.value(mixed)  # type: ignore[no-any-return]
 
 
 def _softmax(scores: torch.Tensor) -> torch.Tensor:
-    """Scores (B, R, L) to weights. In float32: half precision has too few digits for a tail that is shown to people."""
+    """Normalise scores (B, R, L) to weights.
+
+    Uses float32: users see the small weights, and half precision has too few digits for them.
+    """
     return torch.softmax(scores.float(), dim=2)
 
 

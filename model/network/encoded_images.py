@@ -1,7 +1,4 @@
-"""What a decoder knows of a batch of images: the annotations that every word looks at anew, and what goes with them.
-
-Plain tensors. It must not know how images are encoded, or how words are chosen.
-"""
+"""The encoded images of a batch: annotations, attention keys, and what the word detector found."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,109 +8,113 @@ from typing import Any, ClassVar, Self
 import torch
 from torch.nn import functional
 
-EPSILON = 0.01  # keeps the logarithm of how much of a word is seen away from that of zero
+EPSILON = 0.01  # added to the probability of a word before its logarithm is taken
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImages:
-    """What is known of a batch of images, computed once and shared by all rows of each image."""
+    """The encoding of a batch of images. It is computed once and shared by all rows of an image."""
 
-    # The fields that have a part for each image.
+    # The fields with one entry per image.
     per_image: ClassVar[tuple[str, ...]] = ("annotations", "keys")
 
     annotations: torch.Tensor  # (B, L, D)
-    keys: torch.Tensor  # (B, L, A); A = 0 where there is no attention
+    keys: torch.Tensor  # (B, L, A); A = 0 without attention
     rows: int  # of the annotation grid: L = rows * cols, row by row
     cols: int
 
     @property
     def images(self) -> int:
-        """How many images these are: B."""
+        """The number of images, B."""
         return self.annotations.shape[0]
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """What there is of each image: the fields `per_image`."""
+        """The tensors named by `per_image`."""
         return tuple(getattr(self, name) for name in self.per_image)
 
     def with_tensors(self, tensors: Iterable[torch.Tensor]) -> Self:
-        """The same of other images, of which these are the `tensors`."""
+        """Return a copy that holds `tensors`, in the order of `per_image`, for other images."""
         fields: dict[str, Any] = dict(zip(self.per_image, tensors, strict=True))
         return replace(self, **fields)
 
     def select(self, index: Sequence[int] | torch.Tensor) -> Self:
-        """What is known of some of the images, in the order of `index`."""
+        """Return the encoding of the images `index`, in that order."""
         chosen = torch.as_tensor(index, dtype=torch.long, device=self.annotations.device)
         return self.with_tensors(tensor[chosen] for tensor in self.tensors)
 
     def attribute(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        """How much each place did for a `token` that was said of an image: (L,), of as large a sum as `weights`.
+        """Attribute `token`, generated for an image, to places: (L,), with the sum of `weights`.
 
-        `weights` (L,) is the attention of the step that said it; to be looked at is all that a place can do here.
+        `weights` (L,) is the attention of the step that generated it. Without a word detector, the attribution is the
+        attention.
         """
         return weights
 
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveEncodedImages(EncodedImages):
-    """What is known of a batch of images. Annotations and keys are of the fine grid, words of the coarse one."""
+    """The encoding of the adaptive decoder: annotations and keys on the fine grid, words on the coarse one."""
 
     per_image: ClassVar[tuple[str, ...]] = (*EncodedImages.per_image, "words", "evidence")
 
-    words: torch.Tensor  # (B, l, N): which words each place shows
-    evidence: torch.Tensor  # (B, N): for a word being shown anywhere
-    coarse: torch.Tensor | None  # (L, l): from places of the fine grid to those of the coarse one; None: L = l
-    seen_as: torch.Tensor  # (V,): which of the N words each token is a form of, N for none
+    words: torch.Tensor  # (B, l, N): the probability that a place shows a word
+    evidence: torch.Tensor  # (B, N): evidence that the picture shows a word anywhere
+    upsample: torch.Tensor | None  # (L, l): from the coarse grid to the fine one; None if L = l
+    seen_as: torch.Tensor  # (V,): the detector's word that a token is a form of; N for none
 
     def attribute(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:
-        """See Memory. Here a place is looked at and, if the detector knows the word, shows more or less of it.
+        """See EncodedImages. Here the attribution is attention times the detector's evidence, if it knows the word.
 
-        What is seen makes a word more probable by the sum, over places, of attention times how much of the word each
-        shows (AdaptiveDecoder.seen); this is the share of each place in that sum. A place of the fine grid sees far
-        more of the picture than its cell, so its share is a mean with its neighbours'.
+        Evidence raises the score of a word by the sum over places of attention times the presence of the word
+        (AdaptiveDecoder.word_evidence). The attribution of a place is its share of that sum. The receptive field of a
+        place is much larger than its cell, so the fine grid is smoothed.
         """
-        shown = self.shown(image, token)
-        if shown is None:
+        presence = self.presence(image, token)
+        if presence is None:
             return weights
-        given = weights * shown
-        if self.coarse is not None:
-            given = smooth(given.view(self.rows, self.cols)).flatten()
-        return given * (weights.sum() / given.sum())
+        attribution = weights * presence
+        if self.upsample is not None:
+            attribution = smooth(attribution.view(self.rows, self.cols)).flatten()
+        return attribution * (weights.sum() / attribution.sum())
 
-    def shown(self, image: int, token: int) -> torch.Tensor | None:
-        """How much of the word that `token` is a form of each place of an image shows: (L,). None: nobody can say."""
+    def presence(self, image: int, token: int) -> torch.Tensor | None:
+        """Return how much each place of an image shows the word of `token`: (L,).
+
+        Returns None if the detector does not know the word.
+        """
         word = int(self.seen_as[token])
         if word == self.words.shape[2]:
             return None
-        shown = self.words[image, :, word]
-        return (shown if self.coarse is None else self.coarse @ shown) + EPSILON
+        presence = self.words[image, :, word]
+        return (presence if self.upsample is None else self.upsample @ presence) + EPSILON
 
 
 @lru_cache(maxsize=8)
 def bilinear_matrix(coarse: int, fine: int, device: torch.device) -> torch.Tensor:
-    """The matrix (fine * fine, coarse * coarse) that enlarges a grid, bilinearly.
+    """Return the matrix (fine * fine, coarse * coarse) that upsamples a grid bilinearly.
 
-    Each place of a convolution with stride 2 lies on a place of its input, so the corners of both grids do, too.
+    The corners of the grids coincide: the places of a convolution with stride 2 lie on places of its input.
     """
-    with torch.inference_mode(False):  # the next who wants it may be training
-        one_each = torch.eye(coarse * coarse, device=device).view(-1, 1, coarse, coarse)
-        larger = functional.interpolate(one_each, size=(fine, fine), mode="bilinear", align_corners=True)
-        return larger.flatten(1).t().contiguous()
+    with torch.inference_mode(False):  # the cached matrix may be used in training later
+        identity = torch.eye(coarse * coarse, device=device).view(-1, 1, coarse, coarse)
+        upsampled = functional.interpolate(identity, size=(fine, fine), mode="bilinear", align_corners=True)
+        return upsampled.flatten(1).t().contiguous()
 
 
 def smooth(grid: torch.Tensor) -> torch.Tensor:
-    """Each place of a grid (rows, cols) a mean of itself and its eight neighbours, near ones more; their sum stays."""
+    """Smooth a grid (rows, cols) with the kernel [1, 2, 1] / 4 in both directions. Its sum stays the same."""
     rows, cols = grid.shape
-    return _neighbourhood(rows, grid.device) @ grid @ _neighbourhood(cols, grid.device)
+    return _smoothing_matrix(rows, grid.device) @ grid @ _smoothing_matrix(cols, grid.device)
 
 
 @lru_cache(maxsize=8)
-def _neighbourhood(places: int, device: torch.device) -> torch.Tensor:
-    """The matrix (places, places) that makes of each of a row of places half of itself and a quarter of each neighbour.
+def _smoothing_matrix(places: int, device: torch.device) -> torch.Tensor:
+    """Return the matrix (places, places) of the kernel [1, 2, 1] / 4 with replicated ends.
 
-    It is symmetric: at both ends a place is its own missing neighbour, so that nothing is lost.
+    The matrix is symmetric, so sums stay the same.
     """
     with torch.inference_mode(False):
         kernel = torch.tensor([0.25, 0.5, 0.25], device=device).view(1, 1, 3)
-        one_each = torch.eye(places, device=device).unsqueeze(1)
-        return functional.conv1d(functional.pad(one_each, (1, 1), mode="replicate"), kernel).squeeze(1)
+        identity = torch.eye(places, device=device).unsqueeze(1)
+        return functional.conv1d(functional.pad(identity, (1, 1), mode="replicate"), kernel).squeeze(1)
