@@ -57,7 +57,7 @@ def add_device_option(parser: Options) -> None:
 def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -> "Captioner":
     """The captioner that was asked for, to caption so many pictures; ends the command where there is none."""
     from model.runtime.captioner import SHIPPED, CaptionerNotLoadable
-    from model.runtime.engines.choice import EngineUnavailable, load_for_inference
+    from model.runtime.inference import EngineUnavailable, load_for_inference
 
     few = pictures is not None and pictures < _WORTH_TRANSLATING
     folder, device = arguments.model or SHIPPED, device_of(arguments)
