@@ -9,8 +9,8 @@ from typing import get_args
 import torch
 
 from model.runtime.captioner import SHIPPED, Captioner
-from model.runtime.engines.choice import EngineName, EngineUnavailable, prepare_for_inference
-from model.runtime.engines.engine import Precision
+from model.runtime.engines.pytorch import Precision
+from model.runtime.inference import EngineName, EngineUnavailable, prepare_for_inference
 from model.runtime.pixels import normalise
 
 # Eager PyTorch in float32, as in training.

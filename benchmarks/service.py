@@ -40,7 +40,7 @@ from jobs.options import CaptionOptions
 from model.decoding.options import DecodingOptions
 from model.runtime.captioner import SHIPPED
 from model.runtime.device import choose_device
-from model.runtime.engines.choice import load_for_inference
+from model.runtime.inference import load_for_inference
 
 _BATCHES_IN_FLIGHT = 3
 _BATCHES_BEFORE = 2

@@ -1,1 +1,1 @@
-"""Images in, captions with attention out. PyTorch only: knows no HTTP and no Redis."""
+"""The captioner: images in, captions with attention out. Uses PyTorch; knows nothing of HTTP or Redis."""

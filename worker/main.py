@@ -18,7 +18,7 @@ from jobs.connection import connect
 from jobs.consumer import Consumer
 from jobs.metrics import Recorder
 from model.runtime.device import choose_device
-from model.runtime.engines.choice import load_for_inference
+from model.runtime.inference import load_for_inference
 from worker.batch import BatchRunner, DeviceBroken
 from worker.buffer import Buffer, WorkerState
 from worker.heartbeat import Heartbeat

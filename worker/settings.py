@@ -6,8 +6,8 @@ from pydantic import Field
 
 from jobs.settings import QueueSettings
 from model.runtime.captioner import SHIPPED
-from model.runtime.engines.choice import EngineName
-from model.runtime.engines.engine import Precision
+from model.runtime.engines.pytorch import Precision
+from model.runtime.inference import EngineName
 
 
 class WorkerSettings(QueueSettings):

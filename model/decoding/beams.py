@@ -1,7 +1,4 @@
-"""K beams of each of B images between two steps of a search, and the way back to where each has come from.
-
-It must not know how beams are chosen, nor what the tokens mean, beyond <end>.
-"""
+"""The beams of a search between two steps, and their history."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +12,14 @@ from model.text.vocabulary import END
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step did, for each of K beams of B images."""
+    """The record of one search step, for K beams of each of B images."""
 
-    parent: torch.Tensor  # (B, K): the beam that each beam goes on from
-    logprobs: torch.Tensor  # (B, K): of the word that it goes on with
-    weights: torch.Tensor  # (B, K, L): where the beams looked, before any was chosen
+    parent: torch.Tensor  # (B, K): the beam that each beam continues
+    logprobs: torch.Tensor  # (B, K): of the token that each beam adds
+    weights: torch.Tensor  # (B, K, L): attention of the beams before the choice
 
-    def of(self, images: torch.Tensor) -> "Step":
-        """What it did for some of the images."""
+    def select(self, images: torch.Tensor) -> "Step":
+        """Return the record for some of the images."""
         return Step(self.parent[images], self.logprobs[images], self.weights[images])
 
 
@@ -30,97 +27,97 @@ class Step:
 class Beams:
     """K beams of each of B images, between two steps."""
 
-    images: torch.Tensor  # (B,): their numbers
-    said: torch.Tensor  # (B, K, T), with the prefix
+    images: torch.Tensor  # (B,): their index in the whole batch
+    tokens: torch.Tensor  # (B, K, T), including the prefix
     total: torch.Tensor  # (B, K): log-probabilities
-    paid: torch.Tensor  # (B, K): for words that earlier groups have chosen
-    length: torch.Tensor  # (B, K), with <end>, without the prefix
+    penalty: torch.Tensor  # (B, K): what the groups of diverse search pay for repeated words
+    length: torch.Tensor  # (B, K), including <end>, without the prefix
     steps: list[Step]
 
     @property
-    def tokens(self) -> torch.Tensor:
-        """The latest (B, K)."""
-        return self.said[:, :, -1]
+    def latest(self) -> torch.Tensor:
+        """The latest token of each beam (B, K)."""
+        return self.tokens[:, :, -1]
 
     @property
     def ended(self) -> torch.Tensor:
         """Which beams (B, K) have ended."""
-        return self.tokens == END if self.steps else torch.zeros_like(self.total, dtype=torch.bool)
+        return self.latest == END if self.steps else torch.zeros_like(self.total, dtype=torch.bool)
 
-    def of(self, rows: torch.Tensor) -> "Beams":
-        """Those of some of the images."""
+    def select(self, images: torch.Tensor) -> "Beams":
+        """Return the beams of some of the images."""
         return Beams(
-            images=self.images[rows],
-            said=self.said[rows],
-            total=self.total[rows],
-            paid=self.paid[rows],
-            length=self.length[rows],
-            steps=[step.of(rows) for step in self.steps],
+            images=self.images[images],
+            tokens=self.tokens[images],
+            total=self.total[images],
+            penalty=self.penalty[images],
+            length=self.length[images],
+            steps=[step.select(images) for step in self.steps],
         )
 
     def trace_back(self, ranking: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities (B, N, S) and attention (B, N, S, L) of the beams `ranking` (B, N), for each of S steps.
+        """Return log-probabilities (B, N, S) and attention (B, N, S, L) of S steps of the beams `ranking` (B, N).
 
-        Parents are followed from the last step to the first: so attention is that of the beams that survived.
+        Follows the parents from the last step to the first, so that each row describes one surviving beam.
         """
-        row = ranking  # (B, N): the beam that held each hypothesis after the step at hand
+        row = ranking  # (B, N): the beam that holds each hypothesis after this step
         logprobs, attention = [], []
         for step in reversed(self.steps):
             logprobs.append(step.logprobs.gather(1, row))
             row = step.parent.gather(1, row)
-            # Attention belongs to the beam that looked, which is the parent of the word that it led to.
+            # The parent beam has the attention that led to the token.
             attention.append(step.weights.gather(1, row.unsqueeze(2).expand(-1, -1, step.weights.shape[2])))
         return torch.stack(logprobs[::-1], dim=2), torch.stack(attention[::-1], dim=2)
 
 
 class CommonPrefixes:
-    """Of each image of a batch, what has become certain and how much of that was given out."""
+    """The common prefix of the beams of each image, which is certain, and how much of it has been reported."""
 
     def __init__(self, forced: ForcedTokens) -> None:
-        """The search starts with what was `forced`, which is certain before its first step."""
+        """Start with the tokens in `forced`, which are certain before the first step."""
         self._forced = forced
-        self._given = [0] * len(forced.tokens)  # tokens of each image, those of the prefix included
+        self._reported = [0] * len(forced.tokens)  # tokens of each image, including the prefix
 
-    def further(self, beams: Beams, rows: Sequence[int]) -> list[CertainTokens]:
-        """What has become certain of the images in these `rows` of `beams`, beyond what was given out before.
+    def new_tokens(self, beams: Beams, rows: Sequence[int]) -> list[CertainTokens]:
+        """Return the newly certain tokens of the images in these `rows` of `beams`.
 
-        The beams must be those of one group, the likeliest first.
+        The beams must belong to one group, the most probable first.
         """
         if not rows:
             return []
-        places = torch.tensor(rows, device=beams.said.device)
-        said = beams.said[places]  # (F, K, T)
-        lives = beams.total[places] > -torch.inf  # (F, K): the others are there to fill up, and nothing comes of them
-        alike = ((said == said[:, :1]) | ~lives.unsqueeze(2)).all(dim=1) & lives[:, :1]  # (F, T)
-        shared = alike.cumprod(dim=1).sum(dim=1)  # (F,): how many tokens all beams begin with
-        further = []
-        for row, image, count in zip(rows, *torch.stack([beams.images[places], shared]).tolist(), strict=True):
-            if count > self._given[image]:
-                further.append(CertainTokens(row, *self._tokens(beams, row, image, self._given[image], count)))
-                self._given[image] = count
-        return further
+        index = torch.tensor(rows, device=beams.tokens.device)
+        tokens = beams.tokens[index]  # (F, K, T)
+        alive = beams.total[index] > -torch.inf  # (F, K): dead beams only fill up the tensor
+        alike = ((tokens == tokens[:, :1]) | ~alive.unsqueeze(2)).all(dim=1) & alive[:, :1]  # (F, T)
+        shared = alike.cumprod(dim=1).sum(dim=1)  # (F,): the length of the common prefix
+        found = []
+        for row, image, count in zip(rows, *torch.stack([beams.images[index], shared]).tolist(), strict=True):
+            if count > self._reported[image]:
+                found.append(CertainTokens(row, *self._tokens(beams, row, image, self._reported[image], count)))
+                self._reported[image] = count
+        return found
 
     def _tokens(
         self, beams: Beams, row: int, image: int, first: int, after: int
     ) -> tuple[list[int], list[float], list[list[float]]]:
-        """The tokens `first` to `after` of a row's likeliest beam, their log-probabilities and attention weights.
+        """Return the tokens `first` to `after` of the first beam of a row, their log-probabilities and attention.
 
-        No two beams have said the same, so those that begin alike have come from one, and share these too.
+        Beams have distinct tokens, so beams with a common prefix descend from one beam and share these values.
         """
         forced = self._forced.tokens.shape[1]
         logprobs = list(self._forced.logprobs[image, first:after])
         weights = list(self._forced.attention[image, first:after])
         of_steps = []
-        beam = torch.zeros((), dtype=torch.long, device=beams.said.device)
+        beam = torch.zeros((), dtype=torch.long, device=beams.tokens.device)
         for number in reversed(range(max(0, first - forced), len(beams.steps))):
             step = beams.steps[number]
             logprob, beam = step.logprobs[row, beam], step.parent[row, beam]
             if forced + number < after:
                 of_steps.append((logprob, step.weights[row, beam]))
-        for logprob, looked in reversed(of_steps):
+        for logprob, attention in reversed(of_steps):
             logprobs.append(logprob)
-            weights.append(looked)
-        # Packed, so that a GPU is asked once.
+            weights.append(attention)
+        # Packed into one tensor, so that a GPU synchronises once.
         packed = torch.cat([torch.stack(logprobs).unsqueeze(1), torch.stack(weights)], dim=1).float().tolist()
-        tokens: list[int] = beams.said[row, 0, first:after].tolist()
-        return tokens, [logprob for logprob, *_ in packed], [looked for _, *looked in packed]
+        tokens: list[int] = beams.tokens[row, 0, first:after].tolist()
+        return tokens, [logprob for logprob, *_ in packed], [attention for _, *attention in packed]

@@ -1,7 +1,4 @@
-"""From tokens to words. In: hypotheses; out: captions, as plain data.
-
-It must not know how the tokens were chosen.
-"""
+"""Tokens to words: hypotheses to captions as plain data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ from model.text.vocabulary import END, UNKNOWN, Span, Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One finished (or cut) sequence, without <start> and <end>; `logprob` includes the decision to end."""
+    """A finished or cut sequence, without <start> and <end>. `logprob` includes the decision to end."""
 
     tokens: list[int]  # T
     logprobs: list[float]  # T
@@ -25,12 +22,13 @@ class Hypothesis:
     logprob: float
 
 
-def read_off(
+def to_hypotheses(
     tokens: torch.Tensor, logprobs: torch.Tensor, attention: torch.Tensor, totals: torch.Tensor
 ) -> list[list[Hypothesis]]:
-    """The R rows of each of B images, whose sentences go as far as the first <end>.
+    """Return the R hypotheses of each of B images, cut at the first <end>.
 
-    tokens and logprobs (B, R, T); attention (B, R, T, L); totals (B, R), the log-probabilities of whole sentences.
+    tokens and logprobs are (B, R, T), attention is (B, R, T, L). totals (B, R) are the log-probabilities of whole
+    sentences.
     """
     attention = attention.float().cpu()
     rows_of_images = zip(tokens.tolist(), logprobs.tolist(), attention, totals.tolist(), strict=True)
@@ -44,16 +42,19 @@ def read_off(
 
 
 def _hypothesis(sequence: list[int], logprobs: list[float], attention: torch.Tensor, total: float) -> Hypothesis:
-    words = sequence.index(END) if END in sequence else len(sequence)
-    return Hypothesis(sequence[:words], logprobs[:words], attention[:words], total)
+    length = sequence.index(END) if END in sequence else len(sequence)
+    return Hypothesis(sequence[:length], logprobs[:length], attention[:length], total)
 
 
 class Detokenizer:
-    """Spells sentences about the images of `encoded`; the first words of each are `given`, as somebody wrote them."""
+    """Turn tokens into words and captions for the images of `encoded`.
+
+    The first words of each sentence are `given` in the spelling of the caller.
+    """
 
     def __init__(self, vocabulary: Vocabulary, encoded: EncodedImages, given: Sequence[str] = ()) -> None:
         self.vocabulary = vocabulary
-        self._memory, self._given = encoded, given
+        self._encoded, self._given = encoded, given
 
     def word(
         self,
@@ -64,16 +65,17 @@ class Detokenizer:
         logprobs: Sequence[float],
         weights: Sequence[Sequence[float]] | NDArray[np.float32],
     ) -> Word:
-        """The word at `position`, which is `span` of tokens that have log-probabilities and attention `weights`.
+        """Return the word at `position`, made of `span` of the tokens, from their log-probabilities and attention.
 
-        Its log-probability is the sum over its tokens. Its attention is the mean of their weights, its heatmap the mean
-        of what places did for them (Memory.credit). The weights of a token sum to the share of its attention that went
-        to the picture. A given word that is not in the vocabulary is spelt as it was given.
+        `weights` holds the attention of each token; the weights of a token sum to the share of its attention that goes
+        to the picture. The log-probability is the sum over the tokens of the word. `attention` is the mean of their
+        weights, `heatmap` the mean of their attributions (EncodedImages.attribute). A given word keeps its spelling
+        even if it is not in the vocabulary.
         """
-        spelt = tokens[span.start : span.end]
-        text = self._given[position] if position < len(self._given) else self.vocabulary.spell(spelt)
+        own_tokens = tokens[span.start : span.end]
+        text = self._given[position] if position < len(self._given) else self.vocabulary.spell(own_tokens)
         attention = np.asarray(weights[span.start : span.end], dtype=np.float32)  # (T, L)
-        evidence = np.stack([self._attribute(image, *step) for step in zip(spelt, attention, strict=True)])
+        evidence = np.stack([self._attribute(image, *step) for step in zip(own_tokens, attention, strict=True)])
         grounding = float(attention.sum(axis=1, dtype=np.float64).mean())
         return Word(
             text,
@@ -81,22 +83,24 @@ class Detokenizer:
             attention=self._map(attention),
             heatmap=self._map(evidence),
             visual_grounding=min(1.0, round(grounding, 4)),
-            in_vocabulary=UNKNOWN not in spelt,
+            in_vocabulary=UNKNOWN not in own_tokens,
         )
 
     def _map(self, steps: NDArray[np.float32]) -> WordMap:
-        """The mean of the steps (T, L) of a word, which sums to 1."""
-        places = steps.mean(axis=0, dtype=np.float64)
-        # Six digits keep the sum of a map within 1e-3 of 1 and an answer within some kilobytes.
-        return WordMap(self._memory.rows, self._memory.cols, (places / places.sum()).round(6).tolist())
+        """Return the mean of the maps (T, L) of a word, normalised to a sum of 1."""
+        mean = steps.mean(axis=0, dtype=np.float64)
+        # Six digits keep the sum of a map within 1e-3 of 1, and answers small.
+        return WordMap(self._encoded.rows, self._encoded.cols, (mean / mean.sum()).round(6).tolist())
 
     def _attribute(self, image: int, token: int, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-        device = self._memory.annotations.device
-        attribute = self._memory.attribute(image, token, torch.as_tensor(weights, dtype=torch.float32, device=device))
-        return attribute.cpu().numpy()
+        device = self._encoded.annotations.device
+        attribution = self._encoded.attribute(
+            image, token, torch.as_tensor(weights, dtype=torch.float32, device=device)
+        )
+        return attribution.cpu().numpy()
 
     def caption(self, image: int, hypothesis: Hypothesis) -> Caption:
-        """The sentence, of the image of that number."""
+        """Return the caption of a hypothesis of the image with index `image`."""
         tokens, weights = hypothesis.tokens, hypothesis.attention.cpu().numpy()
         words = [
             self.word(image, position, span, tokens, hypothesis.logprobs, weights)

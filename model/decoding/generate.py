@@ -1,13 +1,10 @@
-"""Captions by any strategy. In: a decoder, what it remembers of the images, and options; out: captions.
-
-Every strategy is a way to choose what `Decoder.step` is told next. It must not know of pixels.
-"""
+"""Generation of captions by any strategy. A strategy decides which token `StepDecoder.step` gets next."""
 
 from collections.abc import Sequence
 
 from model.decoding.beam_search import beam_search
 from model.decoding.caption import Caption
-from model.decoding.consensus import by_consensus
+from model.decoding.consensus import rank_by_consensus
 from model.decoding.constraints import CharacterConstraints
 from model.decoding.detokenize import Detokenizer, Hypothesis
 from model.decoding.options import DecodingOptions, Strategy
@@ -28,29 +25,29 @@ def generate(
     seeds: Sequence[int | None] | None,
     listener: DecodingListener | None,
 ) -> list[list[Caption]]:
-    """Write captions by the strategy in `options`: see Captioner.generate.
+    """Generate captions by the strategy in `options`: see Captioner.generate.
 
     Raises ValueError unless there is one seed for each image.
     """
     if seeds is None:
         seeds = [None] * encoded.images
     if len(seeds) != encoded.images:
-        raise ValueError(f"there must be a seed for each image: {len(seeds)} for {encoded.images}")
+        raise ValueError(f"expected one seed for each image: {len(seeds)} for {encoded.images}")
     if not encoded.images:
         return []
     detokenizer = Detokenizer(vocabulary, encoded, split_words(options.prefix))
     bridge = None
     if listener is not None:
-        # A search is asked what is certain.
-        told = options.num_captions if options.strategy in (Strategy.GREEDY, Strategy.SAMPLE) else 0
-        bridge = ListenerBridge(listener, detokenizer, encoded.images, told, encoded.annotations.device)
-    found = _decode(decoder, vocabulary, encoded, options, seeds, bridge)
+        # A search reports only what is certain.
+        streamed = options.num_captions if options.strategy in (Strategy.GREEDY, Strategy.SAMPLE) else 0
+        bridge = ListenerBridge(listener, detokenizer, encoded.images, streamed, encoded.annotations.device)
+    hypotheses_of_images = _decode(decoder, vocabulary, encoded, options, seeds, bridge)
     abandoned = bridge.abandoned if bridge is not None else ()
     return [
         []
         if image in abandoned
         else [detokenizer.caption(image, hypothesis) for hypothesis in hypotheses[: options.num_captions]]
-        for image, hypotheses in enumerate(found)
+        for image, hypotheses in enumerate(hypotheses_of_images)
     ]
 
 
@@ -62,15 +59,16 @@ def _decode(
     seeds: Sequence[int | None],
     bridge: ListenerBridge | None,
 ) -> list[list[Hypothesis]]:
-    prefix, most = vocabulary.encode(options.prefix), vocabulary.most_tokens(options.max_words)
-    # Words must not come again; characters must, and have rules of their own.
+    """Return the hypotheses of each image, in the order of the strategy."""
+    prefix, max_tokens = vocabulary.encode(options.prefix), vocabulary.max_tokens(options.max_words)
+    # Characters repeat in every sentence, so they have their own constraints.
     characters = CharacterConstraints(options.max_words, len(prefix)) if isinstance(vocabulary, Characters) else None
     repeatable = None if characters else options.repeatable
     if options.strategy == Strategy.SAMPLE:
         return sample(
             decoder,
             encoded,
-            uniform=uniform_numbers(seeds, options.num_captions, most),
+            uniform=uniform_numbers(seeds, options.num_captions, max_tokens),
             temperature=options.temperature,
             top_k=options.top_k,
             top_p=options.top_p,
@@ -79,20 +77,20 @@ def _decode(
             characters=characters,
             bridge=bridge,
         )
-    found = beam_search(
+    hypotheses_of_images = beam_search(
         decoder,
         encoded,
-        beams=1 if options.strategy == Strategy.GREEDY else options.beam_size,
+        beam_size=1 if options.strategy == Strategy.GREEDY else options.beam_size,
         groups=options.num_captions if options.strategy == Strategy.DIVERSE else 1,
         diversity=options.diversity,
-        max_words=most,
+        max_words=max_tokens,
         repeatable=repeatable,
         prefix=prefix,
         characters=characters,
         bridge=bridge,
     )
     if options.strategy != Strategy.CONSENSUS:
-        return found
-    # What is added to a word's score whatever the picture, as logarithms: how often it is said.
+        return hypotheses_of_images
+    # The bias of the output layer approximates the log-frequency of each word.
     rarity = -decoder.output_bias.detach().float().log_softmax(dim=0).cpu().double().numpy()
-    return [by_consensus(hypotheses, rarity) for hypotheses in found]
+    return [rank_by_consensus(hypotheses, rarity) for hypotheses in hypotheses_of_images]

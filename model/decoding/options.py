@@ -1,14 +1,14 @@
-"""How a sentence is to be looked for. In: what the user asked for; out: the same, checked.
+"""Decoding options, checked.
 
-Jobs with equal options can be decoded together, so these are hashable, and what differs between the images of one
-batch, such as a seed, is not among them. It must not know how any strategy works.
+Options are hashable: jobs with equal options are decoded in one batch. Settings that differ between the images of a
+batch, such as seeds, are not options.
 """
 
 import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-# More beams find nothing better (they find worse: research calls it the beam search curse) and cost memory.
+# More beams find worse sentences (the beam search curse: Cohen and Beck, 2019) and need more memory.
 MOST_BEAMS = 20
 
 
@@ -24,14 +24,14 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodingOptions:
-    """What to look for, and how. Raises ValueError, which names the field, for what makes no sense.
+    """Options of a decoding strategy. Raises ValueError, which names the field, for invalid values.
 
-    beam: the best `num_captions` of `beam_size` beams. greedy: the likeliest word every time; one caption.
-    diverse: one caption from each of `num_captions` groups of beams, which share `beam_size` evenly; `diversity` is
-    what it costs a group, in log-probability, to say a word that an earlier group says at the same place.
-    consensus: of `beam_size` beams, the `num_captions` that agree most with all of them (model/decoding/consensus.py).
-    sample: `num_captions` sentences drawn at random, from `temperature`, then the `top_k` likeliest words, then the
-    likeliest words that make up `top_p` of the probability. What a strategy does not use is checked all the same.
+    beam: the best `num_captions` of `beam_size` beams. greedy: the most probable word at every step; one caption.
+    diverse: one caption from each of `num_captions` groups of beams, which share `beam_size` evenly; `diversity` is the
+    price, in log-probability, of a word that an earlier group has chosen in the same step. consensus: of `beam_size`
+    beams, the `num_captions` that agree best with all of them (model/decoding/consensus.py). sample: `num_captions`
+    random sentences; applies `temperature`, then keeps the `top_k` most probable words, then the most probable words
+    that make up `top_p` of the probability. All options are checked, even if the strategy does not use them.
     """
 
     strategy: Strategy = Strategy.BEAM
@@ -40,11 +40,11 @@ class DecodingOptions:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
-    # Words to write after the prefix.
+    # Words to generate after the prefix.
     max_words: int = 20
-    # The sentence starts with the words of this text, whatever the captioner thinks of them.
+    # Every sentence starts with the words of this text.
     prefix: str = ""
-    # How many words in a row may be said twice; 1 was chosen on `val`, over 2 and over no limit.
+    # How many words in a row may occur twice; None: no limit. 1 is best on `val`.
     repeatable: int | None = 1
     diversity: float = 0.5
 

@@ -1,8 +1,4 @@
-"""Teacher forcing: the decoder is told the words, whatever it would have said, and we see what it makes of them.
-
-In: a decoder, what it remembers of the images, and words; out: log-probabilities, attention, and the state after the
-last word, from which a sentence can be written on. It must not know what the words are for.
-"""
+"""Teacher forcing: feed given words to the decoder, and read off their log-probabilities and attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from model.decoding.caption import Caption
-from model.decoding.detokenize import Detokenizer, read_off
+from model.decoding.detokenize import Detokenizer, to_hypotheses
 from model.decoding.streaming import ListenerBridge
 from model.network.cells import State
 from model.network.decoder import StepDecoder
@@ -20,20 +16,20 @@ from model.text.vocabulary import END, PAD, START, Vocabulary, split_words
 
 @dataclass(frozen=True, slots=True)
 class ForcedTokens:
-    """T words that each of B images was told."""
+    """The result of forcing T tokens on each of B images."""
 
     tokens: torch.Tensor  # (B, T)
     logprobs: torch.Tensor  # (B, T), float32
     attention: torch.Tensor  # (B, T, L), float32
-    previous: torch.Tensor  # (B, 1): the last word, or <start> when there was none
-    state: State  # after that word, of one row an image
+    previous: torch.Tensor  # (B, 1): the last token, or <start> if T = 0
+    state: State  # after the last token, with one row per image
 
-    def state_of(self, rows: int) -> State:
-        """The state after the last word, the same for all `rows` of an image."""
+    def expand_state(self, rows: int) -> State:
+        """Return the state after the last token, expanded to `rows` rows per image."""
         return self.state.widened(rows)
 
-    def of(self, images: torch.Tensor) -> "ForcedTokens":
-        """What some of the images were told."""
+    def select(self, images: torch.Tensor) -> "ForcedTokens":
+        """Return the result for some of the images."""
         return ForcedTokens(
             tokens=self.tokens[images],
             logprobs=self.logprobs[images],
@@ -42,8 +38,8 @@ class ForcedTokens:
             state=self.state.images(images),
         )
 
-    def tokens_of(self, rows: int) -> torch.Tensor:
-        """The words (B, rows, T), the same for all `rows` of an image."""
+    def expand_tokens(self, rows: int) -> torch.Tensor:
+        """Return the tokens (B, rows, T), expanded to `rows` rows per image."""
         return self.tokens.unsqueeze(1).expand(-1, rows, -1)
 
 
@@ -51,7 +47,10 @@ class ForcedTokens:
 def teacher_force(
     decoder: StepDecoder, encoded: EncodedImages, tokens: torch.Tensor, bridge: ListenerBridge | None = None
 ) -> ForcedTokens:
-    """Tell each image its `tokens` (B, T), which T = 0 leaves at the start of a sentence. Reports to `bridge`."""
+    """Feed `tokens` (B, T) to the decoder and report them to `bridge`.
+
+    With T = 0 the result is the start of a sentence.
+    """
     places = encoded.annotations.shape[1]
     logprobs = torch.empty(tokens.shape, device=tokens.device)
     attention = torch.empty((*tokens.shape, places), device=tokens.device)
@@ -70,7 +69,7 @@ def teacher_force(
 def force_prefix(
     decoder: StepDecoder, encoded: EncodedImages, prefix: Sequence[int], bridge: ListenerBridge | None
 ) -> ForcedTokens:
-    """Tell every image the same words, which may be none."""
+    """Force the same tokens, possibly none, on every image."""
     tokens = torch.tensor(prefix, dtype=torch.long, device=encoded.annotations.device)
     return teacher_force(decoder, encoded, tokens.expand(encoded.images, -1), bridge)
 
@@ -79,12 +78,12 @@ def force_prefix(
 def score(
     decoder: StepDecoder, vocabulary: Vocabulary, encoded: EncodedImages, sentences: Sequence[str]
 ) -> list[Caption]:
-    """Teacher forcing of all sentences in one batch; each is taken to end after its last word.
+    """Score one sentence for each image by teacher forcing, in one batch, including the decision to end.
 
-    Raises ValueError for a sentence without any word, and for more or fewer sentences than images.
+    Raises ValueError for a sentence without words, and if the numbers of sentences and images differ.
     """
     if len(sentences) != encoded.images:
-        raise ValueError(f"there must be a sentence for each image: {len(sentences)} for {encoded.images}")
+        raise ValueError(f"expected one sentence for each image: {len(sentences)} for {encoded.images}")
     if not sentences:
         return []
     tokens = [vocabulary.encode(sentence) for sentence in sentences]
@@ -97,5 +96,5 @@ def score(
     one_row = [part.unsqueeze(1) for part in (forced.tokens, forced.logprobs, forced.attention, totals)]
     return [
         Detokenizer(vocabulary, encoded, split_words(sentence)).caption(image, hypothesis)
-        for image, (sentence, (hypothesis,)) in enumerate(zip(sentences, read_off(*one_row), strict=True))
+        for image, (sentence, (hypothesis,)) in enumerate(zip(sentences, to_hypotheses(*one_row), strict=True))
     ]

@@ -1,10 +1,11 @@
-"""The decoder with adaptive attention: it looks at the picture, at single words seen there, or at neither.
+"""A decoder with adaptive attention and a word detector. It attends to the picture, to detected words, or to neither.
 
-Adaptive attention with a visual sentinel (Lu, Xiong, Parikh and Socher, "Knowing When to Look", 2017), one query, key
-and value, over a grid twice as fine as the encoder's last; the context is fed into the next step (Luong et al., 2015).
-What a word detector finds at the places that a step attends to makes the words for it more probable: in the spirit of
-copying (Yao et al., 2017), the decoder can say what its training captions never named, and where it says so from is
-where it looked. It must not know of pixels or of how words are chosen.
+Adaptive attention with a visual sentinel follows Lu, Xiong, Parikh and Socher, "Knowing When to Look" (2017, section
+2.3). There is one query, key and value projection over a grid with twice the resolution of the encoder's last. The
+context is an input of the next step (input feeding: Luong, Pham and Manning, 2015, section 3.3).
+
+A word that the detector finds at the attended places becomes more probable, in the spirit of copying (Yao et al.,
+2017). So the decoder can use words that its training captions never name, and its attention shows where it found them.
 """
 
 from collections.abc import Iterable
@@ -25,13 +26,17 @@ from model.text.vocabulary import PAD
 
 
 class AdaptiveConfig(BaseModel):
-    """Sizes. The context is fed to the LSTM and kept with its state, so annotations are as large as hidden states."""
+    """Sizes of the adaptive decoder.
+
+    Annotations have the size of hidden states: the context is an input of the LSTM and is stored with its state.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["adaptive"] = "adaptive"
-    tail_stages: int = Field(3, gt=0)  # of the encoder: what is before them makes the fine grid
-    # Of the word detector: how many words it has, how many of them were learnt from captions, and ImageNet's classes.
+    # The last stages of the encoder. The stages before them give the fine grid.
+    tail_stages: int = Field(3, gt=0)
+    # The word detector: its words, how many of them are learnt from captions, and the number of ImageNet classes.
     words: int = Field(0, ge=0)
     learnt: int = Field(0, ge=0)
     classes: int = Field(1000, gt=0)
@@ -43,28 +48,28 @@ class AdaptiveConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the encoder sees of a batch of images."""
+    """Encoder output for a batch of images."""
 
-    fine: torch.Tensor  # (B, C', F, F): the trunk's activations
-    grid: torch.Tensor  # (B, C, R, R): the tail's, with F = 2 R - 1
-    words: torch.Tensor  # (B, R * R, N): which words each place of the grid shows
+    fine: torch.Tensor  # (B, C', F, F): activations of the trunk
+    grid: torch.Tensor  # (B, C, R, R): activations of the tail, with F = 2 R - 1
+    words: torch.Tensor  # (B, R * R, N): the probability that a place shows a word
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What one step of R rows leaves for the choice of a word."""
+    """Output of one recurrent step for R rows, from which the next word is scored."""
 
     embedded: torch.Tensor  # (B, R, E): the previous word
     hidden: torch.Tensor  # (B, R, H), after dropout
     context: torch.Tensor  # (B, R, H)
-    weights: torch.Tensor  # (B, R, L): attention; sums to the share that went to the picture
-    sentinel: torch.Tensor  # (B, R): the rest, which went to what has been said
+    weights: torch.Tensor  # (B, R, L): attention; sums to the share that goes to the picture
+    sentinel: torch.Tensor  # (B, R): the rest, which goes to the sentinel
 
 
 class AdaptiveDecoder(BaseDecoder):
-    """What the encoder sees and the words so far in; scores of the next word, and where it looked, out."""
+    """Score the next word, and report the attention, from image features and the words so far."""
 
-    of_channels = ("of_grid.weight", "of_fine.weight")
+    channel_weights = ("of_grid.weight", "of_fine.weight")
 
     def __init__(
         self, config: AdaptiveConfig, channels: int, fine_channels: int, words: int, vocabulary_size: int
@@ -75,7 +80,7 @@ class AdaptiveDecoder(BaseDecoder):
         self.of_grid = nn.Linear(channels, hidden)
         self.of_fine = nn.Linear(fine_channels, hidden)
         self.of_words = nn.Linear(words, hidden, bias=False)
-        self.unseen = nn.Parameter(torch.zeros(hidden))  # in the place of a picture, where there is none
+        self.unseen = nn.Parameter(torch.zeros(hidden))  # stands in for the fine grid of a hidden picture
         self.norm = nn.LayerNorm(hidden)
         self.key = nn.Linear(hidden, attention, bias=False)
         self.query = nn.Linear(hidden, attention)
@@ -88,14 +93,14 @@ class AdaptiveDecoder(BaseDecoder):
         self.deep_hidden = nn.Linear(hidden, embedding)
         self.deep_context = nn.Linear(hidden, embedding, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
-        # How much what is seen counts, where the step looks and anywhere, and for each word.
+        # How much the evidence of the detector counts: at the attended places, in the whole picture, and for each word.
         self.trust = nn.Linear(hidden, 2)
         self.word_trust = nn.Parameter(torch.ones(words))
         self.dropout, self.light_dropout = nn.Dropout(config.dropout), nn.Dropout(config.dropout / 2)
-        # How often a word is seen in a place, and in a picture, as a rule: only what is more than that is news.
+        # The usual probability of a word in one place and in a whole picture. Evidence is measured against it.
         self.register_buffer("usual_here", torch.full((words,), 0.01))
         self.register_buffer("usual_anywhere", torch.full((words,), 0.05))
-        # Which of the detector's words each word of the vocabulary is a form of ("dogs" of "dog"), N for none.
+        # For each token, the detector's word that it is a form of ("dogs": "dog"); N for none.
         self.register_buffer("seen_as", torch.full((vocabulary_size,), words, dtype=torch.long))
         self.usual_here: torch.Tensor
         self.usual_anywhere: torch.Tensor
@@ -105,9 +110,9 @@ class AdaptiveDecoder(BaseDecoder):
         nn.init.constant_(self.trust.bias, -1.0)
 
     def encode(self, features: Features, shown: torch.Tensor | None = None) -> AdaptiveEncodedImages:
-        """What the encoder sees to annotations and attention keys.
+        """Compute annotations and attention keys from encoder output.
 
-        Of images that `shown` (B,) is false for, only the words that are seen in them are used: a way of training.
+        Where `shown` (B,) is false, the picture is hidden and only its detected words are used. Training uses this.
         """
         coarse = self.of_grid(self.light_dropout(_places(features.grid)))  # (B, l, H)
         fine = self.of_fine(self.light_dropout(_places(features.fine)))  # (B, L, H)
@@ -115,49 +120,52 @@ class AdaptiveDecoder(BaseDecoder):
             shown = shown[:, None, None]
             coarse, fine = torch.where(shown, coarse, 0.0), torch.where(shown, fine, self.unseen.to(fine.dtype))
         coarse = coarse + self.of_words(features.words.to(coarse.dtype))
-        enlarge = bilinear_matrix(features.grid.shape[2], features.fine.shape[2], features.grid.device)  # (L, l)
-        annotations = self._annotate(enlarge.to(coarse.dtype) @ coarse + fine)
-        return self._encoded(annotations, features.words, enlarge, features.fine.shape[2], features.fine.shape[3])
+        upsample = bilinear_matrix(features.grid.shape[2], features.fine.shape[2], features.grid.device)  # (L, l)
+        annotations = self._annotate(upsample.to(coarse.dtype) @ coarse + fine)
+        return self._encoded(annotations, features.words, upsample, features.fine.shape[2], features.fine.shape[3])
 
     def from_tensors(self, tensors: Iterable[torch.Tensor]) -> AdaptiveEncodedImages:
         """See BaseDecoder."""
         annotations, keys, words, evidence = tensors
-        fine, coarse = isqrt(annotations.shape[1]), isqrt(words.shape[1])
-        enlarge = bilinear_matrix(coarse, fine, annotations.device)
-        return AdaptiveEncodedImages(annotations, keys, fine, fine, words, evidence, enlarge, self.seen_as)
+        fine_side, coarse_side = isqrt(annotations.shape[1]), isqrt(words.shape[1])
+        upsample = bilinear_matrix(coarse_side, fine_side, annotations.device)
+        return AdaptiveEncodedImages(annotations, keys, fine_side, fine_side, words, evidence, upsample, self.seen_as)
 
     def encode_words(self, words: torch.Tensor) -> AdaptiveEncodedImages:
-        """A picture that nobody took: places (B, l, N) that show the given words, and nothing else."""
+        """Encode imaginary pictures: places (B, l, N) that show the given words and nothing else."""
         return self._encoded(self._annotate(self.unseen + self.of_words(words)), words, None, 1, words.shape[1])
 
-    def _annotate(self, seen: torch.Tensor) -> torch.Tensor:
-        return functional.relu(self.norm(seen))
+    def _annotate(self, features: torch.Tensor) -> torch.Tensor:
+        return functional.relu(self.norm(features))
 
     def _encoded(
-        self, annotations: torch.Tensor, words: torch.Tensor, coarse: torch.Tensor | None, rows: int, cols: int
+        self, annotations: torch.Tensor, words: torch.Tensor, upsample: torch.Tensor | None, rows: int, cols: int
     ) -> AdaptiveEncodedImages:
         evidence = torch.log((noisy_or(words) + EPSILON) / (self.usual_anywhere + EPSILON))
         return AdaptiveEncodedImages(
-            annotations, self.key(annotations), rows, cols, words.float(), evidence, coarse, self.seen_as
+            annotations, self.key(annotations), rows, cols, words.float(), evidence, upsample, self.seen_as
         )
 
     def start(self, encoded: EncodedImages, rows: int) -> State:
-        """The state before the first word: read off the mean annotation, the same for all `rows` of an image."""
+        """Compute the state before the first word from the mean annotation. All `rows` of an image share it."""
         state = torch.tanh(self.initial(encoded.annotations.mean(dim=1)).float())  # (B, 3 H)
         return State(state.view(-1, 1, 3, 1, self.hidden_size).unbind(dim=2)).widened(rows)
 
     def step(
         self, tokens: torch.Tensor, state: State, encoded: EncodedImages
     ) -> tuple[torch.Tensor, State, torch.Tensor]:
-        """One word further: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L).
+        """Take one step: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L).
 
-        The attention of a row sums to the share of it that went to the picture: little, for a word such as "of".
+        The attention of a row sums to the share that goes to the picture. For a word such as "of" it is small.
         """
         output, state = self.attend(tokens, state, encoded)
-        return self.read(output, encoded), state, output.weights
+        return self.score_words(output, encoded), state, output.weights
 
     def attend(self, tokens: torch.Tensor, state: State, encoded: EncodedImages) -> tuple[StepOutput, State]:
-        """The recurrent half of a step. In training the other half, `read`, is done for all steps at once."""
+        """Compute the recurrent half of a step.
+
+        In training, the other half (`score_words`) runs once for all steps.
+        """
         hidden, cell, context = (part[:, :, 0] for part in state.parts)  # each (B, R, H)
         embedded = self.dropout(self.embedding(tokens))
         inputs = torch.cat([embedded, context.to(embedded.dtype)], dim=2)
@@ -170,45 +178,46 @@ class AdaptiveDecoder(BaseDecoder):
         sentinel_score = (query * self.sentinel_key(sentinel)).sum(dim=2, keepdim=True)
         # float(): half precision has too few digits for a softmax whose tail is shown to people.
         attention = (torch.cat([scores, sentinel_score], dim=2).float() * query.shape[2] ** -0.5).softmax(dim=2)
-        weights, not_looking = attention[:, :, :-1], attention[:, :, -1:]
+        weights, sentinel_weight = attention[:, :, :-1], attention[:, :, -1:]
         context = weights.to(encoded.annotations.dtype) @ encoded.annotations
-        context = context + not_looking.to(context.dtype) * self.sentinel_value(sentinel)
+        context = context + sentinel_weight.to(context.dtype) * self.sentinel_value(sentinel)
         parts = tuple(part.float().unsqueeze(2) for part in (new_hidden, new_cell, context))
-        return StepOutput(embedded, dropped, context, weights, not_looking.squeeze(2)), State(parts)
+        return StepOutput(embedded, dropped, context, weights, sentinel_weight.squeeze(2)), State(parts)
 
-    def read(self, output: StepOutput, encoded: EncodedImages, real: torch.Tensor | None = None) -> torch.Tensor:
-        """Scores of the next word: logits (B, R, V), from what the step was about and from what it saw there.
+    def score_words(self, output: StepOutput, encoded: EncodedImages, real: torch.Tensor | None = None) -> torch.Tensor:
+        """Return logits (B, R, V) of the next word from the output of a step and the evidence at the attended places.
 
-        With `real` (B, R), only of the n rows for which that is true: (n, V).
+        With `real` (B, R), return only the n rows where it is true: (n, V).
         """
         assert isinstance(encoded, AdaptiveEncodedImages)
-        seen = self.seen(output.weights, self.trust(output.hidden).float(), encoded)
-        parts = (output.embedded, output.hidden, output.context, seen)
-        embedded, hidden, context, seen = parts if real is None else (part[real] for part in parts)
+        evidence = self.word_evidence(output.weights, self.trust(output.hidden).float(), encoded)
+        parts = (output.embedded, output.hidden, output.context, evidence)
+        embedded, hidden, context, evidence = parts if real is None else (part[real] for part in parts)
         deep = embedded + self.deep_hidden(hidden) + self.deep_context(context)
         logits = functional.linear(self.dropout(torch.tanh(deep)), self.embedding.weight).float() + self.output_bias
-        named = (self.seen_as < seen.shape[-1]).nonzero().squeeze(1)
-        return logits.index_add(-1, named, seen.index_select(-1, self.seen_as[named]))
+        detectable = (self.seen_as < evidence.shape[-1]).nonzero().squeeze(1)
+        return logits.index_add(-1, detectable, evidence.index_select(-1, self.seen_as[detectable]))
 
-    def seen(self, weights: torch.Tensor, trust: torch.Tensor, encoded: AdaptiveEncodedImages) -> torch.Tensor:
-        """How much more probable each of the detector's words (B, R, N) gets by being seen.
+    def word_evidence(self, weights: torch.Tensor, trust: torch.Tensor, encoded: AdaptiveEncodedImages) -> torch.Tensor:
+        """Return how much evidence adds to the logit of each of the detector's words: (B, R, N).
 
-        From where a step looked, `weights` (B, R, L), and what `self.trust` says of its hidden state, (B, R, 2).
+        `weights` (B, R, L) is the attention of a step and `trust` (B, R, 2) the output of `self.trust` for its hidden
+        state.
         """
-        looked = weights / weights.sum(dim=2, keepdim=True).clamp_min(1e-6)
-        looked = looked if encoded.coarse is None else looked @ encoded.coarse  # (B, R, l)
-        here = torch.log((looked @ encoded.words + EPSILON) / (self.usual_here + EPSILON))
+        attended = weights / weights.sum(dim=2, keepdim=True).clamp_min(1e-6)
+        attended = attended if encoded.upsample is None else attended @ encoded.upsample  # (B, R, l)
+        local = torch.log((attended @ encoded.words + EPSILON) / (self.usual_here + EPSILON))
         trust = functional.softplus(trust)
-        return (trust[:, :, :1] * here + trust[:, :, 1:] * encoded.evidence.unsqueeze(1)) * self.word_trust
+        return (trust[:, :, :1] * local + trust[:, :, 1:] * encoded.evidence.unsqueeze(1)) * self.word_trust
 
     def forward(self, encoded: EncodedImages, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See BaseDecoder."""
         outputs = self.teacher_force(encoded, tokens)
         shape = tokens.shape
-        return self.read(outputs, encoded).view(*shape, -1), outputs.weights.view(*shape, -1)
+        return self.score_words(outputs, encoded).view(*shape, -1), outputs.weights.view(*shape, -1)
 
     def teacher_force(self, encoded: EncodedImages, tokens: torch.Tensor) -> StepOutput:
-        """The glances of all steps of teacher forcing, as those of R * T rows, the steps of a row together."""
+        """Return the output of all steps of teacher forcing as R * T rows; the T steps of a row are adjacent."""
         state, outputs = self.start(encoded, tokens.shape[1]), []
         for previous in tokens.unbind(dim=2):
             output, state = self.attend(previous, state, encoded)
@@ -222,5 +231,5 @@ class AdaptiveDecoder(BaseDecoder):
 
 
 def _places(grid: torch.Tensor) -> torch.Tensor:
-    """A grid (B, C, R, R) as a list of places (B, R * R, C), row by row."""
+    """Flatten a grid (B, C, R, R) to places (B, R * R, C), row by row."""
     return grid.flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Soft attention over the annotation grid: weights and context vectors from queries and annotations."""
+"""Soft attention over the annotation grid: queries and annotations to weights and context vectors."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Attention(nn.Module):
-    """The base of all forms of attention, which differ in how they score a query and a key.
+    """Base class of attention. A subclass defines how a query and a key are scored.
 
     Keys are computed once per image. All rows of an image (beams, or the captions of a training image) share its keys
     and annotations without a copy.
@@ -19,15 +19,15 @@ class Attention(nn.Module):
         self.key = nn.Linear(annotation_size, attention_size, bias=False)
 
     def keys(self, annotations: torch.Tensor) -> torch.Tensor:
-        """Compute keys (B, L, A) from annotations (B, L, D)."""
+        """Project annotations (B, L, D) to keys (B, L, A)."""
         return self.key(annotations)  # type: ignore[no-any-return]
 
     def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """Score projected queries (B, R, A) against keys (B, L, A): (B, R, L)."""
+        """Score projected queries (B, R, A) against the keys (B, L, A) that the rows share. Returns (B, R, L)."""
         raise NotImplementedError
 
     def value_of(self, mixed: torch.Tensor) -> torch.Tensor:
-        """Compute context vectors (B, R, D) from weighted sums of annotations."""
+        """Return the context vectors (B, R, D) of weighted sums of annotations."""
         return mixed
 
     def forward(
@@ -72,12 +72,15 @@ class DotAttention(Attention):
         return query @ keys.transpose(1, 2) * keys.shape[2] ** -0.5  # type: ignore[no-any-return]
 
     def value_of(self, mixed: torch.Tensor) -> torch.Tensor:
-        """See Attention. The value of a weighted sum is the weighted sum of values: one projection per row suffices."""
+        """See Attention. Projects once per row: the value of a weighted sum is the weighted sum of the values."""
         return self.value(mixed)  # type: ignore[no-any-return]
 
 
 def _softmax(scores: torch.Tensor) -> torch.Tensor:
-    """Compute weights from scores (B, R, L) in float32: half precision has too few digits for small weights."""
+    """Normalise scores (B, R, L) to weights.
+
+    Uses float32: users see the small weights, and half precision has too few digits for them.
+    """
     return torch.softmax(scores.float(), dim=2)
 
 

@@ -1,7 +1,7 @@
-"""Recurrent cells, written out, and the state of a decoder.
+"""Recurrent cells, written out: an input and the previous state to the new state.
 
-A cell maps an input and a state to the next state. Cells store their parameters like torch.nn.RNNCell, LSTMCell and
-GRUCell: the gates are stacked, so all gates of a step need one matrix product, and weights can be exchanged.
+All cells have the same interface. Their parameters have the layout of torch.nn.RNNCell, LSTMCell and GRUCell, with the
+gates below each other: one matrix product computes all gates of a step, and weights can be exchanged with PyTorch.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-# The state of a cell: its hidden state, which is also its output, and anything else that it keeps.
+# The state of a cell: the hidden state, which is also its output, and for an LSTM the cell state.
 Parts = tuple[torch.Tensor, ...]  # each (..., H)
 
 
 class Cell(nn.Module):
-    """The base of all cells: two affine maps, W_ih x + b_ih and W_hh h + b_hh, with a block of rows for each gate."""
+    """Base class of cells: two affine maps, W_ih x + b_ih and W_hh h + b_hh, with one block of rows for each gate."""
 
     gates: int
     parts: int
@@ -31,15 +31,15 @@ class Cell(nn.Module):
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
 
     def forward(self, inputs: torch.Tensor, state: Parts) -> Parts:
-        """Compute the next state from inputs (..., I) and a state. The hidden state comes first."""
+        """Take one step: inputs (..., I) and the previous state to the new state. The hidden state comes first."""
         raise NotImplementedError
 
     def of_input(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Compute W_ih x + b_ih: (..., gates * H)."""
+        """W_ih x + b_ih: (..., gates * H)."""
         return linear(inputs, self.weight_ih, self.bias_ih)
 
     def of_hidden(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Compute W_hh h + b_hh: (..., gates * H)."""
+        """W_hh h + b_hh: (..., gates * H)."""
         return linear(hidden, self.weight_hh, self.bias_hh)
 
 
@@ -111,36 +111,36 @@ CELLS: dict[CellName, type[Cell]] = {"rnn": RNNCell, "gru": GRUCell, "lstm": LST
 class State:
     """The state of all layers for R rows (beams, or captions) of each of B images.
 
-    It has one tensor for each part of a cell's state: the hidden state and, in an LSTM, the memory.
+    It has one tensor for each part that a cell keeps: the hidden state and, for an LSTM, the cell state.
     """
 
     parts: Parts  # each (B, R, layers, H)
 
     @property
     def top(self) -> torch.Tensor:
-        """The hidden state of the last layer (B, R, H). It scores the next word and queries attention."""
+        """The hidden state of the last layer (B, R, H). It is the attention query, and words are scored from it."""
         return self.parts[0][:, :, -1]
 
     @property
     def layers(self) -> list[Parts]:
-        """The state of each layer, in the form of its cell: parts (B, R, H)."""
+        """The state of each layer in the form that its cell takes: parts (B, R, H)."""
         return list(zip(*(part.unbind(dim=2) for part in self.parts), strict=True))
 
     @classmethod
     def of_layers(cls, layers: list[Parts]) -> "State":
-        """Join the states of layers: the inverse of `layers`."""
+        """Build a state from the states of its layers: the inverse of `layers`."""
         return cls(tuple(torch.stack(part, dim=2) for part in zip(*layers, strict=True)))
 
     def rows(self, index: torch.Tensor) -> "State":
-        """Select the rows `index` (B, K) of each image."""
+        """Return the states of the rows `index` (B, K) of each image."""
         return State(
             tuple(part.gather(1, index[:, :, None, None].expand(-1, -1, *part.shape[2:])) for part in self.parts)
         )
 
     def images(self, index: torch.Tensor) -> "State":
-        """Select all rows of some of the images."""
+        """Return the states of all rows of the images `index`."""
         return State(tuple(part[index] for part in self.parts))
 
     def widened(self, rows: int) -> "State":
-        """Repeat the only row of each image for all `rows`, without a copy."""
+        """Expand the single row of each image to `rows` rows, without a copy."""
         return State(tuple(part.expand(-1, rows, -1, -1) for part in self.parts))

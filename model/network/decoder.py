@@ -1,9 +1,9 @@
-"""The decoder of the family: a recurrent network that writes a sentence and attends to the image for every word.
+"""A recurrent decoder that writes a sentence and attends to the annotation grid at every word.
 
-One decoder, configured: Show and Tell (Vinyals et al., 2015) is an LSTM without attention; Show, Attend and Tell (Xu et
-al., 2015, section 3.1) is an LSTM with additive attention, gating scalar and deep output. Input and output share one
-embedding (Press and Wolf, 2017). One step is a plain function of tensors: training, writing and scoring run the same
-code.
+The configuration selects the model. Show and Tell (Vinyals et al., 2015) is an LSTM without attention. Show, Attend and
+Tell (Xu et al., 2015, section 3.1) is an LSTM with additive attention, a gating scalar and a deep output. Input and
+output share one embedding (Press and Wolf, 2017). A step is a plain function of tensors: training, generation and
+scoring run the same code.
 """
 
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ from model.text.vocabulary import PAD
 
 
 class DecoderConfig(BaseModel):
-    """The parts of a decoder and their sizes.
+    """Parts and sizes of a decoder.
 
-    `depth` is the number of recurrent layers. `gate` is Show, Attend and Tell's scalar that weighs the context of each
-    word; a decoder without attention has none.
+    `depth` is the number of recurrent layers. `gate` adds the gating scalar of Show, Attend and Tell, which weighs the
+    context of each word. A decoder without attention has no gate.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,33 +41,33 @@ class DecoderConfig(BaseModel):
 
 
 class StepDecoder(Protocol):
-    """The interface of a decoder for writing and scoring."""
+    """The interface that generation uses: a decoder that takes one step at a time."""
 
     @property
     def output_bias(self) -> torch.Tensor:
-        """The bias of each token's logit: (V,)."""
+        """The bias of the output layer, one number for each token: (V,)."""
         ...
 
     def start(self, encoded: EncodedImages, rows: int) -> State:
-        """Compute the state before the first word. All `rows` of an image share it."""
+        """Return the state before the first word, shared by all `rows` of an image."""
         ...
 
     def step(
         self, tokens: torch.Tensor, state: State, encoded: EncodedImages
     ) -> tuple[torch.Tensor, State, torch.Tensor]:
-        """Take one step: from the previous `tokens` (B, R) to logits (B, R, V), the state, and attention (B, R, L)."""
+        """Take one step: previous `tokens` (B, R) to logits (B, R, V), the new state, and attention (B, R, L)."""
         ...
 
 
 class BaseDecoder(nn.Module):
-    """The base of all decoders. For training it adds all steps at once to StepDecoder."""
+    """Base class of trainable decoders: a StepDecoder that can also compute all steps at once."""
 
     output_bias: nn.Parameter
-    # The weights whose columns are the encoder's channels: those of the grid first.
-    of_channels: ClassVar[tuple[str, ...]]
+    # Names of the weights that take encoder features. Their columns tell how many channels the encoder has.
+    channel_weights: ClassVar[tuple[str, ...]]
 
     def from_tensors(self, tensors: Iterable[torch.Tensor]) -> EncodedImages:
-        """Make the encoded images of square images from its `EncodedImages.tensors`."""
+        """Rebuild the encoding of square pictures from its `EncodedImages.tensors`."""
         raise NotImplementedError
 
     def start(self, encoded: EncodedImages, rows: int) -> State:
@@ -81,38 +81,40 @@ class BaseDecoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, encoded: EncodedImages, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run all steps with the true words `tokens` (B, R, T) as inputs: teacher forcing.
+        """Apply teacher forcing: the inputs are the true words `tokens` (B, R, T).
 
-        Returns logits (B, R, T, V) for the word after each input, and attention weights (B, R, T, L).
+        Returns logits (B, R, T, V) for the word after each of them, and attention weights (B, R, T, L).
         """
         raise NotImplementedError
 
 
 class Decoder(BaseDecoder):
-    """See the module and DecoderConfig."""
+    """Score the next word, and report the attention, from the annotation grid and the words so far."""
 
-    of_channels = ("annotate.1.weight",)
+    channel_weights = ("annotate.1.weight",)
 
     def __init__(self, config: DecoderConfig, channels: int, vocabulary_size: int) -> None:
         super().__init__()
         embedding, hidden, annotation = config.embedding_size, config.hidden_size, config.annotation_size
-        looks = config.attention != "none"
+        has_attention = config.attention != "none"
         self.annotate = nn.Sequential(
             nn.Dropout(config.dropout / 2),
             nn.Linear(channels, annotation),
             nn.LayerNorm(annotation),
             nn.ReLU(),
         )
-        self.attention = ATTENTIONS[config.attention](hidden, annotation, config.attention_size) if looks else None
-        self.gate = nn.Linear(hidden, 1) if looks and config.gate else None
+        self.attention = (
+            ATTENTIONS[config.attention](hidden, annotation, config.attention_size) if has_attention else None
+        )
+        self.gate = nn.Linear(hidden, 1) if has_attention and config.gate else None
         cell = CELLS[config.cell]
         self.shape = (cell.parts, config.depth, hidden)  # of the state of one row
         self.initial = nn.Linear(annotation, cell.parts * config.depth * hidden)
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=PAD)
-        sizes = [embedding + annotation if looks else embedding, *[hidden] * (config.depth - 1)]
+        sizes = [embedding + annotation if has_attention else embedding, *[hidden] * (config.depth - 1)]
         self.cells = nn.ModuleList(cell(size, hidden) for size in sizes)
         self.deep_hidden = nn.Linear(hidden, embedding)
-        self.deep_context = nn.Linear(annotation, embedding, bias=False) if looks else None
+        self.deep_context = nn.Linear(annotation, embedding, bias=False) if has_attention else None
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
@@ -132,8 +134,8 @@ class Decoder(BaseDecoder):
     def start(self, encoded: EncodedImages, rows: int) -> State:
         """Compute the state before the first word from the mean annotation. All `rows` of an image share it.
 
-        A decoder without attention sees nothing else of the image, as in Show and Tell, which fed the image to the
-        network once, as a first word.
+        For a decoder without attention this is the only view of the image. Show and Tell instead feeds the image once,
+        as the first word.
         """
         state = torch.tanh(self.initial(encoded.annotations.mean(dim=1)))  # (B, parts * layers * H)
         return State(state.view(-1, 1, *self.shape).unbind(dim=2)).widened(rows)
@@ -143,7 +145,7 @@ class Decoder(BaseDecoder):
     ) -> tuple[torch.Tensor, State, torch.Tensor]:
         """See BaseDecoder."""
         embedded = self.dropout(self.embedding(tokens))  # (B, R, E)
-        context, weights = self._look(state.top, encoded)  # (B, R, D) or None, (B, R, L)
+        context, weights = self._attend(state.top, encoded)  # (B, R, D) or None, (B, R, L)
         inputs = embedded if context is None else torch.cat([embedded, context], dim=2)
         state = self._advance(inputs, state)
         deep = embedded + self.deep_hidden(self.dropout(state.top))
@@ -154,16 +156,16 @@ class Decoder(BaseDecoder):
         return logits.float(), state, weights
 
     def _advance(self, inputs: torch.Tensor, state: State) -> State:
-        """Take all layers one step further: each layer above the first takes the hidden state of the one below."""
+        """Advance all layers by one step. The input of a layer above the first is the hidden state of the one below."""
         layers: list[Parts] = []
         for number, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True)):
             layers.append(cell(self.dropout(layers[-1][0]) if number else inputs, before))
         return State.of_layers(layers)
 
-    def _look(self, queries: torch.Tensor, encoded: EncodedImages) -> tuple[torch.Tensor | None, torch.Tensor]:
+    def _attend(self, queries: torch.Tensor, encoded: EncodedImages) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Compute gated context vectors (B, R, D) and attention weights (B, R, L) from hidden states (B, R, H).
 
-        Without attention there is no context, and the weights are even.
+        Without attention there is no context, and the weights are uniform.
         """
         if self.attention is None:
             places = encoded.annotations.shape[1]

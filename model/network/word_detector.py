@@ -1,8 +1,8 @@
-"""Which words each place of a picture shows, before any sentence is begun. In: two annotation grids; out: scores.
+"""A detector of words at each place of a picture.
 
-Word detection as in Fang et al., "From Captions to Visual Concepts and Back" (2015), with one addition: beside words
-that were learnt from captions there are words that ImageNet's classes go by, which the encoder's own classifier finds,
-though no caption of the training set may hold them. It must not know of the decoder.
+Word detection follows Fang et al., "From Captions to Visual Concepts and Back" (2015, section 3). Besides words learnt
+from captions, it detects words for ImageNet's classes with the encoder's own classifier, even if no training caption
+has them.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-_FAINTEST = 0.02  # a class less probable than this is noise: there are 1,000 of them
-_SURE = 1 / 3  # a class this probable, over the whole picture, is believed in every place
+_MIN_PROBABILITY = 0.02  # less probable classes are noise: there are 1,000 of them
+_FULL_TRUST = 1 / 3  # a class this probable in the whole picture is fully trusted in every place
 
 
 class WordDetector(nn.Module):
-    """The words are numbered from 0 to N; `learnt` of them, the first, have a detector trained on captions.
+    """Detect N words. The first `learnt` of them have a detector trained on captions.
 
-    `classes` says which word each of the classifier's classes goes by, or N for none.
+    `classes` is the number of classes of the classifier. `word_of_class` holds the word of each class, or N for none.
     """
 
     def __init__(self, channels: int, words: int, learnt: int, classes: int) -> None:
@@ -28,31 +28,33 @@ class WordDetector(nn.Module):
         self.register_buffer("word_of_class", torch.full((classes,), words, dtype=torch.long))
         self.word_of_class: torch.Tensor
 
-    def name_classes(self, word_of_class: Sequence[int]) -> None:
-        """Set the word of each class, N for none."""
+    def set_class_words(self, word_of_class: Sequence[int]) -> None:
+        """Set the word of each class; N for none."""
         self.word_of_class.copy_(torch.tensor(word_of_class))
 
     def forward(self, grid: torch.Tensor) -> torch.Tensor:
-        """ImageNet's annotation grid (B, C, R, R) to the probability (B, R * R, N) that a place shows a word."""
+        """Return the probability (B, R * R, N) that a place shows a word, from ImageNet's grid (B, C, R, R)."""
         places = grid.flatten(2).transpose(1, 2)  # (B, L, C)
         learnt = torch.sigmoid(self.learnt(places).float())  # (B, L, M)
-        known = self._known(places)  # (B, L, N)
-        return torch.cat([torch.maximum(learnt, known[:, :, : learnt.shape[2]]), known[:, :, learnt.shape[2] :]], dim=2)
+        classified = self._words_of_classes(places)  # (B, L, N)
+        return torch.cat(
+            [torch.maximum(learnt, classified[:, :, : learnt.shape[2]]), classified[:, :, learnt.shape[2] :]], dim=2
+        )
 
-    def _known(self, places: torch.Tensor) -> torch.Tensor:
-        """What the classifier says of each place, believed as far as it says so of the picture as a whole."""
-        here = self._named(self.classifier(places).float().softmax(dim=2))  # (B, L, N)
-        whole = self._named(self.classifier(places.mean(dim=1, keepdim=True)).float().softmax(dim=2))  # (B, 1, N)
-        sure = torch.maximum(whole, here.mean(dim=1, keepdim=True))
-        return here * (sure / _SURE).clamp(max=1)
+    def _words_of_classes(self, places: torch.Tensor) -> torch.Tensor:
+        """Return the classifier's word probabilities of each place, scaled by its certainty about the whole picture."""
+        here = self._sum_by_word(self.classifier(places).float().softmax(dim=2))  # (B, L, N)
+        whole = self._sum_by_word(self.classifier(places.mean(dim=1, keepdim=True)).float().softmax(dim=2))  # (B, 1, N)
+        certainty = torch.maximum(whole, here.mean(dim=1, keepdim=True))
+        return here * (certainty / _FULL_TRUST).clamp(max=1)
 
-    def _named(self, classes: torch.Tensor) -> torch.Tensor:
-        """Probabilities of classes (B, L, 1000) to those of words (B, L, N)."""
-        clear = torch.where(classes > _FAINTEST, classes, 0.0)
-        named = classes.new_zeros((*classes.shape[:2], self.words + 1))
-        return named.index_add(2, self.word_of_class, clear)[:, :, : self.words]
+    def _sum_by_word(self, classes: torch.Tensor) -> torch.Tensor:
+        """Sum class probabilities (B, L, 1000) to word probabilities (B, L, N)."""
+        likely = torch.where(classes > _MIN_PROBABILITY, classes, 0.0)
+        sums = classes.new_zeros((*classes.shape[:2], self.words + 1))
+        return sums.index_add(2, self.word_of_class, likely)[:, :, : self.words]
 
 
 def noisy_or(scores: torch.Tensor) -> torch.Tensor:
-    """The probability (B, N) that a word is shown somewhere, from `scores` (B, L, N) of the places: a noisy OR."""
+    """Return the probability (B, N) that any place shows a word, from `scores` (B, L, N) of the places: a noisy OR."""
     return 1 - (1 - scores.float()).clamp_min(1e-4).log().sum(dim=1).exp()

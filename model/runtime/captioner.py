@@ -1,7 +1,7 @@
-"""The captioner: encoder, decoder and vocabulary as one thing that can be saved, loaded and asked for captions.
+"""The captioner: encoder, decoder and vocabulary, with saving and loading.
 
-In: images; out: captions. A saved captioner is a folder of three files: `captioner.safetensors` (weights),
-`config.json` and `vocabulary.json`. Nothing in it is ever unpickled.
+A saved captioner is a folder of three files: `captioner.safetensors` (weights), `config.json` and `vocabulary.json`.
+Loading never unpickles.
 """
 
 import hashlib
@@ -28,70 +28,70 @@ from model.network.decoder import Decoder, DecoderConfig, StepDecoder
 from model.network.encoded_images import EncodedImages
 from model.network.encoder import Encoder
 from model.network.word_detector import WordDetector
-from model.runtime.engines.engine import Engine
+from model.runtime.engines.pytorch import Engine
 from model.runtime.pixels import as_stored, normalise, to_pixels
 from model.text.characters import VOCABULARIES, TokenName
 from model.text.vocabulary import Vocabulary
 
 SHIPPED = Path(__file__).parents[1] / "shipped"
 
-# Weights are stored in half the space; the captions stay the same (tests/model/runtime), and all
-# computing is in float32.
-STORED = torch.float16
+# Weights are stored in half precision, which does not change captions (tests/model/runtime). Computation is in
+# float32.
+STORAGE_DTYPE = torch.float16
 
 
-# An annotation grid (B, C, R, R), or all that the decoder with adaptive attention wants.
+# An annotation grid (B, C, R, R), or the features of the adaptive decoder.
 EncoderOutput = torch.Tensor | Features
 
 
 def _kind_of(decoder: object) -> str:
-    """Which of the two kinds of decoder a configuration is of."""
+    """Return the tag of a decoder configuration."""
     kind = decoder.get("kind") if isinstance(decoder, dict) else getattr(decoder, "kind", None)
     return "adaptive" if kind == "adaptive" else "recurrent"
 
 
 class CaptionerConfig(BaseModel):
-    """What must be known to build the network before its weights can be filled in."""
+    """The configuration of the network: everything needed to build it before its weights are loaded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = "wordlight"
     encoder: str = "tf_efficientnet_lite2"
     image_size: int = Field(260, ge=32)
-    # The side of the training images as they lie on disk, where those are small JPEG files; None: anything.
+    # The side of the training images on disk, if they are small square JPEG files.
     stored_size: int | None = Field(None, ge=32)
-    # What it writes: words, or characters that make words.
+    # What a token is: a word or a character.
     tokens: TokenName = "word"
     decoder: Annotated[
         Annotated[DecoderConfig, Tag("recurrent")] | Annotated[AdaptiveConfig, Tag("adaptive")],
         Discriminator(_kind_of),
     ] = DecoderConfig()
-    # How likely a caption is to be right, once that was measured (model/evaluation/calibration.py).
+    # Set by calibration (model/evaluation/calibration.py).
     confidence: ConfidenceConfig | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _ignore_removed_options(cls, config: Any) -> Any:
-        """Accept configs of version 0.1, which name removed options with these values."""
+        """Accept configurations of version 0.1: drop removed options that have these values."""
         if not isinstance(config, dict):
             return config
-        kept = {name: value for name, value in config.items() if (name, value) != ("output_stride", 32)}
-        if isinstance(decoder := kept.get("decoder"), dict):
+        supported = {name: value for name, value in config.items() if (name, value) != ("output_stride", 32)}
+        if isinstance(decoder := supported.get("decoder"), dict):
             removed = {"arrangement": "stacked", "sentinel": False, "tied": True, "attributes": None}
-            kept["decoder"] = {n: v for n, v in decoder.items() if n not in removed or v != removed[n]}
-        return kept
+            supported["decoder"] = {n: v for n, v in decoder.items() if n not in removed or v != removed[n]}
+        return supported
 
 
 class CaptionerNotLoadable(Exception):
-    """The folder does not hold a captioner that this program can load. The message is one line that says why."""
+    """The folder holds no captioner that this version can load. The message is one line with the reason."""
 
 
 class EncoderMissing(Exception):
-    """The captioner was loaded without its encoder, and has no engine that computes it."""
+    """The captioner was loaded without its encoder, and has no engine that replaces it."""
 
 
 class Captioner(nn.Module):
-    """Images in, captions with attention out."""
+    """A captioner: images to captions with attention."""
 
     encoder: Encoder
 
@@ -103,14 +103,18 @@ class Captioner(nn.Module):
         *,
         channels: Sequence[int] | None = None,
     ) -> None:
-        """Without an encoder if the `channels` that it would have are given: of the grid and, maybe, of the trunk."""
+        """Build the network with random weights.
+
+        `channels` are the channels of the grid and, for the adaptive decoder, of the trunk. If they are given, no
+        encoder is built.
+        """
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
         self.version = "untrained"
-        # What computes the encoder, and what writes with the decoder, where not these modules themselves.
+        # Faster replacements for the encoder and the decoder, set by prepare_for_inference.
         self.engine: Engine | None = None
-        self.writer: StepDecoder | None = None
+        self.step_decoder: StepDecoder | None = None
         self.decoder: Decoder | AdaptiveDecoder
         self.detector: WordDetector | None = None
         decoder = config.decoder
@@ -129,33 +133,33 @@ class Captioner(nn.Module):
 
     @property
     def has_encoder(self) -> bool:
-        """Whether it has an encoder of its own."""
+        """Whether the captioner has its own encoder."""
         return "encoder" in self._modules
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.decoder.output_bias.device
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
-        """An upright RGB image to the uint8 pixels (3, S, S) that `caption_pixels` takes. Thread-safe, CPU only."""
+        """Convert an upright RGB image to uint8 pixels (3, S, S) for `encode`. Thread-safe; CPU only."""
         if self.config.stored_size:
             image = as_stored(image, self.config.stored_size)
         return to_pixels(image, self.config.image_size)
 
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> EncodedImages:
-        """Prepared pixels (B, 3, S, S) to all that must be known of the images, to `generate` and to `score`."""
+        """Encode prepared pixels (B, 3, S, S) for `generate` and `score`."""
         return self.engine.encode(pixels) if self.engine is not None else self.encode_in_pytorch(pixels)
 
     def encode_in_pytorch(self, pixels: torch.Tensor) -> EncodedImages:
-        """As `encode`, by these modules themselves. Raises EncoderMissing."""
+        """Encode with the PyTorch modules, without an engine. Raises EncoderMissing."""
         if not self.has_encoder:
             raise EncoderMissing
         return self.encode_features(self.extract_features(self.encoder.trunk(normalise(pixels.to(self.device)))))
 
     def extract_features(self, activations: torch.Tensor) -> EncoderOutput:
-        """The encoder's trunk's activations (B, C', R', R') to what `encode` takes."""
+        """Compute the encoder output from the activations of its trunk (B, C', R', R')."""
         grid = self.encoder.tail(activations)
         if self.detector is None:
             return grid
@@ -163,13 +167,13 @@ class Captioner(nn.Module):
             words = self.detector(self.encoder.general_tail(activations))
         return Features(activations, grid, words)
 
-    def encode_features(self, seen: EncoderOutput) -> EncodedImages:
-        """What the encoder sees to all that must be known of the images."""
+    def encode_features(self, features: EncoderOutput) -> EncodedImages:
+        """Encode encoder output."""
         if isinstance(self.decoder, AdaptiveDecoder):
-            assert isinstance(seen, Features)
-            return self.decoder.encode(seen)
-        assert isinstance(seen, torch.Tensor)
-        return self.decoder.encode(seen)
+            assert isinstance(features, Features)
+            return self.decoder.encode(features)
+        assert isinstance(features, torch.Tensor)
+        return self.decoder.encode(features)
 
     def generate(
         self,
@@ -179,50 +183,52 @@ class Captioner(nn.Module):
         seeds: Sequence[int | None] | None = None,
         listener: DecodingListener | None = None,
     ) -> list[list[Caption]]:
-        """The captions of each image: best first or, when sampling, in the order drawn.
+        """Generate the captions of each image: best first or, when sampling, in the order drawn.
 
-        `seeds`, one for each image, make what is sampled repeatable; an image gets the same sentences in every batch.
-        Images that the watch gave up get no captions.
+        `seeds`, one for each image, make sampling reproducible: an image gets the same sentences in every batch. Images
+        that the listener abandons get no captions.
         """
-        written = generate(
-            self.writer or self.decoder, self.vocabulary, encoded, options, seeds=seeds, listener=listener
+        generated = generate(
+            self.step_decoder or self.decoder, self.vocabulary, encoded, options, seeds=seeds, listener=listener
         )
-        return [[self._judged(caption) for caption in captions] for captions in written]
+        return [[self._with_confidence(caption) for caption in captions] for captions in generated]
 
     def score(self, encoded: EncodedImages, sentences: Sequence[str]) -> list[Caption]:
-        """One sentence for each image, as if the captioner had written it: with log-probabilities and attention.
+        """Score one sentence for each image as if the captioner had generated it.
 
-        The log-probability includes the decision to end. Raises ValueError for a sentence without any word.
+        The log-probability includes the decision to end. Raises ValueError for a sentence without words.
         """
         return [
-            self._judged(caption) for caption in score(self.writer or self.decoder, self.vocabulary, encoded, sentences)
+            self._with_confidence(caption)
+            for caption in score(self.step_decoder or self.decoder, self.vocabulary, encoded, sentences)
         ]
 
-    def _judged(self, caption: Caption) -> Caption:
-        """The caption with its confidence."""
+    def _with_confidence(self, caption: Caption) -> Caption:
+        """Return the caption with its confidence."""
         if self.config.confidence is None:
             return caption
-        found = confidence(caption, self.config.confidence)
-        return replace(caption, confidence=round(found, 4), confident=found >= self.config.confidence.threshold)
+        probability = confidence(caption, self.config.confidence)
+        confident = probability >= self.config.confidence.threshold
+        return replace(caption, confidence=round(probability, 4), confident=confident)
 
     def caption_pixels(self, pixels: torch.Tensor, options: DecodingOptions) -> list[list[Caption]]:
-        """Prepared pixels (B, 3, S, S) to the captions of each image."""
+        """Caption prepared pixels (B, 3, S, S)."""
         return self.generate(self.encode(pixels), options)
 
     def caption(self, images: Sequence[Image.Image], options: DecodingOptions | None = None) -> list[list[Caption]]:
-        """Caption upright RGB images in one batch; all of them must fit the device's memory together."""
+        """Caption upright RGB images in one batch. They must fit into the memory of the device together."""
         if not images:
             return []
         pixels = torch.stack([self.prepare(image) for image in images])
         return self.caption_pixels(pixels, options or DecodingOptions())
 
     def save(self, folder: Path) -> None:
-        """Write the three files into `folder`, which is made if need be."""
+        """Write the three files into `folder`, which is created if missing."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
-            name: tensor.to(STORED).contiguous() if tensor.is_floating_point() else tensor
+            name: tensor.to(STORAGE_DTYPE).contiguous() if tensor.is_floating_point() else tensor
             for name, tensor in self.state_dict().items()
-            if not name.endswith("num_batches_tracked")  # counts batches of a training that is over
+            if not name.endswith("num_batches_tracked")  # not needed for inference
         }
         save_file(tensors, folder / "captioner.safetensors")
         (folder / "config.json").write_text(self.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -230,10 +236,10 @@ class Captioner(nn.Module):
 
     @classmethod
     def load(cls, folder: Path = SHIPPED, device: str | torch.device = "cpu", *, encoder: bool = True) -> "Captioner":
-        """Read what `save` wrote, ready to caption on `device`.
+        """Load what `save` wrote, ready for inference on `device`.
 
-        Without its `encoder` it takes less time and memory, but needs an engine that has one. Raises
-        CaptionerNotLoadable when a file is missing, damaged, or does not fit the others.
+        Without `encoder`, loading takes less time and memory, but the captioner needs an engine to encode. Raises
+        CaptionerNotLoadable if a file is missing or damaged, or does not fit the others.
         """
         weights = folder / "captioner.safetensors"
         try:
@@ -243,7 +249,7 @@ class Captioner(nn.Module):
             with safe_open(weights, framework="pt") as file:
                 names = [name for name in file.keys() if encoder or name.startswith("decoder.")]  # noqa: SIM118
                 tensors = {name: file.get_tensor(name) for name in names}
-            channels = None if encoder else [tensors[f"decoder.{name}"].shape[1] for name in decoder.of_channels]
+            channels = None if encoder else [tensors[f"decoder.{name}"].shape[1] for name in decoder.channel_weights]
             captioner = cls(config, vocabulary, channels=channels)
             missing, unexpected = captioner.load_state_dict(tensors, strict=False)
             missing = [name for name in missing if not name.endswith("num_batches_tracked")]
@@ -256,7 +262,7 @@ class Captioner(nn.Module):
             where = ".".join(map(str, first["loc"])) or "config.json"
             raise CaptionerNotLoadable(f"the captioner in {folder} is damaged: {where}: {first['msg']}") from error
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            # PyTorch's first line only says that weights do not fit, the second which.
+            # The first line of PyTorch's message says that weights do not fit, the second names them.
             why = " ".join(str(error).splitlines()[:2]).replace("\t", "")
             raise CaptionerNotLoadable(f"the captioner in {folder} is damaged: {why}") from error
         contents = b"".join(path.read_bytes() for path in (weights, folder / "config.json", folder / "vocabulary.json"))

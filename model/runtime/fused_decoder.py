@@ -1,7 +1,7 @@
-"""The decoder with adaptive attention, made ready to write: the same numbers, sooner.
+"""The adaptive decoder, optimised for inference. It gives the same results faster.
 
-In: a trained decoder; out: one that can be stepped, and not be trained. What depends on a word alone is computed once
-for the whole vocabulary, and products with the same factor are one. It must not know how words are chosen.
+Everything that depends on a word alone is computed once for the whole vocabulary, and products with a common factor are
+one product.
 """
 
 import torch
@@ -14,9 +14,9 @@ from model.runtime.packed_linear import PackedLinear
 
 
 class FusedDecoder:
-    """See StepDecoder; for the equations, AdaptiveDecoder.
+    """See StepDecoder; AdaptiveDecoder has the equations.
 
-    Products are computed in `dtype`, all that is summed up in float32.
+    Products are computed in `dtype`, sums in float32. The weights of the decoder must not change afterwards.
     """
 
     @torch.inference_mode()
@@ -25,25 +25,26 @@ class FusedDecoder:
         embedding, gate, cell = decoder.embedding.weight, decoder.sentinel_gate, decoder.cell
         self.output_bias = decoder.output_bias
         size = embedding.shape[1]
-        # The four gates of the LSTM and that of the sentinel take the same: word, context and hidden state.
+        # The four gates of the LSTM and the gate of the sentinel have the same inputs: word, context and hidden state.
         inputs = size + decoder.hidden_size
-        of_inputs = torch.cat([cell.weight_ih, gate.weight[:, :inputs]])  # (5 H, E + H)
-        of_hidden = torch.cat([cell.weight_hh, gate.weight[:, inputs:]])  # (5 H, H)
+        input_weights = torch.cat([cell.weight_ih, gate.weight[:, :inputs]])  # (5 H, E + H)
+        hidden_weights = torch.cat([cell.weight_hh, gate.weight[:, inputs:]])  # (5 H, H)
         bias = torch.cat([cell.bias_ih + cell.bias_hh, gate.bias])
-        self._word = embedding
-        self._gates_of_word = functional.linear(embedding, of_inputs[:, :size], bias)  # (V, 5 H)
-        self._gates = PackedLinear(
-            torch.cat([of_inputs[:, size:], of_hidden], dim=1), dtype
-        )  # of context and hidden state
-        of_new_hidden = (decoder.query, decoder.deep_hidden, decoder.trust)
-        weights, biases = zip(*((layer.weight, layer.bias) for layer in of_new_hidden), strict=True)
-        self._of_new_hidden = PackedLinear(torch.cat(weights), dtype, torch.cat(biases))
-        self._of_sentinel = PackedLinear(torch.cat([decoder.sentinel_key.weight, decoder.sentinel_value.weight]), dtype)
+        self._embedding = embedding
+        self._gates_of_word = functional.linear(embedding, input_weights[:, :size], bias)  # (V, 5 H)
+        # Of context and hidden state.
+        self._gates = PackedLinear(torch.cat([input_weights[:, size:], hidden_weights], dim=1), dtype)
+        hidden_layers = (decoder.query, decoder.deep_hidden, decoder.trust)
+        weights, biases = zip(*((layer.weight, layer.bias) for layer in hidden_layers), strict=True)
+        self._hidden_projections = PackedLinear(torch.cat(weights), dtype, torch.cat(biases))
+        self._sentinel_projections = PackedLinear(
+            torch.cat([decoder.sentinel_key.weight, decoder.sentinel_value.weight]), dtype
+        )
         self._deep_context = PackedLinear(decoder.deep_context.weight, dtype)
         self._output = PackedLinear(embedding, dtype, decoder.output_bias)
         self._attention_size = decoder.query.out_features
-        self._named = (decoder.seen_as < len(decoder.usual_here)).nonzero().squeeze(1)
-        self._named_as = decoder.seen_as[self._named]
+        self._detectable = (decoder.seen_as < len(decoder.usual_here)).nonzero().squeeze(1)
+        self._detector_words = decoder.seen_as[self._detectable]
 
     def start(self, encoded: EncodedImages, rows: int) -> State:
         """See StepDecoder."""
@@ -58,19 +59,19 @@ class FusedDecoder:
         gates = self._gates_of_word[tokens] + self._gates(torch.cat([context, hidden], dim=2))
         i, f, g, o, s = gates.chunk(5, dim=2)
         cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
-        shown = torch.tanh(cell)
-        hidden, sentinel = torch.sigmoid(o) * shown, torch.sigmoid(s) * shown
+        squashed_cell = torch.tanh(cell)
+        hidden, sentinel = torch.sigmoid(o) * squashed_cell, torch.sigmoid(s) * squashed_cell
 
-        of_hidden = self._of_new_hidden(hidden)
-        query, deep, trust = of_hidden.tensor_split([self._attention_size, of_hidden.shape[2] - 2], dim=2)
-        key, value = self._of_sentinel(sentinel).tensor_split([self._attention_size], dim=2)
+        projected = self._hidden_projections(hidden)
+        query, deep, trust = projected.tensor_split([self._attention_size, projected.shape[2] - 2], dim=2)
+        key, value = self._sentinel_projections(sentinel).tensor_split([self._attention_size], dim=2)
         scores = torch.cat([query @ encoded.keys.transpose(1, 2), (query * key).sum(dim=2, keepdim=True)], dim=2)
         attention = (scores * self._attention_size**-0.5).softmax(dim=2)
-        weights, not_looking = attention[:, :, :-1], attention[:, :, -1:]
-        context = weights @ encoded.annotations + not_looking * value
+        weights, sentinel_weight = attention[:, :, :-1], attention[:, :, -1:]
+        context = weights @ encoded.annotations + sentinel_weight * value
 
-        deep = torch.tanh(deep + self._word[tokens] + self._deep_context(context))
+        deep = torch.tanh(deep + self._embedding[tokens] + self._deep_context(context))
         logits = self._output(deep)
-        seen = self._decoder.seen(weights, trust, encoded)
-        logits.index_add_(2, self._named, seen.index_select(2, self._named_as))
+        evidence = self._decoder.word_evidence(weights, trust, encoded)
+        logits.index_add_(2, self._detectable, evidence.index_select(2, self._detector_words))
         return logits, State(tuple(part.unsqueeze(2) for part in (hidden, cell, context))), weights

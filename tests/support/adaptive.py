@@ -21,9 +21,9 @@ def make_decoder() -> AdaptiveDecoder:
 
 def random_features(images: int, seed: int = 1) -> Features:
     """Return random encoder output for a batch of images."""
-    chance = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     return Features(
-        torch.randn(images, 5, 5, 5, generator=chance),
-        torch.randn(images, 6, 3, 3, generator=chance),
-        torch.rand(images, 9, WORDS, generator=chance),
+        torch.randn(images, 5, 5, 5, generator=generator),
+        torch.randn(images, 6, 3, 3, generator=generator),
+        torch.rand(images, 9, WORDS, generator=generator),
     )

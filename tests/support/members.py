@@ -1,4 +1,4 @@
-"""The members of the family with tiny random decoders: each is a member's own parts, in small."""
+"""Tiny random decoders with the parts of the members of the family."""
 
 import torch
 
@@ -10,20 +10,20 @@ from model.training.recipe import Recipe
 from support.plain import SPECIAL, random_decoder, random_vocabulary
 
 WORDS = 12
-# The space, the apostrophe, the hyphen and some letters: words of few letters are soon over.
+# Space, apostrophe, hyphen and a few letters, so that words are short.
 ALPHABET = " '-abcdefghi"
 WORD_MEMBERS = [name for name in MEMBERS if Recipe.load(f"family/{name}").captioner.tokens == "word"]
 
 
 def tiny_member(name: str, seed: int = 0, end: float = 0.0) -> tuple[Decoder, Vocabulary]:
-    """A decoder with random weights that has the cell, depth and attention of a member, and a vocabulary for it."""
+    """Return a random decoder with the cell, depth and attention of a member, and a vocabulary for it."""
     captioner = Recipe.load(f"family/{name}").captioner
     parts = captioner.decoder.model_dump(include={"cell", "depth", "attention", "gate"})
     characters = captioner.tokens == "character"
     vocabulary = Characters(ALPHABET) if characters else random_vocabulary(WORDS)
     decoder = random_decoder(seed, len(vocabulary) - SPECIAL, end, **parts)
     with torch.no_grad():
-        decoder.initial.weight.mul_(3)  # without attention, all that tells one picture from another
+        decoder.initial.weight.mul_(3)  # without attention, only the initial state depends on the picture
         if characters:
-            decoder.output_bias[SPECIAL] += 2  # words of a few letters
+            decoder.output_bias[SPECIAL] += 2  # short words
     return decoder, vocabulary

@@ -1,4 +1,4 @@
-"""Tiny decoders with random weights, and what they should say, found as plainly as can be: one sentence at a time."""
+"""Tiny decoders with random weights, and plain searches: one sentence at a time, by teacher forcing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ SEEDS = range(6)
 
 
 def random_decoder(seed: int, words: int, end: float = 0.0, **parts: Any) -> Decoder:
-    """A decoder of `words` words and the special ones that is sure enough of itself for beams to differ.
+    """Return a decoder with `words` words and the special tokens, with peaked distributions so that beams differ.
 
-    `end` makes <end> that much likelier, as a logit; `parts` are the decoder's, such as its cell.
+    `end` is added to the logit of <end>; `parts` configure the decoder, such as its cell.
     """
     torch.manual_seed(seed)
     config = DecoderConfig(embedding_size=8, hidden_size=8, annotation_size=8, attention_size=8, **parts)
@@ -34,18 +34,18 @@ def random_decoder(seed: int, words: int, end: float = 0.0, **parts: Any) -> Dec
 
 
 @torch.inference_mode()
-def random_memory(decoder: Decoder, images: int = 1) -> EncodedImages:
+def random_encoding(decoder: Decoder, images: int = 1) -> EncodedImages:
     return decoder.encode(torch.randn(images, 6, 2, 3, generator=torch.Generator().manual_seed(99)))
 
 
 def random_vocabulary(words: int) -> Vocabulary:
-    """Words for `random_decoder`: w0, w1 and so on."""
+    """Return a vocabulary for `random_decoder`: w0, w1 and so on."""
     return Vocabulary([f"w{number}" for number in range(words)])
 
 
 @dataclass(frozen=True)
 class Score:
-    """What teacher forcing says of a sentence."""
+    """The scores of a sentence by teacher forcing."""
 
     logprobs: list[float]
     attention: torch.Tensor  # (T, L)
@@ -55,7 +55,7 @@ class Score:
 
 @torch.inference_mode()
 def score(decoder: Decoder, encoded: EncodedImages, tokens: list[int], max_words: int) -> Score:
-    """The sentence told to the decoder word by word; it ends by <end>, unless it is cut at the limit."""
+    """Score a sentence by teacher forcing. It ends with <end> unless it is cut at the limit."""
     logits, attention = decoder(encoded, torch.tensor([[[START, *tokens]]]))
     logprobs = logits[0, 0].log_softmax(dim=1)  # (T + 1, V)
     decisions = tokens if len(tokens) == max_words else [*tokens, END]
@@ -69,29 +69,29 @@ def score(decoder: Decoder, encoded: EncodedImages, tokens: list[int], max_words
     )
 
 
-def assert_scored_right(decoder: Decoder, encoded: EncodedImages, hypothesis: Hypothesis, max_words: int) -> None:
+def assert_scores_match(decoder: Decoder, encoded: EncodedImages, hypothesis: Hypothesis, max_words: int) -> None:
     expected = score(decoder, encoded, hypothesis.tokens, max_words)
     assert hypothesis.logprob == pytest.approx(expected.logprob, abs=1e-4)
     assert hypothesis.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
     torch.testing.assert_close(hypothesis.attention, expected.attention)
 
 
-def says_again(tokens: list[int], count: int) -> bool:
-    """Whether the last `count` tokens stand together at an earlier place too."""
+def repeats_run(tokens: list[int], count: int) -> bool:
+    """Return whether the last `count` tokens also stand together earlier."""
     runs = [tuple(tokens[start : start + count]) for start in range(len(tokens) - count + 1)]
     return bool(runs) and runs[-1] in runs[:-1]
 
 
 @torch.inference_mode()
 def next_words(decoder: Decoder, encoded: EncodedImages, tokens: list[int], repeatable: int | None) -> dict[int, float]:
-    """The tokens that may follow `tokens`, and their log-probabilities."""
+    """Return the tokens that may follow `tokens`, with their log-probabilities."""
     logits, _ = decoder(encoded, torch.tensor([[[START, *tokens]]]))
     return {
         token: logprob
         for token, logprob in enumerate(logits[0, 0, -1].log_softmax(dim=0).tolist())
         if token not in (PAD, START, UNKNOWN)
         and not (token == END and not tokens)
-        and (repeatable is None or (tokens[-1:] != [token] and not says_again([*tokens, token], repeatable + 1)))
+        and (repeatable is None or (tokens[-1:] != [token] and not repeats_run([*tokens, token], repeatable + 1)))
     }
 
 
@@ -103,7 +103,7 @@ def plain_beams(
     repeatable: int | None = None,
     prefix: Sequence[int] = (),
 ) -> Iterator[list[tuple[float, list[int]]]]:
-    """One image, one sentence at a time, every sentence told anew: the beams after each step, the likeliest first."""
+    """Search for one image, by teacher forcing each sentence anew. Yields the beams of each step, the best first."""
     alive: list[tuple[float, list[int]]] = [(0.0, [*prefix])]
     for _ in range(max_words):
         candidates = []
@@ -125,18 +125,18 @@ def plain_beam_search(
     repeatable: int | None = None,
     prefix: Sequence[int] = (),
 ) -> list[list[int]]:
-    """What it finds ends by <end> or is cut."""
+    """Return the sentences of a plain beam search, best first."""
     *_, alive = plain_beams(decoder, encoded, beams, max_words, repeatable, prefix)
     alive.sort(key=lambda hypothesis: hypothesis[0] / (len(hypothesis[1]) - len(prefix)) ** LENGTH_POWER, reverse=True)
     return [[token for token in tokens if token != END] for _, tokens in alive]
 
 
-def assert_beams_keep_what_a_plain_search_keeps(decoder: Decoder, beams: int, max_words: int) -> None:
-    """With the log-probabilities and the attention that teacher forcing says."""
-    encoded = random_memory(decoder)
-    (found,) = beam_search(decoder, encoded, beams=beams, max_words=max_words)
+def assert_equals_plain_beam_search(decoder: Decoder, beams: int, max_words: int) -> None:
+    """Check the sentences, log-probabilities and attention of beam search."""
+    encoded = random_encoding(decoder)
+    (found,) = beam_search(decoder, encoded, beam_size=beams, max_words=max_words)
     assert [hypothesis.tokens for hypothesis in found] == plain_beam_search(
         decoder, encoded, beams, max_words=max_words
     )
     for hypothesis in found:
-        assert_scored_right(decoder, encoded, hypothesis, max_words=max_words)
+        assert_scores_match(decoder, encoded, hypothesis, max_words=max_words)

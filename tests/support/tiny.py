@@ -1,6 +1,6 @@
-"""A tiny world to learn: pictures of one colour on top and another below, and what to say of them.
+"""A tiny data set: pictures with one colour above another, and captions that name them.
 
-It makes real image files and trains a real captioner, small enough to be done in seconds.
+The image files are real, and a captioner trained on them takes seconds.
 """
 
 import json
@@ -41,16 +41,16 @@ RECIPE = Recipe(
 
 
 def picture(top: str, bottom: str, size: tuple[int, int] = (96, 96)) -> Image.Image:
-    """`top` above `bottom`."""
+    """Return a picture with the colour `top` above `bottom`."""
     image = Image.new("RGB", size, COLOURS[bottom])
     image.paste(COLOURS[top], (0, 0, size[0], size[1] // 2))
     return image
 
 
 def write_data(folder: Path, *, uneven: bool = False) -> Path:
-    """The data set, in the layout of Flickr8k's; every split holds the same twelve pictures.
+    """Write the data set in the layout of Flickr8k. Every split holds the same twelve pictures.
 
-    If `uneven`, they have one to three captions, of different lengths.
+    With `uneven`, pictures have one to three captions of different lengths.
     """
     index = {}
     for split in ("train", "val", "test"):
@@ -59,14 +59,14 @@ def write_data(folder: Path, *, uneven: bool = False) -> Path:
             picture(top, bottom).save(folder / name)
             captions = [f"A {top} over a {bottom} .", f"A {top} above a {bottom} .", f"One {top} over one {bottom} ."]
             if uneven:
-                kept = 1 + len(index) % 3
-                captions = [caption + " and nothing else" * (len(index) % 2) for caption in captions[:kept]]
+                count = 1 + len(index) % 3
+                captions = [caption + " and nothing else" * (len(index) % 2) for caption in captions[:count]]
             index[name] = {"split": split, "captions": captions}
     (folder / "captions.json").write_text(json.dumps(index))
     return folder
 
 
 def train_captioner(data: Path, run: Path, recipe: Recipe = RECIPE) -> Path:
-    """Train on `data`; returns the folder of the best captioner."""
+    """Train on `data` and return the folder of the best captioner."""
     Trainer(recipe, data, run, torch.device("cpu")).fit()
     return run / "best"

@@ -23,8 +23,8 @@ from model.decoding.caption import Caption
 from model.decoding.options import DecodingOptions
 from model.runtime.captioner import SHIPPED
 from model.runtime.device import choose_device
-from model.runtime.engines.choice import EngineName, load_for_inference
-from model.runtime.engines.engine import Precision
+from model.runtime.engines.pytorch import Precision
+from model.runtime.inference import EngineName, load_for_inference
 from wordlight.bulk.parts import Format, Parts, Row
 from wordlight.bulk.storage import Storage, StoredFile
 

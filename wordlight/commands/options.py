@@ -89,7 +89,7 @@ def add_runs_options(parser: Options) -> None:
 def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -> "Captioner":
     """Load the selected captioner, for this number of pictures if it is known. Ends the command on failure."""
     from model.runtime.captioner import SHIPPED, CaptionerNotLoadable
-    from model.runtime.engines.choice import EngineUnavailable, load_for_inference
+    from model.runtime.inference import EngineUnavailable, load_for_inference
 
     few = pictures is not None and pictures < _WORTH_COMPILING
     folder, device = arguments.model or SHIPPED, device_of(arguments)

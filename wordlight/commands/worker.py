@@ -21,7 +21,7 @@ def _worker(_arguments: argparse.Namespace) -> int:
 
     from model.runtime.captioner import CaptionerNotLoadable
     from model.runtime.device import DeviceUnavailable
-    from model.runtime.engines.choice import EngineUnavailable
+    from model.runtime.inference import EngineUnavailable
     from worker.main import run
     from worker.settings import WorkerSettings
 

@@ -1,4 +1,4 @@
-"""What a beam search tells before its end: only what stays, and as soon as that is certain."""
+"""Beam search reports words before its end: only words that stay, and as soon as they are certain."""
 
 from collections.abc import Collection, Sequence
 from itertools import takewhile
@@ -6,8 +6,8 @@ from itertools import takewhile
 import pytest
 import torch
 from support.members import tiny_member
-from support.onlooker import RecordingListener
-from support.plain import SEEDS, SPECIAL, plain_beams, random_decoder, random_memory, random_vocabulary
+from support.plain import SEEDS, SPECIAL, plain_beams, random_decoder, random_encoding, random_vocabulary
+from support.recording_listener import RecordingListener
 
 from model.decoding.caption import Caption, Word
 from model.decoding.generate import generate
@@ -18,7 +18,7 @@ from model.text.vocabulary import END, Vocabulary
 
 IMAGES, WORDS = 7, 12
 VOCABULARY = random_vocabulary(WORDS)
-EVERYBODY = range(IMAGES)
+ALL_IMAGES = range(IMAGES)
 
 every_prefix = pytest.mark.parametrize("prefix", ["", "w2 airship"])
 
@@ -27,109 +27,109 @@ def options_of(beams: int, prefix: str = "", captions: int = 1) -> DecodingOptio
     return DecodingOptions(beam_size=beams, num_captions=captions, prefix=prefix, max_words=12)
 
 
-def watched(
-    decoder: Decoder, options: DecodingOptions, onlooker: RecordingListener | None, vocabulary: Vocabulary = VOCABULARY
+def generate_with(
+    decoder: Decoder, options: DecodingOptions, listener: RecordingListener | None, vocabulary: Vocabulary = VOCABULARY
 ) -> list[list[Caption]]:
-    encoded = random_memory(decoder, IMAGES)
-    return generate(decoder, vocabulary, encoded, options, seeds=None, listener=onlooker)
+    encoded = random_encoding(decoder, IMAGES)
+    return generate(decoder, vocabulary, encoded, options, seeds=None, listener=listener)
 
 
-def told(steps: Sequence[Sequence[DecidedWord]], image: int) -> list[Word]:
-    """The words of an image, which must come in order and be of the first caption."""
-    decided_words = [one for step in steps for one in step if one.image == image]
-    assert [(one.caption, one.position) for one in decided_words] == [
+def reported(steps: Sequence[Sequence[DecidedWord]], image: int) -> list[Word]:
+    """Return the reported words of an image. They must come in order and belong to the first caption."""
+    decided_words = [decided for step in steps for decided in step if decided.image == image]
+    assert [(decided.caption, decided.position) for decided in decided_words] == [
         (0, number) for number in range(len(decided_words))
     ]
-    return [one.word for one in decided_words]
+    return [decided.word for decided in decided_words]
 
 
 @every_prefix
 @pytest.mark.parametrize("beams", [1, 2, 3, 5])
-def test_the_words_told_are_those_with_which_all_captions_begin(
+def test_early_words_are_a_common_prefix_of_all_captions(
     beams: int, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left: list[int] = []  # how many images were left when others had left the batch
+    remaining: list[int] = []  # how many images remained when others left the batch
     keep = ListenerBridge.keep
 
-    def noted(bridge: ListenerBridge, rows: torch.Tensor) -> None:
-        left.append(len(rows))
+    def spy(bridge: ListenerBridge, rows: torch.Tensor) -> None:
+        remaining.append(len(rows))
         keep(bridge, rows)
 
-    monkeypatch.setattr(ListenerBridge, "keep", noted)
+    monkeypatch.setattr(ListenerBridge, "keep", spy)
     early = 0
     for seed in range(12):
         decoder, options = random_decoder(seed, WORDS, end=1.0), options_of(beams, prefix, captions=beams)
-        onlooker = RecordingListener(followed=EVERYBODY)
-        captions = watched(decoder, options, onlooker)
-        assert captions == watched(decoder, options, None)
-        for image, of_image in enumerate(captions):
-            words = told(onlooker.steps, image)
-            assert words == of_image[0].words[: len(words)]
-            for caption in of_image:
+        listener = RecordingListener(followed=ALL_IMAGES)
+        captions = generate_with(decoder, options, listener)
+        assert captions == generate_with(decoder, options, None)
+        for image, captions_of_image in enumerate(captions):
+            words = reported(listener.steps, image)
+            assert words == captions_of_image[0].words[: len(words)]
+            for caption in captions_of_image:
                 assert [word.text for word in caption.words][: len(words)] == [word.text for word in words]
-            # Of the search: the words of a prefix are certain anyway.
-            longest = max(len(caption.words) for caption in of_image)
-            early += len(told(onlooker.steps[: longest - 1], image)) > len(prefix.split())
-    assert early > IMAGES, "next to nothing was told before the end"
-    assert left, "nothing left the batch: this shows little"
+            # The words of the prefix are certain anyway.
+            longest = max(len(caption.words) for caption in captions_of_image)
+            early += len(reported(listener.steps[: longest - 1], image)) > len(prefix.split())
+    assert early > IMAGES, "hardly any word was reported before the end"
+    assert remaining, "no image left the batch early"
 
 
 @pytest.mark.parametrize("beams", [2, 3])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_they_are_told_as_soon_as_they_are_certain(seed: int, beams: int) -> None:
+def test_words_are_reported_as_soon_as_they_are_certain(seed: int, beams: int) -> None:
     decoder = random_decoder(seed, WORDS, end=-2.0)
-    onlooker = RecordingListener(followed=EVERYBODY)
-    watched(decoder, options_of(beams), onlooker)
-    encoded = random_memory(decoder, IMAGES)
-    for image in EVERYBODY:
+    listener = RecordingListener(followed=ALL_IMAGES)
+    generate_with(decoder, options_of(beams), listener)
+    encoded = random_encoding(decoder, IMAGES)
+    for image in ALL_IMAGES:
         for number, alive in enumerate(plain_beams(decoder, encoded.select([image]), beams, 12, repeatable=1), 1):
             columns = zip(*(tokens for _, tokens in alive), strict=False)
             shared = [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, columns)]
             words = [f"w{token - SPECIAL}" for token in shared]
-            assert [word.text for word in told(onlooker.steps[:number], image)] == words
+            assert [word.text for word in reported(listener.steps[:number], image)] == words
             if all(tokens[-1] == END for _, tokens in alive):
                 break
 
 
 @every_prefix
-def test_who_comes_late_is_told_all_that_was_certain_before(prefix: str) -> None:
-    class Late(RecordingListener):
+def test_a_late_follower_gets_all_certain_words(prefix: str) -> None:
+    class LateListener(RecordingListener):
         def step(self, decided_words: Sequence[DecidedWord]) -> Collection[int]:
             if len(self.steps) == 7:
-                self.followed = comers
+                self.followed = followers
             return super().step(decided_words)
 
     decoder, options = random_decoder(1, WORDS, end=-torch.inf), options_of(3, prefix)
-    late, early = Late(), RecordingListener(followed=EVERYBODY)
-    captions = watched(decoder, options, early)
-    comers = [image for image in EVERYBODY if len(told(early.steps[:8], image)) > 0][:2]
-    assert comers, "nothing to be late for"
-    assert watched(decoder, options, late) == captions
+    late, early = LateListener(), RecordingListener(followed=ALL_IMAGES)
+    captions = generate_with(decoder, options, early)
+    followers = [image for image in ALL_IMAGES if len(reported(early.steps[:8], image)) > 0][:2]
+    assert followers, "no words to report late"
+    assert generate_with(decoder, options, late) == captions
     assert not any(late.steps[:8])
-    for image in EVERYBODY:
-        assert told(late.steps, image) == (told(early.steps, image) if image in comers else [])
+    for image in ALL_IMAGES:
+        assert reported(late.steps, image) == (reported(early.steps, image) if image in followers else [])
 
 
 @pytest.mark.parametrize("prefix", ["", "A Bad-egg"])
-def test_of_characters_whole_words_are_told(prefix: str) -> None:
+def test_characters_are_reported_as_whole_words(prefix: str) -> None:
     several = 0
     for seed in range(3):
         decoder, vocabulary = tiny_member("lstm-additive-characters", seed, end=-3.0)
-        options, onlooker = options_of(4, prefix, captions=2), RecordingListener(followed=EVERYBODY)
-        captions = watched(decoder, options, onlooker, vocabulary)
-        assert captions == watched(decoder, options, None, vocabulary)
-        for image, of_image in enumerate(captions):
-            words = told(onlooker.steps, image)
-            assert words == of_image[0].words[: len(words)]
+        options, listener = options_of(4, prefix, captions=2), RecordingListener(followed=ALL_IMAGES)
+        captions = generate_with(decoder, options, listener, vocabulary)
+        assert captions == generate_with(decoder, options, None, vocabulary)
+        for image, captions_of_image in enumerate(captions):
+            words = reported(listener.steps, image)
+            assert words == captions_of_image[0].words[: len(words)]
             several += len(words) > 1 + len(prefix.split())
-    assert several, "nothing to tell: this shows nothing"
+    assert several, "no words were reported"
 
 
-def test_beams_that_never_lived_say_nothing() -> None:
-    # One word to say and no end to it: of ten beams, one lives.
-    decoder, onlooker = random_decoder(5, 1, end=-torch.inf), RecordingListener(followed=EVERYBODY)
+def test_dead_beams_do_not_delay_certain_words() -> None:
+    # With one word and no <end>, one of ten beams is alive.
+    decoder, listener = random_decoder(5, 1, end=-torch.inf), RecordingListener(followed=ALL_IMAGES)
     options = DecodingOptions(beam_size=10, max_words=3, repeatable=None)
-    captions = watched(decoder, options, onlooker, random_vocabulary(1))
+    captions = generate_with(decoder, options, listener, random_vocabulary(1))
     for image, (caption,) in enumerate(captions):
-        assert [len(told([step], image)) for step in onlooker.steps[:1]] == [1]
-        assert told(onlooker.steps, image) == caption.words
+        assert [len(reported([step], image)) for step in listener.steps[:1]] == [1]
+        assert reported(listener.steps, image) == caption.words

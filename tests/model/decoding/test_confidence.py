@@ -1,4 +1,4 @@
-"""Confidence in captions, and its calibration."""
+"""The confidence of captions and its calibration."""
 
 import math
 from itertools import pairwise
@@ -32,12 +32,12 @@ CONFIG = ConfidenceConfig(bias=1.0, mean_logprob=2.0, lowest_logprob=0.5, words=
 
 
 def test_confidence_equals_a_hand_computed_value() -> None:
-    said = caption(-1.0, -2.0, end=-3.0)
-    assert features(said) == (-2.0, -2.0, 2.0)
-    assert confidence(said, CONFIG) == pytest.approx(1 / (1 + math.exp(4.5)))
-    assert confidence(said, CONFIG) < CONFIG.threshold
+    two_words = caption(-1.0, -2.0, end=-3.0)
+    assert features(two_words) == (-2.0, -2.0, 2.0)
+    assert confidence(two_words, CONFIG) == pytest.approx(1 / (1 + math.exp(4.5)))
+    assert confidence(two_words, CONFIG) < CONFIG.threshold
     assert confidence(caption(-0.1), CONFIG) >= CONFIG.threshold
-    assert naive_confidence(said) == pytest.approx(math.exp(-2))
+    assert naive_confidence(two_words) == pytest.approx(math.exp(-2))
 
 
 def test_confidence_stays_a_probability_for_extreme_sentences() -> None:
@@ -53,23 +53,23 @@ def test_coefficients_must_be_finite_and_survive_json() -> None:
 
 
 def test_calibration_error_equals_a_hand_computed_value() -> None:
-    sure = np.array([0.95, 0.95, 0.95, 0.95, 0.15, 1.0])
-    curve = reliability(sure, np.array([True, True, True, False, False, True]), bins=10)
+    confidences = np.array([0.95, 0.95, 0.95, 0.95, 0.15, 1.0])
+    curve = reliability(confidences, np.array([True, True, True, False, False, True]), bins=10)
     assert curve == [Bin(1, pytest.approx(0.15), 0.0), Bin(5, pytest.approx(0.96), pytest.approx(0.8))]
     assert calibration_error(curve) == pytest.approx((0.15 + 5 * 0.16) / 6)
 
 
 def test_fit_recovers_known_odds() -> None:
     rng = np.random.default_rng(0)
-    said = [caption(*rng.uniform(-4, 0, rng.integers(4, 12)), end=-0.1) for _ in range(3000)]
-    true = np.array([1 / (1 + math.exp(-(3 + 2 * features(one)[0]))) for one in said])
-    right = rng.random(len(said)) < true
-    config = fit(said, right)
-    found = np.array([confidence(one, config) for one in said])
-    assert np.abs(found - true).mean() < 0.03
-    naive = np.array([naive_confidence(one) for one in said])
-    assert calibration_error(reliability(found, right)) < 0.03 < calibration_error(reliability(naive, right))
-    assert (found < config.threshold).mean() == pytest.approx(0.2, abs=0.01)
+    captions = [caption(*rng.uniform(-4, 0, rng.integers(4, 12)), end=-0.1) for _ in range(3000)]
+    true = np.array([1 / (1 + math.exp(-(3 + 2 * features(sample)[0]))) for sample in captions])
+    right = rng.random(len(captions)) < true
+    config = fit(captions, right)
+    fitted = np.array([confidence(sample, config) for sample in captions])
+    assert np.abs(fitted - true).mean() < 0.03
+    naive = np.array([naive_confidence(sample) for sample in captions])
+    assert calibration_error(reliability(fitted, right)) < 0.03 < calibration_error(reliability(naive, right))
+    assert (fitted < config.threshold).mean() == pytest.approx(0.2, abs=0.01)
 
 
 @pytest.mark.parametrize("all_right", [True, False])
@@ -79,16 +79,16 @@ def test_fit_works_if_all_captions_are_right_or_all_wrong(all_right: bool) -> No
 
 
 def test_coverage_keeps_the_most_confident_captions() -> None:
-    sure, right = np.array([0.1, 0.9, 0.5, 0.8, 0.2]), np.array([False, True, False, True, True])
-    table = coverage_table(sure, right, ciders=np.array([0.0, 3.0, 0.0, 1.0, 1.0]))
+    confidences, right = np.array([0.1, 0.9, 0.5, 0.8, 0.2]), np.array([False, True, False, True, True])
+    table = coverage_table(confidences, right, ciders=np.array([0.0, 3.0, 0.0, 1.0, 1.0]))
     assert table["0.4"] == {"right": 1.0, "cider": 2.0}
     assert table["1.0"] == {"right": pytest.approx(0.6), "cider": 1.0}
     rows = [table[share]["cider"] for share in ("1.0", "0.8", "0.6", "0.4", "0.2")]
     assert all(wider <= narrower for wider, narrower in pairwise(rows))
-    report = threshold_report(sure, right, np.arange(5.0), 0.5)
+    report = threshold_report(confidences, right, np.arange(5.0), 0.5)
     assert report["coverage"] == pytest.approx(0.6)
     assert (report["right_confident"], report["right_not_confident"]) == (pytest.approx(2 / 3), 0.5)
-    assert "right_not_confident" not in threshold_report(sure, right, np.arange(5.0), 0.0)
+    assert "right_not_confident" not in threshold_report(confidences, right, np.arange(5.0), 0.0)
 
 
 def test_a_caption_is_right_if_it_scores_like_the_median_person() -> None:

@@ -1,4 +1,4 @@
-"""What can be asked of the captioner, and what cannot."""
+"""The checks of decoding options."""
 
 import math
 
@@ -34,16 +34,16 @@ from model.decoding.options import MOST_BEAMS, DecodingOptions, Strategy
         ({"diversity": math.nan}, "diversity"),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_the_field_is_named(options: dict[str, object], named: str) -> None:
+def test_invalid_options_are_refused_by_name(options: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=rf"^{named}"):
         DecodingOptions(**options)  # type: ignore[arg-type]
 
 
-def test_sentences_drawn_need_no_beams() -> None:
+def test_sampling_is_not_limited_by_beam_size() -> None:
     assert DecodingOptions(strategy=Strategy.SAMPLE, num_captions=MOST_BEAMS, beam_size=1).num_captions == MOST_BEAMS
 
 
-def test_jobs_with_equal_options_fall_together() -> None:
+def test_equal_options_are_equal_and_hashable() -> None:
     jobs = [
         DecodingOptions(prefix="a dog"),
         DecodingOptions(strategy=Strategy("beam"), prefix="a dog"),

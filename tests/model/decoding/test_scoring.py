@@ -1,7 +1,7 @@
-"""A sentence of somebody else's: what the captioner thinks of it."""
+"""Scoring of given sentences."""
 
 import pytest
-from support.plain import random_decoder, random_memory, random_vocabulary, score
+from support.plain import random_decoder, random_encoding, random_vocabulary, score
 
 from model.decoding.caption import Caption
 from model.decoding.generate import generate
@@ -20,7 +20,7 @@ def decoder() -> Decoder:
     return random_decoder(3, WORDS, end=1.0)
 
 
-def assert_alike(one: Caption, other: Caption) -> None:
+def assert_captions_match(one: Caption, other: Caption) -> None:
     assert one.text == other.text
     assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
     for word, same in zip(one.words, other.words, strict=True):
@@ -29,8 +29,8 @@ def assert_alike(one: Caption, other: Caption) -> None:
         assert word.attention.weights == pytest.approx(same.attention.weights, abs=1e-5)
 
 
-def test_sentences_of_any_length_are_scored_as_teacher_forcing_scores_each_alone(decoder: Decoder) -> None:
-    encoded = random_memory(decoder, len(SENTENCES))
+def test_batched_scores_equal_teacher_forcing_of_each_sentence(decoder: Decoder) -> None:
+    encoded = random_encoding(decoder, len(SENTENCES))
     together = score_sentences(decoder, VOCABULARY, encoded, SENTENCES)
     for image, (sentence, caption) in enumerate(zip(SENTENCES, together, strict=True)):
         alone = encoded.select([image])
@@ -40,11 +40,11 @@ def test_sentences_of_any_length_are_scored_as_teacher_forcing_scores_each_alone
         for word, weights in zip(caption.words, expected.attention, strict=True):
             assert (word.attention.rows, word.attention.cols) == (2, 3)
             assert word.attention.weights == pytest.approx(weights.tolist(), abs=1e-5)
-        assert_alike(caption, score_sentences(decoder, VOCABULARY, alone, [sentence])[0])
+        assert_captions_match(caption, score_sentences(decoder, VOCABULARY, alone, [sentence])[0])
 
 
-def test_words_that_are_not_known_are_marked_and_spelt_as_they_were(decoder: Decoder) -> None:
-    (caption,) = score_sentences(decoder, VOCABULARY, random_memory(decoder), ["W0: a Zeppelin’s W1!"])
+def test_unknown_words_are_marked_and_keep_their_spelling(decoder: Decoder) -> None:
+    (caption,) = score_sentences(decoder, VOCABULARY, random_encoding(decoder), ["W0: a Zeppelin’s W1!"])
     assert caption.text == "w0 a zeppelin's w1"
     assert [(word.text, word.in_vocabulary) for word in caption.words] == [
         ("w0", True),
@@ -54,8 +54,8 @@ def test_words_that_are_not_known_are_marked_and_spelt_as_they_were(decoder: Dec
     ]
 
 
-def test_an_unknown_word_is_as_likely_as_unknown_words_are(decoder: Decoder) -> None:
-    encoded = random_memory(decoder)
+def test_an_unknown_word_scores_as_the_unknown_token(decoder: Decoder) -> None:
+    encoded = random_encoding(decoder)
     (caption,) = score_sentences(decoder, VOCABULARY, encoded, ["zeppelin"])
     assert caption.words[0].logprob == pytest.approx(score(decoder, encoded, [UNKNOWN], 9).logprobs[0], abs=1e-5)
 
@@ -71,23 +71,23 @@ def test_an_unknown_word_is_as_likely_as_unknown_words_are(decoder: Decoder) -> 
     ],
     ids=lambda options: f"{options.strategy} {options.prefix}".strip(),
 )
-def test_what_it_wrote_is_scored_as_it_was_reported(decoder: Decoder, options: DecodingOptions) -> None:
-    encoded = random_memory(decoder, 3)
+def test_generated_captions_score_as_reported(decoder: Decoder, options: DecodingOptions) -> None:
+    encoded = random_encoding(decoder, 3)
     for image, captions in enumerate(generate(decoder, VOCABULARY, encoded, options, seeds=[1, 2, 3], listener=None)):
         assert captions
         for caption in captions:
-            assert len(caption.words) < 20, "cut at the limit, where the decision to end is missing"
+            assert len(caption.words) < 20, "cut at the limit, so the score lacks the decision to end"
             again = score_sentences(decoder, VOCABULARY, encoded.select([image]), [caption.text])
-            assert_alike(again[0], caption)
+            assert_captions_match(again[0], caption)
 
 
 @pytest.mark.parametrize("sentence", ["", "  ", "?!"])
 def test_a_sentence_without_any_word_is_refused(decoder: Decoder, sentence: str) -> None:
     with pytest.raises(ValueError, match="at least one word"):
-        score_sentences(decoder, VOCABULARY, random_memory(decoder, 2), ["w1", sentence])
+        score_sentences(decoder, VOCABULARY, random_encoding(decoder, 2), ["w1", sentence])
 
 
-def test_there_must_be_a_sentence_for_each_image(decoder: Decoder) -> None:
+def test_a_sentence_per_image_is_required(decoder: Decoder) -> None:
     with pytest.raises(ValueError, match="1 for 2"):
-        score_sentences(decoder, VOCABULARY, random_memory(decoder, 2), ["w1"])
-    assert score_sentences(decoder, VOCABULARY, random_memory(decoder, 2).select([]), []) == []
+        score_sentences(decoder, VOCABULARY, random_encoding(decoder, 2), ["w1"])
+    assert score_sentences(decoder, VOCABULARY, random_encoding(decoder, 2).select([]), []) == []

@@ -9,8 +9,8 @@ from support import tiny
 from support.members import WORD_MEMBERS, tiny_member
 from support.plain import (
     SEEDS,
-    assert_beams_keep_what_a_plain_search_keeps,
-    random_memory,
+    assert_equals_plain_beam_search,
+    random_encoding,
 )
 
 from model.decoding.beam_search import beam_search
@@ -85,7 +85,7 @@ def test_a_member_can_memorise_a_few_captions(name: str) -> None:
 @every_member
 def test_captions_do_not_depend_on_the_batch(name: str, options: DecodingOptions) -> None:
     decoder, vocabulary = tiny_member(name, seed=5)
-    encoded = random_memory(decoder, images=8)
+    encoded = random_encoding(decoder, images=8)
     together = generate(decoder, vocabulary, encoded, options, seeds=list(range(1, 9)), listener=None)
     assert len({captions[0].text for captions in together}) > 1, "the same sentence for all would prove little"
     for image, captions in enumerate(together):
@@ -100,7 +100,7 @@ def test_captions_do_not_depend_on_the_batch(name: str, options: DecodingOptions
 @every_member
 def test_one_beam_is_greedy_search(name: str) -> None:
     decoder, vocabulary = tiny_member(name, seed=2)
-    encoded = random_memory(decoder, images=3)
+    encoded = random_encoding(decoder, images=3)
     greedy, one_beam = (
         generate(decoder, vocabulary, encoded, options, seeds=None, listener=None)
         for options in (DecodingOptions(strategy=Strategy.GREEDY), DecodingOptions(beam_size=1))
@@ -109,7 +109,7 @@ def test_one_beam_is_greedy_search(name: str) -> None:
     # Where no constraint interferes, that is the likeliest token at every step.
     for image, ((caption,), likeliest) in enumerate(zip(greedy, _likeliest(decoder, encoded.images), strict=True)):
         if name in WORD_MEMBERS and likeliest is not None:
-            (free,) = beam_search(decoder, encoded.select([image]), beams=1, max_words=20)[0]
+            (free,) = beam_search(decoder, encoded.select([image]), beam_size=1, max_words=20)[0]
             assert vocabulary.decode(free.tokens) == vocabulary.decode(likeliest)
             assert caption.words[0].text == vocabulary.word(likeliest[0])
 
@@ -117,7 +117,7 @@ def test_one_beam_is_greedy_search(name: str) -> None:
 @torch.inference_mode()
 def _likeliest(decoder: Decoder, images: int) -> list[list[int] | None]:
     """Find the likeliest tokens by teacher forcing of growing sentences; None if one of them is never written."""
-    encoded, found = random_memory(decoder, images), []
+    encoded, found = random_encoding(decoder, images), []
     for image in range(images):
         tokens = [1]
         while len(tokens) <= 20 and tokens[-1] != 2:
@@ -133,13 +133,13 @@ def _likeliest(decoder: Decoder, images: int) -> list[list[int] | None]:
 @pytest.mark.parametrize("name", WORD_MEMBERS)
 def test_beam_search_agrees_with_a_plain_search(name: str, seed: int, beams: int) -> None:
     decoder, _ = tiny_member(name, seed)
-    assert_beams_keep_what_a_plain_search_keeps(decoder, beams=beams, max_words=7)
+    assert_equals_plain_beam_search(decoder, beams=beams, max_words=7)
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 def test_without_attention_weights_are_even_and_captions_depend_on_the_picture(name: str) -> None:
     decoder, vocabulary = tiny_member(name, seed=5)
-    encoded = random_memory(decoder, images=8)
+    encoded = random_encoding(decoder, images=8)
     options = DecodingOptions(max_words=6)
     captions = [best for (best,) in generate(decoder, vocabulary, encoded, options, seeds=None, listener=None)]
     assert len({caption.text for caption in captions}) > 1

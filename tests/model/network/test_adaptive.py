@@ -1,4 +1,4 @@
-"""The decoder with adaptive attention, its word detector, and their training: on tiny networks."""
+"""The adaptive decoder, its word detector and their training, on tiny networks."""
 
 import gzip
 from pathlib import Path
@@ -43,17 +43,19 @@ def test_teacher_forcing_equals_single_steps(decoder: AdaptiveDecoder) -> None:
     logits, attention = decoder(encoded, tokens)
     state = decoder.start(encoded, 3)
     for step in range(4):
-        one, state, weights = decoder.step(tokens[:, :, step], state, encoded)
-        assert torch.allclose(logits[:, :, step], one, atol=1e-5)
+        scores, state, weights = decoder.step(tokens[:, :, step], state, encoded)
+        assert torch.allclose(logits[:, :, step], scores, atol=1e-5)
         assert torch.allclose(attention[:, :, step], weights, atol=1e-6)
 
 
-def test_read_computes_real_positions_only(decoder: AdaptiveDecoder) -> None:
+def test_score_words_computes_real_positions_only(decoder: AdaptiveDecoder) -> None:
     encoded = decoder.encode(random_features(2))
     tokens = torch.randint(4, len(VOCABULARY), (2, 1, 3))
     outputs = decoder.teacher_force(encoded, tokens)
     real = torch.tensor([[True, True, False], [True, False, False]])
-    assert torch.allclose(decoder.read(outputs, encoded, real), decoder.read(outputs, encoded)[real], atol=1e-6)
+    assert torch.allclose(
+        decoder.score_words(outputs, encoded, real), decoder.score_words(outputs, encoded)[real], atol=1e-6
+    )
 
 
 def test_results_do_not_depend_on_the_batch(decoder: AdaptiveDecoder) -> None:
@@ -68,7 +70,7 @@ def test_words_seen_at_attended_places_become_more_probable(decoder: AdaptiveDec
     plain = random_features(1)
     shown = Features(plain.fine, plain.grid, torch.zeros(1, 9, WORDS))
     with torch.no_grad():
-        decoder.of_words.weight.zero_()  # so that only the evidence differs
+        decoder.of_words.weight.zero_()  # only the evidence differs
     before, _, _ = decoder.step(torch.tensor([[1]]), *_begin(decoder, shown))
     shown.words[:, :, 0] = 0.9
     after, _, _ = decoder.step(torch.tensor([[1]]), *_begin(decoder, shown))
@@ -79,25 +81,27 @@ def test_words_seen_at_attended_places_become_more_probable(decoder: AdaptiveDec
     assert gained[VOCABULARY.encode("runs")[0]].abs() < 1e-5
 
 
-def test_credit_is_the_share_of_attention_times_evidence(decoder: AdaptiveDecoder) -> None:
+def test_attribution_is_attention_times_evidence(decoder: AdaptiveDecoder) -> None:
     encoded = decoder.encode(random_features(2))
     weights = 0.7 * torch.rand(25).softmax(dim=0)
     # The evidence from attention to one place alone, without the usual evidence.
-    alone = decoder.seen(torch.eye(25).expand(2, -1, -1), torch.tensor([1.0, -torch.inf]).expand(2, 25, -1), encoded)
+    alone = decoder.word_evidence(
+        torch.eye(25).expand(2, -1, -1), torch.tensor([1.0, -torch.inf]).expand(2, 25, -1), encoded
+    )
     dog, dogs, runs = VOCABULARY.encode("dog dogs runs")
-    given = weights * (alone[1, :, 0] / torch.nn.functional.softplus(torch.tensor(1.0))).exp()
+    product = weights * (alone[1, :, 0] / torch.nn.functional.softplus(torch.tensor(1.0))).exp()
     # The mean with the neighbours. A place at the edge has fewer.
-    around = torch.nn.functional.pad(given.view(1, 1, 5, 5), (1, 1, 1, 1), mode="replicate")
+    around = torch.nn.functional.pad(product.view(1, 1, 5, 5), (1, 1, 1, 1), mode="replicate")
     kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]).view(1, 1, 3, 3) / 16
-    given = torch.nn.functional.conv2d(around, kernel).flatten()
-    attribute = encoded.attribute(1, dog, weights)
-    torch.testing.assert_close(attribute, 0.7 * given / given.sum())
-    assert torch.equal(encoded.attribute(1, dogs, weights), attribute)
-    assert not torch.allclose(attribute, weights, rtol=0.1)
+    product = torch.nn.functional.conv2d(around, kernel).flatten()
+    attribution = encoded.attribute(1, dog, weights)
+    torch.testing.assert_close(attribution, 0.7 * product / product.sum())
+    assert torch.equal(encoded.attribute(1, dogs, weights), attribution)
+    assert not torch.allclose(attribution, weights, rtol=0.1)
     assert encoded.attribute(1, runs, weights) is weights  # not a visible word
 
 
-def test_a_word_has_the_decoder_s_attention_and_the_evidence_as_its_heatmap(decoder: AdaptiveDecoder) -> None:
+def test_a_word_has_attention_and_an_evidence_heatmap(decoder: AdaptiveDecoder) -> None:
     encoded = decoder.encode(random_features(1))
     weights = 0.7 * torch.rand(2, 25).softmax(dim=1)
     tokens = VOCABULARY.encode("dog runs")
@@ -111,33 +115,33 @@ def test_a_word_has_the_decoder_s_attention_and_the_evidence_as_its_heatmap(deco
         assert sum(word.heatmap.weights) == pytest.approx(1, abs=1e-4)
         assert word.visual_grounding == pytest.approx(0.7, abs=1e-4)
     dog, runs = words
-    attribute = encoded.attribute(0, tokens[0], weights[0])
-    assert dog.heatmap.weights == pytest.approx((attribute / attribute.sum()).tolist(), abs=1e-6)
+    attribution = encoded.attribute(0, tokens[0], weights[0])
+    assert dog.heatmap.weights == pytest.approx((attribution / attribution.sum()).tolist(), abs=1e-6)
     assert dog.heatmap != dog.attention
     assert runs.heatmap == runs.attention  # the detector does not know it
 
 
-def _begin(decoder: AdaptiveDecoder, seen: Features) -> tuple[object, AdaptiveEncodedImages]:
-    encoded = decoder.encode(seen)
+def _begin(decoder: AdaptiveDecoder, features: Features) -> tuple[object, AdaptiveEncodedImages]:
+    encoded = decoder.encode(features)
     return decoder.start(encoded, 1), encoded
 
 
 def test_hidden_images_are_encoded_by_their_words_alone(decoder: AdaptiveDecoder) -> None:
-    one, other = random_features(1, seed=1), random_features(1, seed=2)
-    other = Features(other.fine, other.grid, one.words)
+    first, second = random_features(1, seed=1), random_features(1, seed=2)
+    second = Features(second.fine, second.grid, first.words)
     hidden = torch.tensor([False])
-    assert torch.equal(decoder.encode(one, hidden).annotations, decoder.encode(other, hidden).annotations)
-    assert not torch.equal(decoder.encode(one).annotations, decoder.encode(other).annotations)
+    assert torch.equal(decoder.encode(first, hidden).annotations, decoder.encode(second, hidden).annotations)
+    assert not torch.equal(decoder.encode(first).annotations, decoder.encode(second).annotations)
 
 
 def test_the_corners_of_both_grids_coincide(decoder: AdaptiveDecoder) -> None:
-    coarse = decoder.encode(random_features(1)).coarse
-    assert coarse is not None
-    assert coarse.shape == (25, 9)
-    assert torch.allclose(coarse.sum(dim=1), torch.ones(25))
-    assert coarse[0, 0] == 1
-    assert coarse[24, 8] == 1
-    assert coarse[2, 1] == 1  # the third place of the fine row is the second of the coarse one
+    upsample = decoder.encode(random_features(1)).upsample
+    assert upsample is not None
+    assert upsample.shape == (25, 9)
+    assert torch.allclose(upsample.sum(dim=1), torch.ones(25))
+    assert upsample[0, 0] == 1
+    assert upsample[24, 8] == 1
+    assert upsample[2, 1] == 1  # the third place of the fine row is the second of the coarse one
 
 
 @pytest.fixture
@@ -149,7 +153,7 @@ def detector() -> WordDetector:
         detector.classifier.bias.zero_()
         detector.learnt.weight.zero_()
         detector.learnt.bias.fill_(-10)
-    detector.name_classes([2, 2, 0, 3])  # the last class has no word
+    detector.set_class_words([2, 2, 0, 3])  # the last class has no word
     return detector
 
 
@@ -165,14 +169,14 @@ def test_the_detector_finds_the_word_of_a_class_at_its_place(detector: WordDetec
     assert scores[0, :, :2].max() < 0.1
 
 
-def test_the_detector_doubts_a_class_that_a_single_place_shows(detector: WordDetector) -> None:
+def test_the_detector_distrusts_a_class_at_a_single_place(detector: WordDetector) -> None:
     grid = torch.zeros(1, 6, 6, 6)
     grid[0, 3] = 1
     grid[0, 3, 0, 0], grid[0, 1, 0, 0] = 0, 1
     assert detector(grid)[0, 0, 2] < 0.2
 
 
-def test_anywhere_is_a_noisy_or() -> None:
+def test_noisy_or_combines_places() -> None:
     scores = torch.tensor([[[0.5, 0.0], [0.5, 0.0], [0.0, 0.2]]])
     assert torch.allclose(noisy_or(scores), torch.tensor([[0.75, 0.2]]), atol=1e-3)
 
@@ -208,9 +212,9 @@ def test_imagined_images_show_the_words_of_their_sentence(imagination: Imaginati
     assert not torch.equal(imagination.batch([1, 3]).words, batch.words)
     assert (batch.targets[:, 0] == END).any(dim=1).all()
     for shown, tokens in zip(batch.words, batch.inputs[:, 0], strict=True):
-        said = {SEEN_AS[token] for token in tokens.tolist()} - {WORDS}
-        assert all(shown[:, word].max() >= 0.25 for word in said)
-        others = [word for word in range(WORDS) if word not in said]
+        named = {SEEN_AS[token] for token in tokens.tolist()} - {WORDS}
+        assert all(shown[:, word].max() >= 0.25 for word in named)
+        others = [word for word in range(WORDS) if word not in named]
         assert shown[:, others].max() <= 0.5 if others else True
 
 
@@ -278,9 +282,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Captioner:
 
 def test_a_trained_captioner_names_the_colours(trained: Captioner) -> None:
     captions = trained.caption([tiny.picture("red", "blue"), tiny.picture("white", "green")])
-    said = [set(split_words(best.text)) for best, *_ in captions]
-    assert all(words <= tiny.WORDS for words in said)
-    assert {"red", "blue"} <= said[0] or {"white", "green"} <= said[1]
+    named = [set(split_words(best.text)) for best, *_ in captions]
+    assert all(words <= tiny.WORDS for words in named)
+    assert {"red", "blue"} <= named[0] or {"white", "green"} <= named[1]
 
 
 def test_greedy_equals_one_beam_and_single_images_equal_a_batch(trained: Captioner) -> None:

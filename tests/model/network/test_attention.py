@@ -30,8 +30,8 @@ def test_attention_equals_a_plain_computation_per_row() -> None:
             )
             expected = scores.exp() / scores.exp().sum()
             torch.testing.assert_close(weights[image, row], expected)
-            seen = sum((w * a for w, a in zip(expected, annotations[image], strict=True)), torch.zeros(ANNOTATION))
-            torch.testing.assert_close(contexts[image, row], seen)
+            context = sum((w * a for w, a in zip(expected, annotations[image], strict=True)), torch.zeros(ANNOTATION))
+            torch.testing.assert_close(contexts[image, row], context)
 
 
 @torch.inference_mode()
@@ -40,16 +40,16 @@ def test_weights_are_positive_and_sum_to_one() -> None:
     _, weights = attention(queries, attention.keys(annotations), annotations)
     assert (weights > 0).all()
     torch.testing.assert_close(weights.sum(dim=2), torch.ones(IMAGES, ROWS))
-    assert weights.std(dim=2).min() > 0.01, "even weights would prove little"
+    assert weights.std(dim=2).min() > 0.01, "the weights are uniform"
 
 
 @torch.inference_mode()
 def test_equal_places_get_equal_weights() -> None:
     attention, queries, annotations = random_attention()
-    alike = annotations[:, :1].expand(-1, PLACES, -1)
-    contexts, weights = attention(queries, attention.keys(alike), alike)
+    equal = annotations[:, :1].expand(-1, PLACES, -1)
+    contexts, weights = attention(queries, attention.keys(equal), equal)
     torch.testing.assert_close(weights, torch.full_like(weights, 1 / PLACES))
-    torch.testing.assert_close(contexts, alike[:, :1].expand(-1, ROWS, -1))
+    torch.testing.assert_close(contexts, equal[:, :1].expand(-1, ROWS, -1))
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""The cells, equation by equation, against PyTorch's own."""
+"""Recurrent cells equal PyTorch's."""
 
 import pytest
 import torch
@@ -11,17 +11,17 @@ THEIRS: dict[CellName, type[nn.Module]] = {"rnn": nn.RNNCell, "gru": nn.GRUCell,
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_cell_is_that_of_pytorch_forwards_and_backwards(name: CellName) -> None:
+def test_cells_equal_pytorch_forward_and_backward(name: CellName) -> None:
     torch.manual_seed(0)
     ours, theirs = CELLS[name](INPUT, HIDDEN), THEIRS[name](INPUT, HIDDEN)
     ours.load_state_dict({key: 3 * value for key, value in theirs.state_dict().items()})
-    theirs.load_state_dict(ours.state_dict())  # the layout is one, in both directions
+    theirs.load_state_dict(ours.state_dict())  # the layouts are equal
     inputs = torch.randn(STEPS, 4, INPUT)
     start = [torch.randn(4, HIDDEN) for _ in range(ours.parts)]
     weights = torch.randn(STEPS, ours.parts, 4, HIDDEN)
 
     def run(cell: nn.Module) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """All states, and the gradients of the inputs, the first state and the parameters."""
+        """Return all states, and the gradients of the inputs, the first state and the parameters."""
         x = inputs.clone().requires_grad_()
         first = [part.clone().requires_grad_() for part in start]
         state, states = tuple(first), []
@@ -43,13 +43,13 @@ def test_a_cell_is_that_of_pytorch_forwards_and_backwards(name: CellName) -> Non
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_cell_begins_with_weights_as_large_as_those_of_pytorch(name: CellName) -> None:
+def test_initial_weights_have_the_range_of_pytorch(name: CellName) -> None:
     for parameter in CELLS[name](INPUT, 64).parameters():
         assert parameter.abs().max().item() == pytest.approx(1 / 8, rel=0.1)
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_rows_of_any_shape_are_each_computed_alone(name: CellName) -> None:
+def test_rows_are_independent_for_any_shape(name: CellName) -> None:
     torch.manual_seed(1)
     cell = CELLS[name](INPUT, HIDDEN)
     inputs, state = torch.randn(2, 3, INPUT), tuple(torch.randn(2, 3, HIDDEN) for _ in range(cell.parts))

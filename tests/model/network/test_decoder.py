@@ -1,4 +1,4 @@
-"""The LSTM decoder: one step, teacher forcing, and the state between steps."""
+"""The recurrent decoder: single steps, teacher forcing, and the state."""
 
 from itertools import pairwise
 

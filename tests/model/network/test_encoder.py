@@ -27,7 +27,7 @@ def test_the_grid_has_the_declared_channels_and_a_thirtysecond_of_the_side() -> 
 
 @pytest.mark.parametrize("tail_stages", range(STAGES + 1))
 @torch.inference_mode()
-def test_trunk_and_tail_give_the_whole_for_every_cut(tail_stages: int) -> None:
+def test_trunk_and_tail_equal_the_whole_network_for_every_cut(tail_stages: int) -> None:
     encoder = tiny_encoder(tail_stages)
     whole = tiny_encoder()(PIXELS)
     torch.testing.assert_close(encoder.tail(encoder.trunk(PIXELS)), whole)

@@ -1,4 +1,4 @@
-"""The captioner: captions, saving, loading, and refusal of damaged files."""
+"""The captioner: captions, saving, loading, and damaged files."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Recorded decoder steps: with a recorder that overwrites its results as CUDA graphs do, and with CUDA graphs."""
+"""Recorded decoder steps, with CUDA graphs and with a recorder that overwrites its results in the same way."""
 
 import logging
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from support.adaptive import make_decoder, random_features
 from model.decoding.options import DecodingOptions, Strategy
 from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder
 from model.runtime.captioner import Captioner, CaptionerConfig
-from model.runtime.cuda_graph import CudaGraphDecoder, Record, Stepped, _flat
-from model.runtime.engines.choice import prepare_for_inference
+from model.runtime.cuda_graph import CudaGraphDecoder, Record, StepResult, _flat
 from model.runtime.fused_decoder import FusedDecoder
+from model.runtime.inference import prepare_for_inference
 from model.text.vocabulary import Vocabulary
 
 OPTIONS = {
@@ -30,8 +30,8 @@ def decoder() -> AdaptiveDecoder:
     return make_decoder()
 
 
-def by_heart(function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
-    """Record as a graph does: a replay reads the same tensors and writes into the same tensors."""
+def record_in_place(function: Callable[[], StepResult]) -> tuple[Callable[[], None], StepResult]:
+    """Record as a graph does: a replay reads and writes the same tensors."""
     results = function()
 
     def replay() -> None:
@@ -45,12 +45,12 @@ def by_heart(function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepp
 @pytest.mark.parametrize("images", [1, 3, 4])
 def test_recorded_steps_give_the_same_captions(tiny_captioner: Path, name: str, images: int) -> None:
     captioner = Captioner.load(tiny_captioner)
-    recorded_decoder = CudaGraphDecoder(captioner.decoder, by_heart)
+    recorded_decoder = CudaGraphDecoder(captioner.decoder, record_in_place)
     colours = [("red", "green"), ("blue", "white"), ("green", "red"), ("white", "blue")][:images]
     encoded = captioner.encode(torch.stack([captioner.prepare(tiny.picture(*pair)) for pair in colours]))
     written = []
     for writer in (None, recorded_decoder, recorded_decoder):
-        captioner.writer = writer
+        captioner.step_decoder = writer
         written.append(captioner.generate(encoded, OPTIONS[name], seeds=list(range(images))))
     for some in written[1:]:
         for captions, others in zip(some, written[0], strict=True):
@@ -69,12 +69,12 @@ def test_steps_are_recorded_on_request_only(cuda_graphs: bool, monkeypatch: pyte
     config = CaptionerConfig(encoder="test_efficientnet", image_size=96, decoder=AdaptiveConfig(words=2, learnt=1))
     captioner = Captioner(config, Vocabulary(["a", "dog"]))
     prepare_for_inference(captioner, cuda_graphs=cuda_graphs)
-    assert isinstance(captioner.writer, CudaGraphDecoder if cuda_graphs else FusedDecoder)
+    assert isinstance(captioner.step_decoder, CudaGraphDecoder if cuda_graphs else FusedDecoder)
 
 
-def test_a_batch_of_other_pictures_replaces_the_one_before(decoder: AdaptiveDecoder) -> None:
+def test_a_recording_is_refilled_for_new_images(decoder: AdaptiveDecoder) -> None:
     fused = FusedDecoder(decoder)
-    recorded_decoder = CudaGraphDecoder(fused, by_heart)
+    recorded_decoder = CudaGraphDecoder(fused, record_in_place)
     tokens = torch.tensor([[5, 6], [7, 8], [5, 9]])
     with torch.inference_mode():
         for seed in (1, 2, 1):
@@ -90,7 +90,7 @@ def test_a_batch_of_other_pictures_replaces_the_one_before(decoder: AdaptiveDeco
 
 
 def test_one_recording_serves_all_sizes_up_to_a_power_of_two(decoder: AdaptiveDecoder) -> None:
-    recorded_decoder = CudaGraphDecoder(FusedDecoder(decoder), by_heart)
+    recorded_decoder = CudaGraphDecoder(FusedDecoder(decoder), record_in_place)
     with torch.inference_mode():
         for images, expected in ((5, 1), (8, 1), (6, 1), (4, 2), (3, 2), (1, 3)):
             encoded = decoder.encode(random_features(images))
@@ -100,17 +100,17 @@ def test_one_recording_serves_all_sizes_up_to_a_power_of_two(decoder: AdaptiveDe
             assert (len(logits), recorded_decoder.recorded) == (images, expected)
 
 
-def _cannot(_function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
+def _fails(_function: Callable[[], StepResult]) -> tuple[Callable[[], None], StepResult]:
     raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
 
-def _wrong(function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
+def _wrong(function: Callable[[], StepResult]) -> tuple[Callable[[], None], StepResult]:
     logits, state, weights = function()
     return (lambda: None), (logits + 1, state, weights)
 
 
-@pytest.mark.parametrize("record", [_cannot, _wrong])
-def test_steps_that_cannot_be_recorded_are_computed(
+@pytest.mark.parametrize("record", [_fails, _wrong])
+def test_steps_that_fails_be_recorded_are_computed(
     decoder: AdaptiveDecoder, record: Record, caplog: pytest.LogCaptureFixture
 ) -> None:
     fused = FusedDecoder(decoder)
@@ -127,12 +127,12 @@ def test_steps_that_cannot_be_recorded_are_computed(
                 torch.testing.assert_close(own, other)
     assert recorded_decoder.failed
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "steps are not recorded, and slower for it"
+        "CUDA graphs are disabled; decoding is slower"
     ]
 
 
 def test_out_of_memory_is_raised(decoder: AdaptiveDecoder) -> None:
-    def full(_function: Callable[[], Stepped]) -> tuple[Callable[[], None], Stepped]:
+    def full(_function: Callable[[], StepResult]) -> tuple[Callable[[], None], StepResult]:
         raise torch.OutOfMemoryError("full")
 
     recorded_decoder = CudaGraphDecoder(FusedDecoder(decoder), full)
@@ -147,14 +147,14 @@ def test_out_of_memory_is_raised(decoder: AdaptiveDecoder) -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_cuda_graphs_give_the_captions_of_plain_steps(name: str) -> None:
     ready = prepare_for_inference(Captioner.load(device="cuda"), cuda_graphs=True)
-    recorded_decoder = ready.writer
+    recorded_decoder = ready.step_decoder
     assert isinstance(recorded_decoder, CudaGraphDecoder)
     pixels = torch.stack(
         [ready.prepare(tiny.picture(*pair, (260, 260))) for pair in [("red", "green"), ("blue", "red")]]
     )
     encoded = ready.encode(pixels)
     own = ready.generate(encoded, OPTIONS[name], seeds=[1, 2])
-    ready.writer = None
+    ready.step_decoder = None
     plain = ready.generate(encoded, OPTIONS[name], seeds=[1, 2])
     assert not recorded_decoder.failed
     assert [[caption.text for caption in some] for some in own] == [

@@ -1,4 +1,4 @@
-"""From a picture to the encoder's input tensor."""
+"""Pictures to input tensors of the encoder."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from model.runtime.pixels import as_stored, normalise, to_pixels
 
 
 def halves(size: tuple[int, int]) -> Image.Image:
-    """Red on the left, blue on the right."""
+    """Return a picture that is red on the left and blue on the right."""
     image = Image.new("RGB", size, (0, 0, 255))
     image.paste((255, 0, 0), (0, 0, size[0] // 2, size[1]))
     return image
@@ -24,7 +24,7 @@ def test_a_picture_of_any_shape_becomes_a_square_of_bytes(size: tuple[int, int])
     assert [channel.unique().tolist() for channel in pixels] == [[10], [20], [30]]
 
 
-def test_a_wide_picture_is_stretched_and_nothing_is_cropped_away() -> None:
+def test_pictures_are_stretched_not_cropped() -> None:
     red, green, blue = to_pixels(halves((400, 40)), 32)
     assert (red[:, :14] > 250).all()
     assert (blue[:, 18:] > 250).all()
@@ -43,7 +43,7 @@ def test_pixels_do_not_share_memory_with_the_picture() -> None:
     assert image.getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_grey_pictures_are_taken_too() -> None:
+def test_grey_pictures_are_accepted() -> None:
     pixels = to_pixels(Image.new("L", (20, 20), 77), 16)
     assert pixels.unique().tolist() == [77]
 
@@ -54,13 +54,13 @@ def test_normalised_pixels_run_from_minus_one_to_one() -> None:
     assert normalise(pixels).dtype == torch.float32
 
 
-def test_normalising_leaves_the_bytes_alone() -> None:
+def test_normalise_does_not_change_its_input() -> None:
     pixels = torch.full((3, 2, 2), 9, dtype=torch.uint8)
     normalise(pixels)
     assert pixels.unique().tolist() == [9]
 
 
-def test_a_picture_is_shown_as_the_training_images_were_stored() -> None:
+def test_as_stored_stretches_and_compresses_like_the_training_images() -> None:
     picture = Image.linear_gradient("L").resize((640, 480)).convert("RGB")
     stored = as_stored(picture, 224)
     assert stored.size == (224, 224)

@@ -1,4 +1,4 @@
-"""The captioner that ships in the repository: what is promised of it."""
+"""The captioner in the repository keeps its promises."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def test_the_shipped_captioner_is_three_plain_files_of_at_most_40_mb() -> None:
     assert json.loads((SHIPPED / "config.json").read_text())["name"] == "wordlight"
 
 
-def test_it_names_what_the_samples_show(captioner: Captioner) -> None:
+def test_captions_name_the_contents_of_the_samples(captioner: Captioner) -> None:
     captions = {
         path.stem: captioner.caption([Image.open(path)], DecodingOptions())[0][0] for path in SAMPLES.glob("*.jpg")
     }
@@ -40,7 +40,7 @@ def test_it_names_what_the_samples_show(captioner: Captioner) -> None:
     assert {"woman", "girl", "man", "boy", "person"} & set(captions["astronaut"].text.split())
 
 
-def test_it_looks_at_the_picture_for_things_and_not_for_function_words(captioner: Captioner) -> None:
+def test_content_words_attend_to_the_picture_more_than_function_words(captioner: Captioner) -> None:
     words = [word for path in SAMPLES.glob("*.jpg") for word in captioner.caption([Image.open(path)])[0][0].words]
     function = [word.visual_grounding for word in words if word.text in FUNCTION_WORDS]
     others = [word.visual_grounding for word in words if word.text not in FUNCTION_WORDS]
@@ -49,7 +49,7 @@ def test_it_looks_at_the_picture_for_things_and_not_for_function_words(captioner
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_it_keeps_its_scores_on_val(captioner: Captioner) -> None:
+def test_scores_on_val_do_not_drop(captioner: Captioner) -> None:
     data = os.environ.get("WORDLIGHT_DATA")
     if not data:
         pytest.skip("NO DATA SET: the shipped captioner was not scored (WORDLIGHT_DATA names the folder of one)")
@@ -59,10 +59,10 @@ def test_it_keeps_its_scores_on_val(captioner: Captioner) -> None:
         if os.environ.get("WORDLIGHT_REQUIRE_JAVA"):
             raise
         pytest.skip(f"NOT SCORED: {missing}")
-    # `val`, not `test`: a test that is run often is something that one chooses by.
+    # `val`, not `test`: a score that is checked often influences choices.
     evaluation = Evaluation(captioner, Path(data), DecodingOptions())
-    at_home = evaluation.quality("val")
-    assert at_home["cider"] >= 0.53
-    assert at_home["bleu4"] >= 0.20
+    scores = evaluation.quality("val")
+    assert scores["cider"] >= 0.53
+    assert scores["bleu4"] >= 0.20
     if (Path(data) / COCO_DEV).is_dir():
         assert evaluation.quality(COCO_DEV)["cider"] >= 0.45

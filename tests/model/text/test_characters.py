@@ -1,4 +1,4 @@
-"""Captioners that write characters: words come out all the same."""
+"""Captioners that write characters still produce words."""
 
 import itertools
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from support.members import ALPHABET, tiny_member
-from support.onlooker import RecordingListener
-from support.plain import random_memory
+from support.plain import random_encoding
+from support.recording_listener import RecordingListener
 
 from model.decoding.caption import Caption
 from model.decoding.constraints import CharacterConstraints
@@ -37,18 +37,18 @@ def changed(options: DecodingOptions, **settings: object) -> DecodingOptions:
     return DecodingOptions(**{**fields, **settings})
 
 
-def written(
+def captions_of(
     options: DecodingOptions, seed: int = 0, end: float = 0.0, listener: RecordingListener | None = None
 ) -> list[list[Caption]]:
     decoder, vocabulary = tiny_member(MEMBER, seed, end)
-    return generate(decoder, vocabulary, random_memory(decoder, 3), options, seeds=[1, 2, 3], listener=listener)
+    return generate(decoder, vocabulary, random_encoding(decoder, 3), options, seeds=[1, 2, 3], listener=listener)
 
 
-# Words into characters, and back.
+# Words to characters and back.
 
 
 @pytest.mark.parametrize("sentence", ["a man's t-shirt", "2 dogs", "a"])
-def test_sentences_become_characters_and_sentences_again(sentence: str) -> None:
+def test_encode_and_decode_are_inverse(sentence: str) -> None:
     vocabulary = Characters()
     tokens = vocabulary.encode(sentence.upper() + " .")
     assert [vocabulary.word(token) for token in tokens] == list(sentence)
@@ -56,7 +56,7 @@ def test_sentences_become_characters_and_sentences_again(sentence: str) -> None:
     assert END not in tokens
 
 
-def test_a_word_is_its_letters_and_the_space_that_ends_it() -> None:
+def test_a_span_has_the_letters_and_the_space_after_them() -> None:
     spans = Characters().spans(Characters().encode("a big dog"))
     assert [tuple(span) for span in spans] == [(0, 1, 2), (2, 5, 6), (6, 9, 9)]
     assert Characters().spans([]) == []
@@ -66,11 +66,11 @@ def test_a_training_caption_is_cut_after_whole_words() -> None:
     assert Characters().decode(Characters().encode("one two three", max_words=2)) == "one two"
 
 
-def test_letters_that_it_has_never_learned_are_unknown() -> None:
+def test_unknown_letters_become_unk() -> None:
     assert Characters().encode("né")[1] == UNKNOWN
 
 
-def test_a_saved_alphabet_comes_back_and_a_list_of_words_is_none(tmp_path: Path) -> None:
+def test_an_alphabet_can_be_saved_and_other_lists_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.json"
     Characters().save(path)
     assert Characters.load(path).words == Characters().words
@@ -80,20 +80,20 @@ def test_a_saved_alphabet_comes_back_and_a_list_of_words_is_none(tmp_path: Path)
             Characters.load(path)
 
 
-# What may be written.
+# Constraints.
 
 _WORD = "[a-z]+(?:['-][a-z]+)*"
 _WHOLE = re.compile(f"{_WORD}(?: {_WORD})*")
 
 
 def may_follow(sentence: str, max_words: int, prefix: str) -> set[str]:
-    """The characters that may follow `sentence`, "$" for its end, as plainly as can be."""
+    """Return the characters that may follow `sentence`, "$" for its end, by plain rules."""
     letters, longest = ALPHABET[3:], LONGEST_WORD
     allowed = set()
     for character in (*ALPHABET, "$"):
         if character == "$":
             good = bool(_WHOLE.fullmatch(sentence))
-        else:  # a letter more must make it whole
+        else:  # one more letter must complete it
             longer = sentence + character
             whole = longer if character in letters else longer + letters[0]
             new = whole.removeprefix(prefix)
@@ -109,7 +109,7 @@ def may_follow(sentence: str, max_words: int, prefix: str) -> set[str]:
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "bad eg"])
-def test_only_what_makes_words_may_follow(prefix: str) -> None:
+def test_only_characters_that_form_words_may_follow(prefix: str) -> None:
     vocabulary = Characters(ALPHABET)
     forced = vocabulary.encode(prefix)
     constraints = CharacterConstraints(max_words=2, prefix=len(forced))
@@ -117,10 +117,10 @@ def test_only_what_makes_words_may_follow(prefix: str) -> None:
     for ending in endings:
         sentence = prefix + ending.lstrip() if not prefix else prefix + ending
         if prefix and ending and not ending.startswith(" "):
-            continue  # a prefix is followed by no letter
-        said = torch.tensor([[[vocabulary._ids[character] for character in sentence]]], dtype=torch.long)
+            continue  # no letter may follow a prefix
+        tokens = torch.tensor([[[vocabulary._ids[character] for character in sentence]]], dtype=torch.long)
         logprobs = torch.zeros(1, 1, len(vocabulary))
-        constraints.apply(logprobs, said)
+        constraints.apply(logprobs, tokens)
         found = {vocabulary.word(token) for token in range(SPACE, len(vocabulary)) if logprobs[0, 0, token] == 0}
         if logprobs[0, 0, END] > -math.inf:
             found.add("$")
@@ -129,10 +129,10 @@ def test_only_what_makes_words_may_follow(prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 @every_strategy
-def test_what_is_written_is_words_and_no_more_than_were_asked_for(options: DecodingOptions, prefix: str) -> None:
+def test_captions_are_words_and_respect_max_words(options: DecodingOptions, prefix: str) -> None:
     lengths = set()
     for seed, max_words in itertools.product(range(3), (1, 3)):
-        for captions in written(changed(options, prefix=prefix, max_words=max_words), seed, end=-1.0):
+        for captions in captions_of(changed(options, prefix=prefix, max_words=max_words), seed, end=-1.0):
             assert captions
             for caption in captions:
                 words = [word.text for word in caption.words]
@@ -144,15 +144,15 @@ def test_what_is_written_is_words_and_no_more_than_were_asked_for(options: Decod
     assert min(lengths) >= (0 if prefix else 1)
 
 
-# What is said of it.
+# Scores and streaming.
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 @every_strategy
-def test_what_it_wrote_is_scored_as_it_was_reported(options: DecodingOptions, prefix: str) -> None:
-    # Attention that followed the wrong beam, or a space counted twice, would show here.
+def test_generated_captions_score_as_reported(options: DecodingOptions, prefix: str) -> None:
+    # Finds attention of the wrong beam and spaces that are counted twice.
     decoder, vocabulary = tiny_member(MEMBER, seed=1, end=5.0)
-    encoded = random_memory(decoder, 3)
+    encoded = random_encoding(decoder, 3)
     options = changed(options, prefix=prefix, max_words=20)
     uncut = 0
     for image, captions in enumerate(generate(decoder, vocabulary, encoded, options, seeds=[1, 2, 3], listener=None)):
@@ -160,7 +160,7 @@ def test_what_it_wrote_is_scored_as_it_was_reported(options: DecodingOptions, pr
             (again,) = score(decoder, vocabulary, encoded.select([image]), [caption.text])
             assert len(again.words) == len(caption.words)
             if len(caption.words) >= 20:
-                continue  # cut, so that the decision to end is another
+                continue  # cut, so the decision to end differs
             uncut += 1
             assert caption.logprob == pytest.approx(again.logprob, abs=1e-3)
             for word, same in zip(caption.words, again.words, strict=True):
@@ -171,9 +171,9 @@ def test_what_it_wrote_is_scored_as_it_was_reported(options: DecodingOptions, pr
 
 
 @torch.inference_mode()
-def test_words_and_the_decision_to_end_make_up_the_sentence() -> None:
+def test_a_caption_score_is_the_sum_of_its_words_and_the_end() -> None:
     decoder, vocabulary = tiny_member(MEMBER)
-    encoded = random_memory(decoder)
+    encoded = random_encoding(decoder)
     logits, attention = decoder(encoded, torch.tensor([[[1, *vocabulary.encode("bad egg")]]]))
     tokens = [*vocabulary.encode("bad egg"), END]
     logprobs = [logits[0, 0, step].log_softmax(0)[token].item() for step, token in enumerate(tokens)]
@@ -185,9 +185,9 @@ def test_words_and_the_decision_to_end_make_up_the_sentence() -> None:
 
 
 @torch.inference_mode()
-def test_a_sentence_that_is_cut_is_as_likely_as_all_that_begin_so() -> None:
+def test_a_cut_sentence_sums_end_and_continuation() -> None:
     decoder, vocabulary = tiny_member(MEMBER, seed=3, end=-1.0)
-    encoded = random_memory(decoder)
+    encoded = random_encoding(decoder)
     options = DecodingOptions(strategy=Strategy.GREEDY, max_words=2)
     ((caption,),) = generate(decoder, vocabulary, encoded, options, seeds=None, listener=None)
     assert len(caption.words) == 2
@@ -200,19 +200,23 @@ def test_a_sentence_that_is_cut_is_as_likely_as_all_that_begin_so() -> None:
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("options", [STRATEGIES[1], STRATEGIES[2]], ids=lambda options: options.strategy)
-def test_words_are_told_when_they_are_over(options: DecodingOptions, prefix: str) -> None:
-    onlooker = RecordingListener()
-    captions = written(changed(options, prefix=prefix), seed=3, listener=onlooker)
-    told: dict[tuple[int, int], list[object]] = {}
-    for step in onlooker.steps:
+def test_words_are_streamed_when_complete(options: DecodingOptions, prefix: str) -> None:
+    listener = RecordingListener()
+    captions = captions_of(changed(options, prefix=prefix), seed=3, listener=listener)
+    streamed: dict[tuple[int, int], list[object]] = {}
+    for step in listener.steps:
         for decided_words in step:
-            words = told.setdefault((decided_words.image, decided_words.caption), [])
+            words = streamed.setdefault((decided_words.image, decided_words.caption), [])
             assert decided_words.position == len(words)
             words.append(decided_words.word)
-    assert told == {(i, n): caption.words for i, of_image in enumerate(captions) for n, caption in enumerate(of_image)}
-    assert sum(map(bool, onlooker.steps)) > 1, "told all at once"
+    assert streamed == {
+        (i, n): caption.words
+        for i, captions_of_image in enumerate(captions)
+        for n, caption in enumerate(captions_of_image)
+    }
+    assert sum(map(bool, listener.steps)) > 1, "all words came in one step"
 
 
-def test_who_was_given_up_gets_nothing_and_the_others_do_not_notice() -> None:
-    undisturbed = written(STRATEGIES[2])
-    assert written(STRATEGIES[2], listener=RecordingListener({1: 4})) == [undisturbed[0], [], undisturbed[2]]
+def test_abandoned_images_get_no_captions_and_others_are_unaffected() -> None:
+    undisturbed = captions_of(STRATEGIES[2])
+    assert captions_of(STRATEGIES[2], listener=RecordingListener({1: 4})) == [undisturbed[0], [], undisturbed[2]]

@@ -1,4 +1,4 @@
-"""Words and their numbers."""
+"""Words and their ids."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_words_are_lower_case_and_free_of_punctuation(sentence: str, words: list
 
 
 @given(st.text())
-def test_words_joined_by_spaces_split_into_themselves(sentence: str) -> None:
+def test_splitting_is_idempotent(sentence: str) -> None:
     words = split_words(sentence)
     assert split_words(" ".join(words)) == words
 
@@ -38,13 +38,13 @@ def test_the_special_tokens_come_first() -> None:
     assert len(vocabulary) == len(SPECIALS) + 1
 
 
-def test_frequent_words_are_kept_the_most_frequent_first_and_equals_by_alphabet() -> None:
+def test_frequent_words_are_sorted_by_count_then_alphabet() -> None:
     vocabulary = Vocabulary.from_sentences(["b a c", "B c rare", "b"], min_count=1)
     assert vocabulary.words[len(SPECIALS) :] == ("b", "c", "a", "rare")
     assert Vocabulary.from_sentences(["b a c", "B c rare", "b"], min_count=2).words[len(SPECIALS) :] == ("b", "c")
 
 
-def test_encoding_turns_words_into_ids_and_unknown_ones_into_unk() -> None:
+def test_unknown_words_are_encoded_as_unk() -> None:
     vocabulary = Vocabulary(["a", "dog"])
     tokens = vocabulary.encode("A purple dog.")
     assert [vocabulary.word(token) for token in tokens] == ["a", "<unk>", "dog"]
@@ -55,12 +55,12 @@ def test_a_sentence_cannot_name_a_special_token() -> None:
 
 
 @pytest.mark.parametrize("words", [["dog", "dog"], ["<pad>"]])
-def test_a_word_cannot_be_there_twice(words: list[str]) -> None:
+def test_duplicate_words_are_refused(words: list[str]) -> None:
     with pytest.raises(ValueError, match="twice"):
         Vocabulary(words)
 
 
-def test_a_saved_vocabulary_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_save_and_load_are_inverse(tmp_path: Path) -> None:
     vocabulary = Vocabulary(["dog", "man's", "café", "犬"])
     vocabulary.save(tmp_path / "vocabulary.json")
     assert Vocabulary.load(tmp_path / "vocabulary.json").words == vocabulary.words
@@ -68,7 +68,7 @@ def test_a_saved_vocabulary_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["5", "null", '"abc"', '{"a": 1}', "[1, 2]", "[[]]", '["a", "a"]', "[", "\udcff"])
-def test_a_file_that_is_no_list_of_words_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_list_of_words_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ValueError):  # noqa: PT011 - the message differs by what is wrong

@@ -1,4 +1,4 @@
-"""The interface of engines, which compute the encoder, and the reference: PyTorch."""
+"""The engine interface, and the reference engine: PyTorch."""
 
 from collections.abc import Callable
 from typing import Literal, Protocol
@@ -7,7 +7,7 @@ import torch
 
 from model.network.encoded_images import EncodedImages
 
-# Of matrix products. Sums and probabilities are always float32.
+# The precision of matrix products. Sums and probabilities are always float32.
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -23,18 +23,18 @@ class Engine(Protocol):
 
 
 class PyTorch:
-    """See Engine. The engine of GPUs."""
+    """See Engine. The only engine for GPUs."""
 
     name = "pytorch"
 
     def __init__(
         self, encode_in_pytorch: Callable[[torch.Tensor], EncodedImages], device: torch.device, precision: Precision
     ) -> None:
-        """`encode_in_pytorch` is the captioner's own."""
-        self._look, self._device, self._dtype = encode_in_pytorch, device, DTYPES[precision]
+        """`encode_in_pytorch` is Captioner.encode_in_pytorch."""
+        self._encode, self._device, self._dtype = encode_in_pytorch, device, DTYPES[precision]
 
     @torch.inference_mode()
     def encode(self, pixels: torch.Tensor) -> EncodedImages:
         """See Engine."""
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            return self._look(pixels)
+            return self._encode(pixels)

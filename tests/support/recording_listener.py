@@ -1,4 +1,4 @@
-"""A listener of decoding steps that records what it is told."""
+"""A decoding listener that records the decided words."""
 
 from collections.abc import Collection, Sequence
 
@@ -6,7 +6,7 @@ from model.decoding.streaming import DecidedWord
 
 
 class RecordingListener:
-    """Notes what it is told, follows some images, and gives up each image of `patience` after so many steps."""
+    """Records every step, follows some images, and abandons each image of `patience` after that many steps."""
 
     def __init__(self, patience: dict[int, int] | None = None, followed: Collection[int] = ()) -> None:
         self.steps: list[Sequence[DecidedWord]] = []

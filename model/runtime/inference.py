@@ -1,4 +1,4 @@
-"""Choose an engine, and load captioners that are ready to write fast."""
+"""Load captioners for inference with the fastest engine and decoder."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,7 +8,7 @@ import torch
 from model.network.adaptive import AdaptiveDecoder
 from model.runtime.captioner import Captioner, EncoderMissing
 from model.runtime.cuda_graph import CudaGraphDecoder
-from model.runtime.engines.engine import DTYPES, Engine, Precision, PyTorch
+from model.runtime.engines.pytorch import DTYPES, Engine, Precision, PyTorch
 from model.runtime.fused_decoder import FusedDecoder
 
 EngineName = Literal["auto", "pytorch", "openvino"]
@@ -27,11 +27,11 @@ def load_for_inference(
     translate: bool = True,
     cuda_graphs: bool = False,
 ) -> Captioner:
-    """Load the captioner in `folder` and make it ready: see prepare_for_inference.
+    """Load the captioner in `folder` and prepare it: see prepare_for_inference.
 
-    The encoder is not loaded if the engine has kept its own translation of it. Without `translate`, an engine that
-    would have to translate it first, which takes seconds, is used only if it is asked for by name. Raises
-    CaptionerNotLoadable, too.
+    If the engine has cached its translation of the encoder, the encoder is not loaded. A translation takes seconds:
+    with `translate=False`, an engine that needs one is used only if `name` asks for it. Raises CaptionerNotLoadable and
+    EngineUnavailable.
     """
     if torch.device(device).type == "cpu" and name != "pytorch":
         try:
@@ -44,24 +44,26 @@ def load_for_inference(
 def prepare_for_inference(
     captioner: Captioner, name: EngineName = "auto", precision: Precision = "fp32", *, cuda_graphs: bool = False
 ) -> Captioner:
-    """Make `captioner` fast, and return it. Its weights must not change afterwards.
+    """Make `captioner` fast: give it an engine and a fused decoder. Returns the captioner.
 
-    "auto" is OpenVINO on a CPU, if it is installed, and PyTorch otherwise. "bf16" computes products in bfloat16, which
-    is faster on processors with instructions for it, and changes some captions. `cuda_graphs` records the decoder's
-    steps on a GPU. Raises EngineUnavailable, and EncoderMissing if there is neither an encoder nor a translation of it.
+    Its weights must not change afterwards. "auto" is OpenVINO on a CPU, if it is installed, and PyTorch otherwise.
+    "bf16" computes products in bfloat16: it is faster on processors with bfloat16 instructions and changes some
+    captions. `cuda_graphs` records the decoder's steps on a GPU. Raises EngineUnavailable, and EncoderMissing if there
+    is neither an encoder nor a cached translation of it.
     """
     captioner.engine = _engine(captioner, name, precision)
     if isinstance(captioner.decoder, AdaptiveDecoder):
         fused = FusedDecoder(captioner.decoder, DTYPES[precision])
-        recorded_decoder = cuda_graphs and captioner.device.type == "cuda"
-        captioner.writer = CudaGraphDecoder(fused) if recorded_decoder else fused
+        use_graphs = cuda_graphs and captioner.device.type == "cuda"
+        captioner.step_decoder = CudaGraphDecoder(fused) if use_graphs else fused
     return captioner
 
 
 def _engine(captioner: Captioner, name: EngineName, precision: Precision) -> Engine:
+    """Create the engine `name`."""
     device = captioner.device
     if name == "openvino" and device.type != "cpu":
-        raise EngineUnavailable(f"OpenVINO is for the CPU here, not for {device}")
+        raise EngineUnavailable(f"OpenVINO runs on the CPU only, not on {device}")
     if name != "pytorch" and device.type == "cpu":
         try:
             from model.runtime.engines.openvino import OpenVINO
