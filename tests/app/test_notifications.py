@@ -1,4 +1,4 @@
-"""Who waits for a job is woken when something happens to it; who waits for its end, by that alone. On a real Valkey."""
+"""Notifications wake requests that wait for a job, with a real Valkey."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from jobs.producer import Producer
 from jobs.settings import QueueSettings
 
 
-def test_words_do_not_wake_who_waits_for_the_end(settings: QueueSettings, redis: Redis) -> None:
+def test_words_do_not_wake_requests_that_wait_for_the_end(settings: QueueSettings, redis: Redis) -> None:
     consumer = Consumer(redis, settings)
 
     async def follow() -> None:

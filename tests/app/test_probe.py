@@ -1,4 +1,4 @@
-"""What keeps containers running: probes that are commands, of a web process that asks for keys and of a worker."""
+"""The health checks of containers: a web process that requires keys, and a worker."""
 
 import socket
 import subprocess
@@ -21,7 +21,7 @@ def probe(module: str, *arguments: str, **environment: str) -> subprocess.Comple
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_a_web_process_that_asks_for_keys_is_probed_from_inside(redis_url: str) -> None:
+def test_a_web_process_that_requires_keys_can_be_probed(redis_url: str) -> None:
     port = str(free_port())
     assert probe("app.probe", WORDLIGHT_PORT=port).returncode == 1
     api = start_command("api", REDIS_URL=redis_url, WORDLIGHT_HOST="0.0.0.0", WORDLIGHT_PORT=port)
@@ -35,7 +35,7 @@ def test_a_web_process_that_asks_for_keys_is_probed_from_inside(redis_url: str) 
     api.end()
 
 
-def test_a_worker_is_probed_by_what_the_queue_has_heard(tiny_captioner: Path) -> None:
+def test_a_worker_is_probed_by_its_heartbeat(tiny_captioner: Path) -> None:
     with running(tiny_captioner) as service:
         environment = {"REDIS_URL": service.redis_url, "WORDLIGHT_TAKEOVER_SECONDS": "30"}
         assert probe("worker.probe", **environment).returncode == 0
@@ -46,7 +46,7 @@ def test_a_worker_is_probed_by_what_the_queue_has_heard(tiny_captioner: Path) ->
     assert "no worker on this machine" in gone.stderr
 
 
-def test_another_machine_s_worker_is_not_ours(redis_url: str, redis: Redis) -> None:
+def test_the_probe_ignores_workers_of_other_machines(redis_url: str, redis: Redis) -> None:
     now = int(redis.time()[0]) * 1000
     for host in ("elsewhere", f"{socket.gethostname()}-2"):
         redis.zadd(keys.WORKERS, {f"{host}-17-0123abcd": now})
@@ -55,14 +55,14 @@ def test_another_machine_s_worker_is_not_ours(redis_url: str, redis: Redis) -> N
     assert probe("worker.probe", REDIS_URL=redis_url, WORDLIGHT_TAKEOVER_SECONDS="30").returncode == 0
 
 
-def test_a_queue_that_is_away_is_not_the_worker_s_fault() -> None:
+def test_the_patient_probe_tolerates_an_unreachable_queue() -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     assert probe("worker.probe", REDIS_URL=url).returncode == 1
     assert probe("worker.probe", "--patient", REDIS_URL=url).returncode == 0
 
 
 @pytest.mark.parametrize(("trusted", "status"), [("127.0.0.0/8", 401), ("10.0.0.0/8", 503)])
-def test_only_trusted_proxies_are_believed_who_asks(redis_url: str, trusted: str, status: int) -> None:
+def test_only_trusted_proxies_set_the_client_address(redis_url: str, trusted: str, status: int) -> None:
     """Probes are open to this machine alone: whom a request is taken to come from shows in their answers."""
     port = str(free_port())
     api = start_command(

@@ -1,4 +1,4 @@
-"""What runs beside the requests ends with the block that it runs in, however deaf it is."""
+"""Background tasks end with their block."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from app.services import in_background
 
 
-def test_a_task_that_loses_a_cancellation_ends_all_the_same() -> None:
+def test_a_task_that_loses_a_cancellation_still_ends() -> None:
     lost = 0
 
     async def deaf() -> None:
@@ -28,7 +28,7 @@ def test_a_task_that_loses_a_cancellation_ends_all_the_same() -> None:
     assert lost == 2
 
 
-def test_what_a_task_died_of_is_told() -> None:
+def test_the_error_of_a_task_is_raised() -> None:
     async def broken() -> None:
         raise LookupError("of a bug")
 

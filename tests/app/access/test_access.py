@@ -1,4 +1,4 @@
-"""Who may do what, asked of real web processes: keys, scopes, tickets, and what other web pages may not do."""
+"""Authentication of real web processes: keys, scopes, tickets, and requests from other web pages."""
 
 import asyncio
 import json
@@ -114,7 +114,7 @@ def every_route() -> list[tuple[str, str]]:
 ROUTES = every_route()
 
 
-def test_the_list_of_routes_is_not_missing_any() -> None:
+def test_the_list_of_routes_is_complete() -> None:
     expected = {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/static/js/app.js")}
     assert expected | {("POST", "/v1/captions"), ("GET", "/v1/captions/x/events"), ("GET", "/healthz")} <= set(ROUTES)
 
@@ -134,7 +134,7 @@ def test_every_route_refuses_without_a_key(client: httpx.Client, method: str, pa
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/metrics"), ("GET", "/metrics%0A"), ("DELETE", "/new")])
-def test_every_route_asks_for_its_scope(client: httpx.Client, keyed: Keyed, method: str, path: str) -> None:
+def test_every_route_requires_its_scope(client: httpx.Client, keyed: Keyed, method: str, path: str) -> None:
     needed = Scope.READ if method in ("GET", "HEAD") else Scope.WRITE
     if path.startswith("/metrics"):
         needed = Scope.METRICS
@@ -151,7 +151,7 @@ def test_every_route_asks_for_its_scope(client: httpx.Client, keyed: Keyed, meth
 @pytest.mark.parametrize(
     "how", [bearer, lambda s: basic("anybody", s), lambda s: basic("", s), lambda s: basic("ü", s)]
 )
-def test_a_key_is_taken_as_a_token_or_as_a_password(
+def test_a_key_is_accepted_as_bearer_token_or_basic_password(
     client: httpx.Client, keyed: Keyed, how: Callable[[str], dict[str, str]]
 ) -> None:
     value = how(keyed.secret)["Authorization"]
@@ -163,7 +163,7 @@ def test_a_key_is_taken_as_a_token_or_as_a_password(
             assert client.get(path, headers=headers).status_code == 200
 
 
-def test_keys_that_are_not_good_cannot_be_told_apart(client: httpx.Client, keyed: Keyed) -> None:
+def test_unknown_and_revoked_keys_get_the_same_answer(client: httpx.Client, keyed: Keyed) -> None:
     revoked, secret = make_key(keyed.redis_url, "soon revoked")
     assert client.get("/", headers=bearer(secret)).status_code == 200
     revoke(keyed.redis_url, revoked.id)
@@ -191,7 +191,7 @@ def test_keys_that_are_not_good_cannot_be_told_apart(client: httpx.Client, keyed
             assert keyed.secret.encode() not in (redis.dump(name) or b"")
 
 
-def test_what_the_client_says_is_our_host_opens_nothing(keyed: Keyed) -> None:
+def test_the_host_header_does_not_bypass_authentication(keyed: Keyed) -> None:
     address = urlsplit(keyed.url)
     for host in ("x/healthz?", "x/healthz#", "localhost"):
         with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
@@ -200,7 +200,7 @@ def test_what_the_client_says_is_our_host_opens_nothing(keyed: Keyed) -> None:
         assert status.split()[1] in (b"400", b"401")
 
 
-def test_websockets_would_be_refused() -> None:
+def test_websockets_are_refused() -> None:
     """There are none, and uvicorn lacks a package for them here; the rule must not wait for somebody to add it."""
     reached, sent = [], []
 
@@ -217,7 +217,7 @@ def test_websockets_would_be_refused() -> None:
     assert (reached, sent) == ([], ["websocket.close"])
 
 
-def test_a_client_that_sends_all_before_it_reads_sees_the_401(client: httpx.Client, keyed: Keyed) -> None:
+def test_a_client_that_sends_everything_first_receives_the_401(client: httpx.Client, keyed: Keyed) -> None:
     problem(client.post("/v1/captions", content=bytes(30 * MB), headers=JPEG), 401, "unauthorized")
     assert client.get("/", headers=bearer(keyed.secret)).status_code == 200
 
@@ -238,7 +238,7 @@ def admitted(settings: AppSettings, client: str, server: str, **headers: str) ->
     return asyncio.run(ask())
 
 
-def test_probes_need_a_key_only_from_elsewhere(redis_url: str) -> None:
+def test_probes_need_a_key_only_from_other_machines(redis_url: str) -> None:
     settings = AppSettings(redis_url=redis_url, host="0.0.0.0")
     nobody = Caller("", frozenset())
     assert admitted(settings, "127.0.0.1", "127.0.0.1") == nobody
@@ -262,7 +262,7 @@ CROSS_SITE = [
 
 
 @pytest.mark.parametrize("headers", CROSS_SITE)
-def test_pages_of_other_sites_change_nothing(
+def test_unsafe_requests_from_other_sites_are_refused(
     client: httpx.Client, keyed: Keyed, keyless: httpx.Client, headers: dict[str, str]
 ) -> None:
     for http, key in ((client, basic("", keyed.secret)), (keyless, {})):
@@ -282,7 +282,7 @@ def test_pages_of_other_sites_change_nothing(
         {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"},
     ],
 )
-def test_our_own_page_programs_and_trusted_origins_may(
+def test_our_page_programs_and_trusted_origins_are_allowed(
     client: httpx.Client, keyed: Keyed, headers: dict[str, str]
 ) -> None:
     headers = {name: keyed.url if value == "OWN" else value for name, value in headers.items()}
@@ -310,7 +310,7 @@ def test_our_own_page_programs_and_trusted_origins_may(
         ("", 421),
     ],
 )
-def test_without_keys_only_names_of_this_machine_are_answered(keyless: httpx.Client, host: str, status: int) -> None:
+def test_without_keys_only_loopback_and_allowed_hosts_are_served(keyless: httpx.Client, host: str, status: int) -> None:
     answer = keyless.get("/", headers={"Host": host})
     assert answer.status_code == status
     if status == 421:
@@ -318,14 +318,14 @@ def test_without_keys_only_names_of_this_machine_are_answered(keyless: httpx.Cli
         assert keyless.get("/healthz", headers={"Host": host}).status_code == 421
 
 
-def test_without_keys_everything_is_allowed_from_here(keyless: httpx.Client) -> None:
+def test_without_keys_local_requests_have_every_scope(keyless: httpx.Client) -> None:
     answer = keyless.post("/v1/captions", content=PICTURE, headers=JPEG | bearer("whatever"))
     assert answer.status_code == 202
     assert keyless.get(answer.headers["location"]).status_code == 200
     assert "security" not in keyless.get("/openapi.json").json()
 
 
-def test_a_ticket_opens_the_events_of_one_job_and_nothing_else(client: httpx.Client, keyed: Keyed) -> None:
+def test_a_ticket_gives_access_to_the_events_of_one_job_only(client: httpx.Client, keyed: Keyed) -> None:
     headers = bearer(keyed.secret)
     location = client.post("/v1/captions", content=PICTURE, headers=headers | JPEG).headers["location"]
     job_id = location.rpartition("/")[2]
@@ -343,7 +343,7 @@ def test_a_ticket_opens_the_events_of_one_job_and_nothing_else(client: httpx.Cli
         problem(client.get(f"{location}/events", params={"ticket": bad}), 401, "unauthorized")
 
 
-def test_other_origins_are_told_only_what_is_configured(
+def test_cors_headers_are_sent_to_configured_origins_only(
     client: httpx.Client, keyed: Keyed, keyless: httpx.Client
 ) -> None:
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,prefer"}
@@ -383,7 +383,7 @@ def test_a_limit_holds_exactly_under_concurrent_requests(keyed: Keyed) -> None:
     revoke(keyed.redis_url, key.id)
 
 
-def test_keys_limits_and_tickets_outlive_the_web_process(redis_url: str) -> None:
+def test_keys_limits_and_tickets_survive_a_restart(redis_url: str) -> None:
     _, secret = make_key(redis_url, "one a day", limit="1/day")
     headers = bearer(secret) | JPEG
     command, url = start_api(REDIS_URL=redis_url, WORDLIGHT_REQUIRE_KEYS="true")
@@ -398,7 +398,7 @@ def test_keys_limits_and_tickets_outlive_the_web_process(redis_url: str) -> None
     command.end()
 
 
-def test_without_redis_nobody_is_let_in_and_told_why(tmp_path: Path) -> None:
+def test_without_redis_requests_are_answered_with_503(tmp_path: Path) -> None:
     nowhere = f"unix://{tmp_path}/nowhere"
     command, url = start_api(REDIS_URL=nowhere, WORDLIGHT_REQUIRE_KEYS="true")
     secret = "wl_aaaaaaaa_" + "A" * 43
@@ -411,7 +411,7 @@ def test_without_redis_nobody_is_let_in_and_told_why(tmp_path: Path) -> None:
     assert not [line for line in command.lines if "Traceback" in line]
 
 
-def test_the_documentation_says_what_is_needed(client: httpx.Client, keyed: Keyed) -> None:
+def test_openapi_describes_authentication(client: httpx.Client, keyed: Keyed) -> None:
     schema = client.get("/openapi.json", headers=bearer(keyed.secret)).json()
     assert schema["security"] == [{"basic": []}, {"bearer": []}]
     assert schema["components"]["securitySchemes"].keys() == {"basic", "bearer"}
@@ -434,12 +434,12 @@ def test_the_documentation_says_what_is_needed(client: httpx.Client, keyed: Keye
         ("0.0.0.0", True, True),
     ],
 )
-def test_keys_are_needed_where_others_can_ask(host: str, asked: bool | None, required: bool) -> None:
+def test_keys_are_required_beyond_loopback(host: str, asked: bool | None, required: bool) -> None:
     assert AppSettings(host=host, require_keys=asked).keys_required is required
 
 
 @pytest.mark.parametrize("subcommand", ["api", "serve"])
-def test_a_service_for_everybody_without_keys_does_not_start(subcommand: str) -> None:
+def test_a_public_address_without_keys_is_refused(subcommand: str) -> None:
     command = start_command(subcommand, WORDLIGHT_HOST="0.0.0.0", WORDLIGHT_REQUIRE_KEYS="false")
     assert command.process.wait(60) == os.EX_CONFIG
     command.wait_for_line("wordlight: WORDLIGHT_REQUIRE_KEYS=false")
@@ -456,12 +456,12 @@ def test_a_service_for_everybody_without_keys_does_not_start(subcommand: str) ->
         {"default_limit": "0/minute"},
     ],
 )
-def test_settings_that_cannot_be(wrong: dict[str, str]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         AppSettings.model_validate(wrong)
 
 
-def test_the_command_makes_lists_and_revokes_keys(keyed: Keyed, client: httpx.Client) -> None:
+def test_the_command_creates_lists_and_revokes_keys(keyed: Keyed, client: httpx.Client) -> None:
     made = run_keys("create", "a blog", "--scope", "read", "--limit", "60/minute", REDIS_URL=keyed.redis_url)
     assert made.returncode == 0, made.stderr
     (secret,) = made.stdout.splitlines()
@@ -486,7 +486,7 @@ def test_the_command_makes_lists_and_revokes_keys(keyed: Keyed, client: httpx.Cl
 
 
 @pytest.mark.parametrize("arguments", [("--scope", "root"), ("--limit", "lots")])
-def test_a_key_that_cannot_be_is_one_line(keyed: Keyed, arguments: tuple[str, str]) -> None:
+def test_an_invalid_key_is_refused_in_one_line(keyed: Keyed, arguments: tuple[str, str]) -> None:
     done = run_keys("create", "odd", *arguments, REDIS_URL=keyed.redis_url)
     assert done.returncode == 1
     assert done.stderr.startswith("wordlight: ")
@@ -494,7 +494,7 @@ def test_a_key_that_cannot_be_is_one_line(keyed: Keyed, arguments: tuple[str, st
 
 
 @pytest.mark.parametrize("depth", [0, 3])
-def test_the_command_finds_the_embedded_queue(tmp_path: Path, depth: int) -> None:
+def test_the_command_finds_the_embedded_queue_server(tmp_path: Path, depth: int) -> None:
     home = tmp_path.joinpath(*["a-folder-whose-name-is-rather-long"] * depth)
     missing = run_keys("list", cwd=tmp_path)
     assert missing.returncode == 1
@@ -519,7 +519,7 @@ def test_the_command_finds_the_embedded_queue(tmp_path: Path, depth: int) -> Non
 
 
 @pytest.mark.browser
-def test_a_browser_that_was_given_the_key_does_the_rest(chromium: str, keyed: Keyed) -> None:
+def test_a_browser_sends_the_key_with_every_request(chromium: str, keyed: Keyed) -> None:
     """The page, its fetches, EventSource and /docs send the key by themselves: there is no code for it."""
     location = httpx.post(f"{keyed.url}/v1/captions", content=PICTURE, headers=bearer(keyed.secret) | JPEG).headers[
         "location"

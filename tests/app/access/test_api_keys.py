@@ -53,7 +53,7 @@ def test_a_key_is_found_by_its_secret_until_it_is_revoked(with_keys: Run) -> Non
     with_keys(act)
 
 
-def test_the_secret_is_not_kept(with_keys: Run, redis: Redis) -> None:
+def test_the_secret_is_not_stored(with_keys: Run, redis: Redis) -> None:
     secrets = []
 
     async def act(keys: ApiKeys) -> None:
@@ -65,7 +65,7 @@ def test_the_secret_is_not_kept(with_keys: Run, redis: Redis) -> None:
     assert all(secrets[0].encode() not in (redis.dump(name) or b"") for name in names)
 
 
-def test_of_many_who_want_a_name_at_once_one_gets_it(with_keys: Run) -> None:
+def test_concurrent_creation_gives_a_name_once(with_keys: Run) -> None:
     async def act(keys: ApiKeys) -> None:
         answers = await asyncio.gather(*[keys.create("blog") for _ in range(20)], return_exceptions=True)
         made = [answer for answer in answers if not isinstance(answer, BaseException)]
@@ -76,7 +76,7 @@ def test_of_many_who_want_a_name_at_once_one_gets_it(with_keys: Run) -> None:
     with_keys(act)
 
 
-def test_an_id_goes_before_a_name(with_keys: Run) -> None:
+def test_an_id_takes_precedence_over_a_name(with_keys: Run) -> None:
     async def act(keys: ApiKeys) -> None:
         first, _ = await keys.create("first")
         impostor, secret = await keys.create(first.id)
@@ -87,7 +87,7 @@ def test_an_id_goes_before_a_name(with_keys: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\n", "\x1b[31m", "x" * 65, " a", "a\u202e"])
-def test_names_that_could_not_be_read(with_keys: Run, name: str) -> None:
+def test_unprintable_names_are_refused(with_keys: Run, name: str) -> None:
     async def act(keys: ApiKeys) -> None:
         with pytest.raises(KeyRefused):
             await keys.create(name)
@@ -96,7 +96,7 @@ def test_names_that_could_not_be_read(with_keys: Run, name: str) -> None:
     with_keys(act)
 
 
-def test_keys_that_would_be_good_for_nothing(with_keys: Run) -> None:
+def test_keys_without_scopes_or_with_invalid_limits_are_refused(with_keys: Run) -> None:
     async def act(keys: ApiKeys) -> None:
         with pytest.raises(KeyRefused):
             await keys.create("a", scopes=[])

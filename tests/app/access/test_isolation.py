@@ -1,4 +1,4 @@
-"""Two keys on one service: neither sees, follows, changes or is slowed by what the other has."""
+"""Isolation of two keys on one service: neither sees, follows, changes or slows the other's jobs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +45,7 @@ def captioned(client: httpx.Client, **fields: Any) -> dict[str, Any]:
     return job
 
 
-def test_what_belongs_to_another_key_is_not_there(anna: httpx.Client, ben: httpx.Client) -> None:
+def test_resources_of_another_key_are_not_found(anna: httpx.Client, ben: httpx.Client) -> None:
     job = captioned(anna)
     batch = anna.post("/v1/batches", files={"images": PICTURE}, headers={"Prefer": "wait=60"}).json()
     home, batch_home = job["links"]["self"], batch["links"]["self"]
@@ -78,7 +78,7 @@ def test_what_belongs_to_another_key_is_not_there(anna: httpx.Client, ben: httpx
     problem(ben.get(home), 404, "not-found")
 
 
-def test_keys_share_neither_answers_nor_idempotency_keys(anna: httpx.Client, ben: httpx.Client) -> None:
+def test_keys_do_not_share_cached_results_or_idempotency_keys(anna: httpx.Client, ben: httpx.Client) -> None:
     first = captioned(anna)
     assert not captioned(ben)["cached"]
     assert captioned(anna)["cached"]
@@ -90,7 +90,7 @@ def test_keys_share_neither_answers_nor_idempotency_keys(anna: httpx.Client, ben
     assert first["id"] not in ids
 
 
-def test_a_ticket_opens_the_events_of_its_job_and_nothing_else(keyed: Running, anna: httpx.Client) -> None:
+def test_a_ticket_gives_access_to_the_events_of_its_job_only(keyed: Running, anna: httpx.Client) -> None:
     job, other = captioned(anna), captioned(anna, max_words=3)
     home, (address, _, ticket) = job["links"]["self"], job["links"]["events"].partition("?")
     with httpx.Client(base_url=keyed.url, timeout=60) as nobody:
@@ -111,7 +111,7 @@ def test_a_ticket_opens_the_events_of_its_job_and_nothing_else(keyed: Running, a
         assert nobody.get(f"{address}?{ticket}").status_code in (404, 410)
 
 
-def test_your_limit_is_429_and_a_full_service_503(keyed: Running, anna: httpx.Client, tiny_captioner: Path) -> None:
+def test_a_rate_limit_is_429_and_a_full_queue_503(keyed: Running, anna: httpx.Client, tiny_captioner: Path) -> None:
     limited = bearer(make_key(keyed.redis_url, "limited", limit="2/hour")[1])
     with httpx.Client(base_url=keyed.url, timeout=60, headers=limited) as client:
         for _ in range(2):

@@ -54,7 +54,7 @@ def with_redis(redis_url: str) -> Run:
     return run
 
 
-def test_many_processes_at_once_never_pass_the_limit_by_even_one(redis_url: str) -> None:
+def test_concurrent_processes_never_exceed_a_limit(redis_url: str) -> None:
     async def act() -> None:
         processes = [connect_async(redis_url) for _ in range(4)]
         limits = [RateLimits(redis, None) for redis in processes]
@@ -73,7 +73,7 @@ def test_many_processes_at_once_never_pass_the_limit_by_even_one(redis_url: str)
     asyncio.run(act())
 
 
-def test_several_limits_hold_together(with_redis: Run) -> None:
+def test_several_limits_apply_together(with_redis: Run) -> None:
     async def act(redis: aioredis.Redis) -> None:
         limits = RateLimits(redis, None)
         who = caller("3/day;5/hour")
@@ -84,7 +84,7 @@ def test_several_limits_hold_together(with_redis: Run) -> None:
     with_redis(act)
 
 
-def test_a_limit_of_its_own_goes_before_the_default(with_redis: Run) -> None:
+def test_a_key_limit_takes_precedence_over_the_default(with_redis: Run) -> None:
     async def act(redis: aioredis.Redis) -> None:
         limits = RateLimits(redis, "1/hour")
         assert [await spent(limits, caller(), 1) for _ in range(2)] == [1, 0]
@@ -96,7 +96,7 @@ def test_a_limit_of_its_own_goes_before_the_default(with_redis: Run) -> None:
     with_redis(act)
 
 
-def test_more_than_will_ever_fit_is_not_told_to_come_back(with_redis: Run) -> None:
+def test_a_request_larger_than_the_limit_gets_no_retry_after(with_redis: Run) -> None:
     async def act(redis: aioredis.Redis) -> None:
         limits = RateLimits(redis, None)
         error = await refusal(limits, caller("5/hour"), 6)
@@ -107,7 +107,7 @@ def test_more_than_will_ever_fit_is_not_told_to_come_back(with_redis: Run) -> No
     with_redis(act)
 
 
-def test_retry_after_is_when_there_are_places_for_all_of_them(with_redis: Run, redis: Redis) -> None:
+def test_retry_after_is_when_the_whole_request_fits(with_redis: Run, redis: Redis) -> None:
     async def act(client: aioredis.Redis) -> None:
         limits, who = RateLimits(client, None), caller("3/hour")
         await limits.consume(who, 1)
@@ -127,7 +127,7 @@ def test_retry_after_is_when_there_are_places_for_all_of_them(with_redis: Run, r
     with_redis(act)
 
 
-def test_without_redis_it_is_not_the_limit_that_is_blamed() -> None:
+def test_without_redis_the_error_is_not_a_rate_limit() -> None:
     async def act() -> None:
         async with connect_async("unix:///nowhere") as redis:
             with pytest.raises(RedisError):

@@ -1,4 +1,4 @@
-"""Many pictures in one request, end to end: a running Wordlight with the tiny captioner, and web processes without."""
+"""The routes of batches: a real service with the tiny captioner, and web processes without a worker."""
 
 import io
 import zipfile
@@ -61,7 +61,7 @@ def states(batch: dict[str, Any]) -> list[tuple[str | None, str]]:
     return [(job["name"], job["status"]) for job in batch["jobs"]]
 
 
-def test_several_pictures_become_a_job_each_in_their_order(client: httpx.Client) -> None:
+def test_each_picture_becomes_a_job_in_order(client: httpx.Client) -> None:
     answer = client.post("/v1/batches", files=images(("a.png", RED), ("b.png", BLUE), ("c.png", RED)), headers=WAIT)
     assert answer.status_code == 200, answer.text
     assert answer.headers["preference-applied"] == "wait=60"
@@ -81,7 +81,7 @@ def test_several_pictures_become_a_job_each_in_their_order(client: httpx.Client)
     assert client.get(answer.headers["location"]).json() == batch
 
 
-def test_an_archive_may_be_the_body_or_one_of_the_files(client: httpx.Client) -> None:
+def test_an_archive_can_be_the_body_or_a_file(client: httpx.Client) -> None:
     archive = zipped(a_png=RED, b_png=BLUE)
     body = client.post("/v1/batches?attention=none&max_words=5", content=archive, headers=ZIP | WAIT).json()
     assert states(body) == [("a.png", "succeeded"), ("b.png", "succeeded")]
@@ -91,10 +91,10 @@ def test_an_archive_may_be_the_body_or_one_of_the_files(client: httpx.Client) ->
     for job in (*body["jobs"], *form["jobs"]):
         whole = client.get(f"/v1/captions/{job['id']}").json()
         assert (whole["options"]["attention"], whole["options"]["max_words"]) == ("none", 5)
-        assert whole["captions"][0]["words"][0]["attention"] is None
+        assert whole["captions"][0]["words"][0]["heatmap"] is None
 
 
-def test_a_bad_file_fails_alone_with_its_name_and_problem(client: httpx.Client) -> None:
+def test_a_bad_file_becomes_a_failed_job(client: httpx.Client) -> None:
     damaged = zipfile.ZipFile(archive := io.BytesIO(), "w")
     with damaged:
         damaged.writestr("good.png", RED)
@@ -125,7 +125,7 @@ def test_a_bad_file_fails_alone_with_its_name_and_problem(client: httpx.Client) 
     assert (failed["status"], failed["name"]) == ("failed", "notes.txt")
 
 
-def test_a_hundred_pictures(client: httpx.Client) -> None:
+def test_a_batch_of_a_hundred_pictures(client: httpx.Client) -> None:
     archive = zipped(**{f"{number}_png": new_picture() for number in range(100)})
     answer = client.post("/v1/batches?num_captions=1&max_words=3", content=archive, headers=ZIP)
     assert answer.status_code == 202
@@ -138,7 +138,7 @@ def test_a_hundred_pictures(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("count", [101, 102, 150])
 @pytest.mark.parametrize("how", ["form", "archive", "both"])
-def test_one_file_too_many_and_nothing_is_taken_in(client: httpx.Client, count: int, how: str) -> None:
+def test_too_many_files_refuse_the_whole_batch(client: httpx.Client, count: int, how: str) -> None:
     before = client.get("/v1/captions", params={"limit": 1}).json()["jobs"]
     outside = {"form": count, "archive": 0, "both": 50}[how]
     archive = zipped(**{f"{number}_png": RED for number in range(count - outside)})
@@ -151,20 +151,20 @@ def test_one_file_too_many_and_nothing_is_taken_in(client: httpx.Client, count: 
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", RED, b"PK\3\4" + bytes(40), zipped()])
-def test_what_is_no_archive_or_has_no_files_is_refused_as_a_whole(client: httpx.Client, body: bytes) -> None:
+def test_a_broken_or_empty_archive_refuses_the_whole_batch(client: httpx.Client, body: bytes) -> None:
     problem(client.post("/v1/batches", content=body, headers=ZIP), 422, "archive-refused")
     if body.startswith(b"PK"):
         problem(client.post("/v1/batches", files=images(("a.png", RED), ("x", body))), 422, "archive-refused")
 
 
-def test_options_that_cannot_be_are_refused(client: httpx.Client) -> None:
+def test_invalid_options_are_refused(client: httpx.Client) -> None:
     answer = client.post("/v1/batches?beam_size=0", content=zipped(a=RED), headers=ZIP)
     assert problem(answer, 422, "invalid-request")["errors"][0]["field"] == "beam_size"
     answer = client.post("/v1/batches", files=images(("a", RED)), data={"image_url": "http://localhost/"})
     assert problem(answer, 422, "invalid-request")["errors"][0]["field"] == "image_url"
 
 
-def test_batches_that_are_not_there(client: httpx.Client) -> None:
+def test_an_unknown_batch_is_not_found(client: httpx.Client) -> None:
     batch = client.post("/v1/batches", files=images(("a", RED)), headers=WAIT).json()
     for path in ("0", "x" * 40, batch["jobs"][0]["id"]):
         kind = (410, "gone") if path == batch["jobs"][0]["id"] else (404, "not-found")
@@ -177,7 +177,7 @@ def test_batches_that_are_not_there(client: httpx.Client) -> None:
     problem(client.get(f"/v1/captions/{batch['jobs'][0]['id']}"), 410, "gone")
 
 
-def test_a_batch_without_jobs_is_gone_too(api: httpx.Client) -> None:
+def test_a_batch_without_jobs_is_gone(api: httpx.Client) -> None:
     batch = api.post("/v1/batches", files=images(("a", RED), ("b", BLUE))).json()
     first, second = (job["id"] for job in batch["jobs"])
     assert api.delete(f"/v1/captions/{first}").status_code == 204
@@ -186,7 +186,7 @@ def test_a_batch_without_jobs_is_gone_too(api: httpx.Client) -> None:
     problem(api.get(f"/v1/batches/{batch['id']}"), 410, "gone")
 
 
-def test_a_batch_is_canceled_as_far_as_it_is_not_over(api: httpx.Client, redis: Redis) -> None:
+def test_canceling_a_batch_cancels_its_unfinished_jobs(api: httpx.Client, redis: Redis) -> None:
     answer = api.post(
         "/v1/batches", files=images(("a", RED), ("b", BLUE), ("c", b"no picture")), headers={"Prefer": "wait=0"}
     )
@@ -201,14 +201,14 @@ def test_a_batch_is_canceled_as_far_as_it_is_not_over(api: httpx.Client, redis: 
     assert redis.xlen(keys.STREAM) == 0
 
 
-def test_twins_in_a_batch_are_run_once(api: httpx.Client, redis: Redis) -> None:
+def test_identical_pictures_in_a_batch_run_once(api: httpx.Client, redis: Redis) -> None:
     redis.set(f"{keys.TAG}model", "some version")  # twins are known once a worker has told its captioner
     batch = api.post("/v1/batches", files=images(("a", RED), ("b", RED), ("c", RED))).json()
     assert batch["counts"]["queued"] == 3
     assert redis.xlen(keys.STREAM) == 1
 
 
-def test_a_wait_that_is_over_shows_the_batch_as_it_is(api: httpx.Client) -> None:
+def test_a_wait_that_times_out_returns_the_batch_as_it_is(api: httpx.Client) -> None:
     batch = api.post("/v1/batches", files=images(("a", RED)), headers={"Prefer": "wait=1"})
     assert (batch.status_code, batch.headers["preference-applied"]) == (202, "wait=1")
     again = api.get(batch.headers["location"], params={"wait": 1})
@@ -216,7 +216,7 @@ def test_a_wait_that_is_over_shows_the_batch_as_it_is(api: httpx.Client) -> None
     problem(api.get(batch.headers["location"], params={"wait": -1}), 422, "invalid-request")
 
 
-def test_a_queue_without_room_for_all_takes_none(api: httpx.Client, redis: Redis) -> None:
+def test_a_queue_without_room_for_all_jobs_accepts_none(api: httpx.Client, redis: Redis) -> None:
     four = images(*((f"{number}", new_picture()) for number in range(4)))
     answer = api.post("/v1/batches", files=four)
     problem(answer, 503, "queue-full")
@@ -225,7 +225,7 @@ def test_a_queue_without_room_for_all_takes_none(api: httpx.Client, redis: Redis
     assert api.post("/v1/batches", files=four[:3]).status_code == 202
 
 
-def test_the_same_batch_again_is_the_same_and_another_is_refused(api: httpx.Client, redis: Redis) -> None:
+def test_an_idempotency_key_repeats_a_batch_and_refuses_another(api: httpx.Client, redis: Redis) -> None:
     files, headers = images(("a", RED), ("b", BLUE)), {"Idempotency-Key": "k"}
     first = api.post("/v1/batches", files=files, headers=headers).json()
     assert api.post("/v1/batches", files=files, headers=headers).json() == first
@@ -236,14 +236,14 @@ def test_the_same_batch_again_is_the_same_and_another_is_refused(api: httpx.Clie
     assert redis.zcard(keys.ACTIVE) == 2
 
 
-def test_a_batch_of_one_is_not_the_same_as_a_job(api: httpx.Client) -> None:
+def test_an_idempotency_key_distinguishes_batches_and_jobs(api: httpx.Client) -> None:
     for paths in (("/v1/batches", "/v1/captions"), ("/v1/captions", "/v1/batches")):
         headers = {"Idempotency-Key": paths[0]}
         assert api.post(paths[0], files={"image": ("a", RED)}, headers=headers).status_code == 202
         problem(api.post(paths[1], files={"image": ("a", RED)}, headers=headers), 422, "idempotency-key-reused")
 
 
-def test_the_same_batch_many_times_at_once_is_one(api: httpx.Client, redis: Redis) -> None:
+def test_concurrent_identical_batches_are_one(api: httpx.Client, redis: Redis) -> None:
     files, headers = images(("a", RED), ("b", BLUE), ("c", b"?")), {"Idempotency-Key": "at once"}
     with ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(lambda _: api.post("/v1/batches", files=files, headers=headers), range(6)))
@@ -253,7 +253,7 @@ def test_the_same_batch_many_times_at_once_is_one(api: httpx.Client, redis: Redi
     assert redis.zcard(keys.owned("")) == 3
 
 
-def test_every_picture_of_a_batch_counts_and_a_key_sees_its_own(redis_url: str) -> None:
+def test_every_picture_counts_towards_the_limit_and_keys_are_isolated(redis_url: str) -> None:
     command, url = start_api(REDIS_URL=redis_url, WORDLIGHT_REQUIRE_KEYS="true")
     _, secret = make_key(redis_url, "limited", (Scope.READ, Scope.WRITE), "5/day")
     _, other = make_key(redis_url, "other")

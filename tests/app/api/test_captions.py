@@ -1,4 +1,4 @@
-"""The HTTP interface of a running Wordlight: what it answers to good requests and to bad ones."""
+"""The routes of captions on a real service: valid and invalid requests."""
 
 import http.client
 import json
@@ -36,7 +36,7 @@ def caption(client: httpx.Client, data: bytes, kind: str = "image/jpeg", **optio
     return job
 
 
-def test_a_picture_is_taken_in_and_can_be_waited_for(client: httpx.Client, photo: Path) -> None:
+def test_a_picture_is_accepted_and_captioned(client: httpx.Client, photo: Path) -> None:
     answer = client.post("/v1/captions", files={"image": photo.read_bytes()})
     assert answer.status_code == 202
     job = answer.json()
@@ -65,7 +65,7 @@ def test_every_word_has_both_maps_when_asked_for(client: httpx.Client) -> None:
                 assert math.isclose(sum(word_map["weights"]), 1, abs_tol=1e-3)
 
 
-def test_prefer_wait_says_that_it_was_applied_and_capped(client: httpx.Client, photo: Path) -> None:
+def test_prefer_wait_is_confirmed_and_capped(client: httpx.Client, photo: Path) -> None:
     headers = {"Content-Type": "image/jpeg", "Prefer": "respond-async, wait=600"}
     answer = client.post("/v1/captions", content=photo.read_bytes(), headers=headers)
     assert answer.status_code == 200
@@ -92,7 +92,7 @@ def read_events(client: httpx.Client, job_id: str, last: str | None = None) -> l
     return events
 
 
-def test_events_follow_a_job_and_resume_without_gap_or_repeat(client: httpx.Client, photo: Path) -> None:
+def test_events_resume_without_gaps_or_repeats(client: httpx.Client, photo: Path) -> None:
     job_id = client.post("/v1/captions?max_words=19", files={"image": photo.read_bytes()}).json()["id"]
     events = read_events(client, job_id)
     assert [status for _, status in events] == ["queued", "processing", "succeeded"]
@@ -112,29 +112,29 @@ def test_a_phone_photograph_is_turned_upright(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_every_promised_format_is_taken(client: httpx.Client, kind: str) -> None:
+def test_every_supported_format_is_accepted(client: httpx.Client, kind: str) -> None:
     job = caption(client, encode(tiny.picture("green", "white"), kind), f"image/{kind.lower()}")
     assert job["status"] == "succeeded"
 
 
-def test_the_declared_type_does_not_decide(client: httpx.Client) -> None:
+def test_the_declared_media_type_does_not_matter(client: httpx.Client) -> None:
     assert caption(client, encode(tiny.picture("green", "white"), "PNG"), "image/jpeg")["status"] == "succeeded"
 
 
 @pytest.mark.parametrize("length_known", [True, False])
-def test_too_many_bytes_in_a_raw_body(client: httpx.Client, length_known: bool) -> None:
+def test_an_oversized_body_is_refused(client: httpx.Client, length_known: bool) -> None:
     chunks = [b"\xff" * MB] * 21
     content: Any = b"".join(chunks) if length_known else iter(chunks)
     answer = client.post("/v1/captions", content=content, headers={"Content-Type": "image/jpeg"})
     problem(answer, 413, "image-too-large")
 
 
-def test_one_byte_too_many_in_a_form(client: httpx.Client) -> None:
+def test_an_oversized_file_in_a_form_is_refused(client: httpx.Client) -> None:
     answer = client.post("/v1/captions", files={"image": bytes(20 * MB + 1)})
     problem(answer, 413, "image-too-large")
 
 
-def test_what_is_no_image_is_refused(client: httpx.Client) -> None:
+def test_files_that_are_not_images_are_refused(client: httpx.Client) -> None:
     headers = {"Content-Type": "image/jpeg"}
     svg, eps = b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe-3.0 EPSF-3.0\n"
     for data in (b"hello", b"", svg, eps, b"%PDF-1.7\n"):
@@ -179,12 +179,12 @@ def test_errors_of_the_framework_are_problems_too(client: httpx.Client) -> None:
     problem(client.get("/v1/captions/x", params={"wait": -1}), 422, "invalid-request")
 
 
-def test_jobs_that_are_not_there(client: httpx.Client) -> None:
+def test_unknown_jobs_are_not_found(client: httpx.Client) -> None:
     problem(client.get("/v1/captions/0"), 404, "not-found")
     problem(client.get("/v1/captions/0/events"), 404, "not-found")
 
 
-def test_an_upload_that_is_cut_off_harms_nobody(client: httpx.Client, service: Service, photo: Path) -> None:
+def test_an_aborted_upload_leaves_no_error(client: httpx.Client, service: Service, photo: Path) -> None:
     address = urlsplit(service.url)
     with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
         head = "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
@@ -193,14 +193,14 @@ def test_an_upload_that_is_cut_off_harms_nobody(client: httpx.Client, service: S
     assert not [line for line in service.command.lines if "Traceback" in line]
 
 
-def test_events_of_a_job_that_was_followed_to_its_end_are_no_more(client: httpx.Client, photo: Path) -> None:
+def test_events_after_the_last_one_are_204(client: httpx.Client, photo: Path) -> None:
     job_id = client.post("/v1/captions", files={"image": photo.read_bytes()}).json()["id"]
     last, _ = read_events(client, job_id)[-1]
     answer = client.get(f"/v1/captions/{job_id}/events", headers={"Last-Event-ID": last})
     assert (answer.status_code, answer.content) == (204, b"")  # which tells EventSource not to come again
 
 
-def test_prefer_is_read_as_a_list_and_never_costs_the_job(client: httpx.Client, photo: Path) -> None:
+def test_prefer_is_parsed_as_a_list_and_never_fails_the_request(client: httpx.Client, photo: Path) -> None:
     data = photo.read_bytes()
     for value, applied in (("x-wait=30", None), ("wait=" + "9" * 5000, None), ('wait = "0"', "wait=0")):
         answer = client.post("/v1/captions", content=data, headers={"Content-Type": "image/jpeg", "Prefer": value})
@@ -210,7 +210,7 @@ def test_prefer_is_read_as_a_list_and_never_costs_the_job(client: httpx.Client, 
     assert client.post("/v1/captions", content=data, headers=two_lines).status_code == 200
 
 
-def test_a_client_that_sends_all_before_it_reads_sees_the_413(service: Service) -> None:
+def test_a_client_that_sends_everything_first_receives_the_413(service: Service) -> None:
     address = urlsplit(service.url)
     for content_type in ("image/jpeg", "text/plain"):
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
@@ -230,7 +230,7 @@ def test_health_readiness_and_documentation(client: httpx.Client) -> None:
     assert {"/v1/captions", job, f"{job}/events", "/healthz", "/readyz"} <= set(paths)
 
 
-def test_the_page_may_talk_to_nobody_else(client: httpx.Client) -> None:
+def test_the_page_has_a_strict_content_security_policy(client: httpx.Client) -> None:
     for path in ("/", "/static/js/app.js"):
         answer = client.get(path)
         assert answer.status_code == 200

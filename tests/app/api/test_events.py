@@ -1,4 +1,4 @@
-"""Following a job: every word once, in order, with its grid, whatever becomes of the connection and of workers."""
+"""Server-sent events of a job: every word once and in order, across lost connections and dying workers."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def said(events: list[Event], caption: int = 0, attempt: int = 1) -> list[dict[s
         {"strategy": "sample", "seed": 2, "attention": "none"},
     ],
 )
-def test_every_word_is_told_once_and_in_order_before_the_end(client: httpx.Client, options: dict[str, Any]) -> None:
+def test_every_word_is_sent_once_and_in_order(client: httpx.Client, options: dict[str, Any]) -> None:
     job = submit(client, max_words=13, **options)  # as no other test asks: nothing is known of it yet
     events = follow(client, job["links"]["events"])
     assert [event.name for event in events if event.name != "word"] == ["queued", "processing", "succeeded"]
@@ -64,7 +64,7 @@ def test_every_word_is_told_once_and_in_order_before_the_end(client: httpx.Clien
 
 
 @pytest.mark.parametrize("strategy", ["beam", "consensus", "diverse"])
-def test_of_a_search_what_is_certain_is_told_before_the_end(slow_captioner: Path, strategy: str) -> None:
+def test_certain_words_of_a_search_are_sent_before_its_end(slow_captioner: Path, strategy: str) -> None:
     with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
         job = submit(client, strategy=strategy, num_captions=3, max_words=40)
         with client.stream("GET", job["links"]["events"]) as answer:
@@ -80,13 +80,13 @@ def test_of_a_search_what_is_certain_is_told_before_the_end(slow_captioner: Path
         assert bool(words) == (strategy != "diverse")
 
 
-def test_of_a_search_that_nobody_follows_nothing_is_told_before_the_end(client: httpx.Client) -> None:
+def test_a_search_without_followers_sends_no_early_words(client: httpx.Client) -> None:
     job = submit(client, max_words=7)
     client.get(job["links"]["self"], params={"wait": 60})
     assert [event.name for event in follow(client, job["links"]["events"])] == ["queued", "processing", "succeeded"]
 
 
-def test_wherever_the_connection_is_cut_nothing_is_missed_or_repeated(client: httpx.Client) -> None:
+def test_events_resume_at_any_point(client: httpx.Client) -> None:
     address = submit(client, strategy="sample", seed=3, num_captions=2)["links"]["events"]
     live: list[Event] = []
     while not live or live[-1].name != "succeeded":  # cut after each event, while the job runs
@@ -100,7 +100,7 @@ def test_wherever_the_connection_is_cut_nothing_is_missed_or_repeated(client: ht
     assert client.get(address, headers={"Last-Event-ID": events[-1].id}).status_code == 204
 
 
-def test_who_leaves_while_much_is_told_leaves_no_error_behind(slow_captioner: Path) -> None:
+def test_a_disconnect_during_events_leaves_no_error(slow_captioner: Path) -> None:
     # running() looks for tracebacks at its end.
     with running(slow_captioner) as service, httpx.Client(base_url=service.url, timeout=60) as client:
         job = submit(client, strategy="sample", num_captions=10, seed=1)
@@ -111,14 +111,14 @@ def test_who_leaves_while_much_is_told_leaves_no_error_behind(slow_captioner: Pa
 
 
 @pytest.mark.parametrize("last", ["nonsense", "0", "-1", "99999999999999999999-0"])
-def test_what_is_no_id_of_ours_begins_at_the_beginning(client: httpx.Client, last: str) -> None:
+def test_an_unknown_event_id_starts_from_the_beginning(client: httpx.Client, last: str) -> None:
     address = submit(client, strategy="greedy")["links"]["events"]
     events = follow(client, address)
     assert follow(client, address, last) == events
 
 
 @pytest.mark.browser
-def test_a_browser_follows_to_the_end_and_comes_no_more(page: Page, service: Service, client: httpx.Client) -> None:
+def test_event_source_in_a_browser_stops_at_the_end(page: Page, service: Service, client: httpx.Client) -> None:
     page.goto(service.url)
     asked: list[str] = []
     # Only these: the page's own icon may be asked for at any time.
@@ -139,7 +139,7 @@ def test_a_browser_follows_to_the_end_and_comes_no_more(page: Page, service: Ser
 
 
 @pytest.mark.slow  # a keep-alive comes every 5 s
-def test_while_a_job_waits_the_connection_is_kept_alive() -> None:
+def test_a_waiting_job_sends_keep_alives() -> None:
     with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
         job = submit(client)
         with client.stream("GET", job["links"]["events"]) as answer:
@@ -147,7 +147,7 @@ def test_while_a_job_waits_the_connection_is_kept_alive() -> None:
             assert next(comments) == ": ping"
 
 
-def test_who_follows_a_job_that_is_deleted_or_expires_is_told() -> None:
+def test_deletion_and_expiry_end_the_events() -> None:
     with running() as service, httpx.Client(base_url=service.url, timeout=60) as client:
         job = submit(client)
         with client.stream("GET", job["links"]["events"]) as answer:
@@ -161,7 +161,7 @@ def test_who_follows_a_job_that_is_deleted_or_expires_is_told() -> None:
 
 
 @pytest.mark.slow
-def test_when_a_worker_dies_in_mid_sentence_all_words_come_anew(slow_captioner: Path) -> None:
+def test_words_are_sent_again_after_a_worker_dies(slow_captioner: Path) -> None:
     with running(slow_captioner) as service, httpx.Client(base_url=service.url, timeout=60) as client:
         victim = service.workers[0]
         for seed in range(100):  # until the worker is caught at it

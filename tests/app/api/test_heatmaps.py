@@ -1,4 +1,4 @@
-"""The routes of heatmaps as files, on jobs in a real Valkey."""
+"""The routes of heatmaps, pictures and queue positions, with jobs in a real Valkey."""
 
 import asyncio
 import io
@@ -109,7 +109,7 @@ def test_words_and_sheets_are_drawn(settings: QueueSettings, finished: str, pict
     ]
 
 
-def test_what_is_not_there_is_a_problem(settings: QueueSettings, finished: str) -> None:
+def test_missing_words_and_captions_are_not_found(settings: QueueSettings, finished: str) -> None:
     expected = {
         f"{finished}/captions/2/sheet.png": (404, "not-found"),
         f"{finished}/captions/2/words/0.png": (404, "not-found"),
@@ -132,7 +132,7 @@ def test_captions_outlive_their_picture(settings: QueueSettings, finished: str, 
     assert [problem(answer) for answer in answers(settings, paths)] == [(410, "picture-gone")] * 2
 
 
-def test_a_job_that_is_not_over_or_failed_has_none(settings: QueueSettings, redis: Redis, picture: bytes) -> None:
+def test_unfinished_and_failed_jobs_have_no_heatmaps(settings: QueueSettings, redis: Redis, picture: bytes) -> None:
     job_id = submitted(settings, picture)
     path = f"{job_id}/captions/0/sheet.png"
     assert problem(answers(settings, [path])[0]) == (409, "not-finished")
@@ -143,7 +143,7 @@ def test_a_job_that_is_not_over_or_failed_has_none(settings: QueueSettings, redi
     assert problem(answers(settings, [path])[0]) == (404, "not-found")
 
 
-def test_too_many_drawings_are_refused_for_now(
+def test_too_many_drawings_are_answered_with_503(
     settings: QueueSettings, finished: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renderer = Renderer(threads=1, max_waiting=0)
@@ -164,7 +164,7 @@ def test_too_many_drawings_are_refused_for_now(
     asyncio.run(scenario())
 
 
-def test_the_renderer_draws_few_at_once_and_refuses_what_would_wait_too_long() -> None:
+def test_the_renderer_bounds_concurrent_and_waiting_drawings() -> None:
     async def scenario() -> None:
         renderer = Renderer(threads=2, max_waiting=1)
         started, go_on = threading.Semaphore(0), threading.Event()
@@ -187,7 +187,7 @@ def test_the_renderer_draws_few_at_once_and_refuses_what_would_wait_too_long() -
     asyncio.run(scenario())
 
 
-def test_the_picture_can_be_seen_again(settings: QueueSettings, finished: str, picture: bytes, redis: Redis) -> None:
+def test_the_stored_picture_can_be_read(settings: QueueSettings, finished: str, picture: bytes, redis: Redis) -> None:
     (kept,) = answers(settings, [f"{finished}/picture.jpg"])
     assert kept.status_code == 200
     assert kept.headers["content-type"] == "image/jpeg"
@@ -198,7 +198,7 @@ def test_the_picture_can_be_seen_again(settings: QueueSettings, finished: str, p
     assert problem(answers(settings, ["0/picture.jpg"])[0]) == (404, "not-found")
 
 
-def test_a_job_knows_its_place(settings: QueueSettings, finished: str, picture: bytes) -> None:
+def test_queue_position_counts_earlier_jobs(settings: QueueSettings, finished: str, picture: bytes) -> None:
     waiting = [submitted(settings, picture + bytes([number])) for number in range(3)]
     places = answers(settings, [f"{job_id}/queue-position" for job_id in (finished, *waiting)])
     assert [answer.json()["ahead"] for answer in places] == [None, 0, 1, 2]

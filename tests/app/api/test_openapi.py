@@ -1,4 +1,4 @@
-"""The interface against its own description: schemathesis makes requests from /openapi.json and checks the answers."""
+"""The API against its OpenAPI document: schemathesis makes requests from it and checks the responses."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def client(service: Service) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.slow
-def test_every_answer_is_as_described(service: Service, tmp_path: Path) -> None:
+def test_every_response_conforms_to_openapi(service: Service, tmp_path: Path) -> None:
     finished = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(TESTS / "support/schemathesis.toml")),

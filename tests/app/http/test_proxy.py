@@ -84,7 +84,7 @@ def through(app: tuple[Command, int], home: dict[str, str]) -> Iterator[httpx.Cl
         yield client
 
 
-def test_events_pass_as_they_come(
+def test_events_are_not_buffered(
     through: httpx.Client, app: tuple[Command, int], settings: QueueSettings, redis: Redis
 ) -> None:
     events = through.post("/v1/captions", content=PICTURE, headers=JPEG).json()["links"]["events"]
@@ -103,7 +103,7 @@ def test_events_pass_as_they_come(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Expect": "100-continue"}], ids=["at once", "asked before"])
-def test_uploads_of_any_size_are_the_web_process_s_business(through: httpx.Client, headers: dict[str, str]) -> None:
+def test_upload_limits_are_those_of_the_web_process(through: httpx.Client, headers: dict[str, str]) -> None:
     allowed = through.post("/v1/captions", content=PICTURE + 2_900_000 * b"\0", headers=JPEG | headers)
     assert allowed.status_code == 202
     refused = through.post("/v1/captions", content=PICTURE + 6_000_000 * b"\0", headers=JPEG | headers)
@@ -114,7 +114,9 @@ def test_uploads_of_any_size_are_the_web_process_s_business(through: httpx.Clien
 @pytest.mark.parametrize(
     ("believed", "client"), [("192.0.2.0/24", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.9")], ids=["no", "yes"]
 )
-def test_who_asks_is_not_what_anybody_says(redis_url: str, home: dict[str, str], believed: str, client: str) -> None:
+def test_only_trusted_proxies_set_the_client_address(
+    redis_url: str, home: dict[str, str], believed: str, client: str
+) -> None:
     port = free_port()
     app = start_app(redis_url, port)
     with proxy(port, WORDLIGHT_FRONT_PROXIES=believed, **home) as address:
@@ -124,7 +126,7 @@ def test_who_asks_is_not_what_anybody_says(redis_url: str, home: dict[str, str],
     assert line["client"] == client
 
 
-def test_a_web_process_that_is_being_started_is_waited_for(redis_url: str, home: dict[str, str]) -> None:
+def test_a_starting_web_process_is_waited_for(redis_url: str, home: dict[str, str]) -> None:
     port = free_port()
     sent = threading.Event()
 
@@ -140,7 +142,7 @@ def test_a_web_process_that_is_being_started_is_waited_for(redis_url: str, home:
         app.end()
 
 
-def test_when_none_is_there_the_answer_is_a_problem(home: dict[str, str]) -> None:
+def test_without_a_web_process_the_answer_is_a_problem(home: dict[str, str]) -> None:
     with proxy(free_port(), WORDLIGHT_PROXY_PATIENCE="1s", **home) as address:
         answer = httpx.get(f"{address}/", timeout=60)
     assert answer.status_code == 502

@@ -59,7 +59,7 @@ def ended(pidfd: int) -> bool:
     return bool(poll.poll(20_000))
 
 
-def test_pictures_come_back_and_refusals_too() -> None:
+def test_images_are_decoded_or_refused() -> None:
     async def story(decoder: PictureDecoder) -> None:
         working = await decoder.prepare(io.BytesIO(a_jpeg()))
         assert isinstance(working, WorkingImage)
@@ -79,7 +79,7 @@ def test_pictures_come_back_and_refusals_too() -> None:
     [(os._exit, (3,)), (os.abort, ()), (ctypes.string_at, (0,))],
     ids=["exit", "abort", "segfault"],
 )
-def test_a_crash_refuses_its_own_picture_only(function: Callable[..., Any], argument: tuple[int, ...]) -> None:
+def test_a_crash_refuses_only_its_own_image(function: Callable[..., Any], argument: tuple[int, ...]) -> None:
     async def story(decoder: PictureDecoder) -> None:
         for _ in range(2):
             crash, *others = await asyncio.gather(
@@ -94,7 +94,7 @@ def test_a_crash_refuses_its_own_picture_only(function: Callable[..., Any], argu
     with_decoder(story)
 
 
-def test_what_takes_too_long_is_ended_even_inside_c_code() -> None:
+def test_a_timeout_stops_even_c_code() -> None:
     async def story(decoder: PictureDecoder) -> None:
         for stuck in ("sum(range(10**12))", "__import__('time').sleep(600)"):
             with pytest.raises(PictureRefused) as refused:
@@ -107,7 +107,7 @@ def test_what_takes_too_long_is_ended_even_inside_c_code() -> None:
     with_decoder(story, processes=1, timeout=0.4)
 
 
-def test_children_are_confined_and_light() -> None:
+def test_children_are_confined_and_import_little() -> None:
     async def story(decoder: PictureDecoder) -> None:
         assert await decoder._run(resource.getrlimit, resource.RLIMIT_AS) == (MEMORY, MEMORY)
         assert await decoder._run(resource.getrlimit, resource.RLIMIT_CORE) == (0, 0)
@@ -122,7 +122,7 @@ def test_children_are_confined_and_light() -> None:
     with_decoder(story, processes=1)
 
 
-def test_too_little_memory_refuses_the_picture() -> None:
+def test_an_image_that_needs_too_much_memory_is_refused() -> None:
     async def story() -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (7000, 7000)).save(buffer, "PNG", compress_level=1)
@@ -167,7 +167,7 @@ def bombs() -> dict[str, bytes]:
     }
 
 
-def test_bombs_harm_neither_the_server_nor_the_child() -> None:
+def test_decompression_bombs_are_refused_without_a_crash() -> None:
     async def story() -> None:
         async with PictureDecoder(1, ImageLimits(decode_seconds=60, decode_bytes=256 << 20), 1) as decoder:
             child = await decoder._run(os.getpid)
@@ -202,7 +202,7 @@ def test_children_killed_while_idle_are_replaced() -> None:
     with_decoder(story)
 
 
-def test_a_full_house_says_so_and_recovers() -> None:
+def test_a_full_pool_refuses_and_recovers() -> None:
     async def story(decoder: PictureDecoder) -> None:
         answers = await asyncio.gather(
             *(decoder.prepare(io.BytesIO(a_jpeg())) for _ in range(9)), return_exceptions=True
@@ -213,7 +213,7 @@ def test_a_full_house_says_so_and_recovers() -> None:
     with_decoder(story, processes=1, max_waiting=3)
 
 
-def test_cancelled_requests_give_their_places_back() -> None:
+def test_cancelled_requests_free_their_places() -> None:
     async def story(decoder: PictureDecoder) -> None:
         for rounds in (0, 1, 5):
             requests = [asyncio.create_task(decoder.prepare(io.BytesIO(a_jpeg()))) for _ in range(6)]
@@ -243,7 +243,7 @@ def test_a_cancelled_refusal_is_not_reported_as_lost() -> None:
     with_decoder(story)
 
 
-def test_after_close_there_is_nothing_and_nobody() -> None:
+def test_close_stops_every_process() -> None:
     async def story(decoder: PictureDecoder) -> None:
         pidfds = [os.pidfd_open(child.pid) for child in multiprocessing.active_children() if child.pid]
         assert len(pidfds) == 2

@@ -1,4 +1,4 @@
-"""However a camera stored a photograph, it gets the same caption, and attention on the same places."""
+"""Every EXIF orientation of a photograph gives the same captions and heatmaps."""
 
 import io
 from pathlib import Path
@@ -73,5 +73,5 @@ def test_every_orientation_gets_the_same_captions_and_heatmaps(captioner: Captio
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", "TIFF"])
-def test_every_orientation_gives_the_very_same_working_image(kind: str) -> None:
+def test_every_orientation_gives_the_same_working_image(kind: str) -> None:
     assert len({prepare(stored(kind, orientation), ImageLimits()).data for orientation in range(1, 9)}) == 1

@@ -1,4 +1,4 @@
-"""Where Wordlight goes out itself: webhooks and image URLs, between real processes and servers on loopback."""
+"""Webhooks and image URLs between real processes and servers on loopback."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ def image(data: bytes, *headers: str) -> Answer:
     return answering("\r\n".join(lines).encode() + data)
 
 
-def test_a_webhook_is_told_with_a_signature_and_told_again_when_it_fails(outgoing: Running) -> None:
+def test_webhooks_are_signed_and_retried(outgoing: Running) -> None:
     async def act() -> None:
         async with asking(outgoing, in_turn(status(500), status(204))) as (client, server):
             sent = await client.post(
@@ -78,7 +78,7 @@ def test_a_webhook_is_told_with_a_signature_and_told_again_when_it_fails(outgoin
     asyncio.run(act())
 
 
-def test_a_job_that_is_answered_at_once_is_told_too(outgoing: Running) -> None:
+def test_a_cached_job_sends_its_webhook(outgoing: Running) -> None:
     async def act() -> None:
         async with asking(outgoing, status(200)) as (client, server):
             for known in (False, True):
@@ -122,16 +122,14 @@ def test_each_key_has_its_own_signing_secret(tiny_captioner: Path) -> None:
         "a.jpg",
     ],
 )
-def test_addresses_that_are_not_for_us_are_refused_by_the_name_of_the_field(
-    outgoing: Running, field: str, url: str
-) -> None:
+def test_private_addresses_are_refused_and_the_field_named(outgoing: Running, field: str, url: str) -> None:
     files = {"image": PICTURE} if field == "webhook_url" else None
     body = None if files else {field: url}
     answer = httpx.post(f"{outgoing.url}/v1/captions", files=files, data={field: url} if files else None, json=body)
     assert [error["field"] for error in problem(answer, 422, "address-refused")["errors"]] == [field]
 
 
-def test_a_picture_is_fetched(outgoing: Running) -> None:
+def test_an_image_url_is_fetched(outgoing: Running) -> None:
     async def act() -> None:
         async with asking(outgoing, image(PICTURE)) as (client, server):
             wanted = {"image_url": server.url("/a.png?size=1"), "max_words": 5, "attention": "none"}
@@ -159,9 +157,7 @@ def test_a_picture_is_fetched(outgoing: Running) -> None:
         (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"), 422, "fetch-failed"),
     ],
 )
-def test_what_cannot_be_fetched_or_is_no_picture_is_refused(
-    outgoing: Running, answer: Answer, code: int, kind: str
-) -> None:
+def test_failed_downloads_and_non_images_are_refused(outgoing: Running, answer: Answer, code: int, kind: str) -> None:
     async def act() -> None:
         async with asking(outgoing, answer) as (client, server):
             refused = await client.post("/v1/captions", json={"image_url": server.url()})
@@ -173,7 +169,7 @@ def test_what_cannot_be_fetched_or_is_no_picture_is_refused(
     asyncio.run(act())
 
 
-def test_a_file_and_an_address_together_are_too_much(outgoing: Running) -> None:
+def test_a_file_and_an_image_url_are_refused(outgoing: Running) -> None:
     answer = httpx.post(
         f"{outgoing.url}/v1/captions", files={"image": PICTURE}, data={"image_url": "http://127.0.0.1/"}
     )

@@ -1,4 +1,4 @@
-"""The client for strangers' URLs, against servers on loopback that do what strangers' servers do."""
+"""The client for untrusted URLs against misbehaving servers on loopback."""
 
 import asyncio
 import ssl
@@ -94,7 +94,7 @@ def fetch_from(answer: Answer, **options: Any) -> bytes:
         "http://[4000::1]/",
     ],
 )
-def test_addresses_that_are_not_public_are_refused_before_anything_is_sent(url: str) -> None:
+def test_private_addresses_are_refused_before_connecting(url: str) -> None:
     with pytest.raises(AddressRefused, match="public address"):
         OutboundClient().check(url)
 
@@ -125,12 +125,12 @@ def test_addresses_that_are_not_public_are_refused_before_anything_is_sent(url: 
         "https://photos.test/" + 2048 * "a",
     ],
 )
-def test_urls_that_cannot_be_are_refused(url: str) -> None:
+def test_invalid_urls_are_refused(url: str) -> None:
     with pytest.raises(AddressRefused):
         OutboundClient().check(url)
 
 
-def test_http_is_refused_where_only_https_is_wanted() -> None:
+def test_https_only_refuses_http() -> None:
     OutboundClient(https_only=True).check("https://photos.test/")
     with pytest.raises(AddressRefused, match="https://"):
         OutboundClient(https_only=True).check("http://photos.test/")
@@ -145,7 +145,7 @@ def test_public_urls_pass(url: str) -> None:
     AddressRules().check(Destination("http", "photos.test", 80, "/"), [ip_address("8.8.8.8")])
 
 
-def test_other_ports_are_for_the_networks_that_are_listed() -> None:
+def test_other_ports_are_allowed_for_listed_networks_only() -> None:
     rules = AddressRules(LOOPBACK)
     destination = rules.parse("http://photos.test:8080/")
     rules.check(destination, [ip_address("127.0.0.1")])
@@ -186,7 +186,7 @@ def test_a_file_is_fetched_with_a_plain_request(monkeypatch: pytest.MonkeyPatch)
     ],
     ids=["chunked", "until the end", "early hints", "more than announced", "as large as may be"],
 )
-def test_what_is_fetched(answer: Answer, body: bytes) -> None:
+def test_responses_that_are_accepted(answer: Answer, body: bytes) -> None:
     assert fetch_from(answer) == body
 
 
@@ -209,7 +209,7 @@ def test_what_is_fetched(answer: Answer, body: bytes) -> None:
         (answering(), "not valid HTTP"),
     ],
 )
-def test_what_is_not_taken_is_told_in_a_sentence(answer: Answer, reason: str) -> None:
+def test_refused_responses_are_explained_in_a_sentence(answer: Answer, reason: str) -> None:
     with pytest.raises(FetchFailed, match=reason) as failed:
         fetch_from(answer)
     assert "127.0.0.1" not in failed.value.reason
@@ -226,7 +226,7 @@ def test_what_is_not_taken_is_told_in_a_sentence(answer: Answer, reason: str) ->
     ],
     ids=["announced", "not announced", "chunked"],
 )
-def test_a_file_that_is_too_large_is_left_as_soon_as_that_is_known(answer: Answer) -> None:
+def test_an_oversized_download_is_aborted(answer: Answer) -> None:
     with pytest.raises(FileTooLarge, match="3,145,728 bytes"):
         fetch_from(answer)
 
@@ -244,12 +244,12 @@ async def trickle(_request: Request, writer: asyncio.StreamWriter) -> None:
     [hanging_after(), hanging_after(b"HTTP/1.1 200 OK\r\nX-"), hanging_after(HELLO[:-1]), trickle],
     ids=["silent", "in the headers", "in the body", "a trickle"],
 )
-def test_a_server_that_takes_too_long_is_left(answer: Answer) -> None:
+def test_a_slow_server_times_out(answer: Answer) -> None:
     with pytest.raises(FetchFailed, match=r"longer than 0\.3 s"):
         fetch_from(answer, total_seconds=0.3)
 
 
-def test_a_server_that_is_silent_about_tls_is_left() -> None:
+def test_a_silent_tls_handshake_times_out() -> None:
     async def act() -> None:
         async with serving(hanging_after()) as server:
             await fetched(client(connect_seconds=0.3), server.url(scheme="https"))
@@ -258,7 +258,7 @@ def test_a_server_that_is_silent_about_tls_is_left() -> None:
         asyncio.run(act())
 
 
-def test_a_status_is_all_that_a_post_wants_to_know() -> None:
+def test_post_returns_the_status_without_reading_the_body() -> None:
     async def act() -> None:
         for code in (200, 301, 500):
             head = f"HTTP/1.1 {code} Whatever\r\nContent-Length: 1000000\r\n\r\n".encode()
@@ -272,7 +272,7 @@ def test_a_status_is_all_that_a_post_wants_to_know() -> None:
     asyncio.run(act())
 
 
-def test_names_are_resolved_once_and_the_connection_goes_where_was_checked() -> None:
+def test_the_connection_uses_the_checked_addresses() -> None:
     """DNS rebinding: the name server says another address as soon as it has been asked."""
 
     async def act() -> None:
@@ -295,7 +295,7 @@ def test_names_are_resolved_once_and_the_connection_goes_where_was_checked() -> 
 
 
 @pytest.mark.parametrize("other", ["10.0.0.1", "127.0.0.2", "::1", "fd00::1", "::ffff:127.0.0.1", "64:ff9b::a00:1"])
-def test_a_name_with_one_address_that_is_not_public_is_refused(other: str) -> None:
+def test_a_name_with_any_private_address_is_refused(other: str) -> None:
     async def act() -> None:
         async with (
             naming({"both.test": [["127.0.0.1", other]]}) as (_, resolver),
@@ -320,7 +320,7 @@ def test_each_address_of_a_name_is_tried() -> None:
     asyncio.run(act())
 
 
-def test_names_that_lead_nowhere() -> None:
+def test_unresolvable_names_fail() -> None:
     async def act() -> None:
         async with naming({"empty.test": [[]]}) as (names, resolver):
             for host in ("missing.test", "empty.test", "a..b", ".test", 64 * "a"):

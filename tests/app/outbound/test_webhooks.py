@@ -1,4 +1,4 @@
-"""Webhooks: real jobs in a real Valkey, told to real servers on loopback, some of which do not listen well."""
+"""Webhooks: real jobs in a real Valkey, delivered to servers on loopback, some of which fail."""
 
 import asyncio
 import json
@@ -75,7 +75,9 @@ def tell(settings: QueueSettings, redis: Redis, answer: Answer, **options: Any) 
 
 @pytest.mark.parametrize("owner", ["", "anna"])
 @pytest.mark.parametrize("well", [True, False])
-def test_the_end_of_a_job_is_told_and_signed(settings: QueueSettings, redis: Redis, owner: str, well: bool) -> None:
+def test_the_end_of_a_job_is_delivered_and_signed(
+    settings: QueueSettings, redis: Redis, owner: str, well: bool
+) -> None:
     (request,), (attempt,) = tell(settings, redis, status(204), owner=owner, well=well)
     event = Webhook(signing_secret(SECRET, owner)).verify(request.body, request.headers)
     with pytest.raises(WebhookVerificationError):
@@ -91,7 +93,7 @@ def test_the_end_of_a_job_is_told_and_signed(settings: QueueSettings, redis: Red
     assert (attempt.tries, attempt.status, attempt.error) == (1, 204, None)
 
 
-def test_a_receiver_that_fails_is_told_again(settings: QueueSettings, redis: Redis) -> None:
+def test_failed_deliveries_are_retried(settings: QueueSettings, redis: Redis) -> None:
     requests, history = tell(settings, redis, in_turn(status(500), status(429), status(200)))
     assert [(attempt.tries, attempt.status) for attempt in history] == [(1, 500), (2, 429), (3, 200)]
     assert len({(request.headers["webhook-id"], request.body) for request in requests}) == 1
@@ -99,7 +101,7 @@ def test_a_receiver_that_fails_is_told_again(settings: QueueSettings, redis: Red
         Webhook(SECRET).verify(request.body, request.headers)
 
 
-def test_a_receiver_that_wants_no_more_is_left_alone(settings: QueueSettings, redis: Redis) -> None:
+def test_status_410_stops_delivery(settings: QueueSettings, redis: Redis) -> None:
     requests, history = tell(settings, redis, status(410))
     assert len(requests) == 1
     assert [(attempt.status, attempt.error) for attempt in history] == [
@@ -107,7 +109,7 @@ def test_a_receiver_that_wants_no_more_is_left_alone(settings: QueueSettings, re
     ]
 
 
-def test_redirects_are_not_followed_and_in_the_end_a_receiver_is_given_up(
+def test_redirects_are_not_followed_and_retries_end(
     settings: QueueSettings, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     requests, history = tell(settings, redis, status(307, "Location: /elsewhere"))
@@ -126,7 +128,7 @@ def test_redirects_are_not_followed_and_in_the_end_a_receiver_is_given_up(
         ("http://10.0.0.1/", "the URL does not point to a public address"),
     ],
 )
-def test_a_failure_is_logged_and_the_next_try_comes_later(
+def test_a_failure_is_recorded_and_the_retry_delayed(
     settings: QueueSettings, redis: Redis, url: str, error: str
 ) -> None:
     (job_id,) = end_jobs(settings, url)
@@ -146,7 +148,7 @@ def test_a_failure_is_logged_and_the_next_try_comes_later(
     assert 0 < redis.pttl(keys.deliveries(job_id)) <= settings.result_ttl_seconds * 1000
 
 
-def test_a_job_that_is_kept_no_longer_is_not_told(
+def test_an_expired_job_sends_no_webhook(
     settings: QueueSettings, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     (job_id,) = end_jobs(settings, "http://127.0.0.1/")
@@ -161,7 +163,7 @@ def test_a_job_that_is_kept_no_longer_is_not_told(
     assert job_id in caplog.text
 
 
-def test_a_job_that_is_back_in_the_queue_is_told_when_it_ends_again(settings: QueueSettings, redis: Redis) -> None:
+def test_a_requeued_job_is_delivered_at_its_next_end(settings: QueueSettings, redis: Redis) -> None:
     async def act() -> tuple[list[str], list[Request]]:
         async with serving(status(200)) as server:
             back, over = await asyncio.to_thread(end_jobs, settings, server.url(), 2)
@@ -178,7 +180,7 @@ def test_a_job_that_is_back_in_the_queue_is_told_when_it_ends_again(settings: Qu
     assert [json.loads(request.body)["data"]["id"] for request in requests] == job_ids
 
 
-def test_senders_share_the_work_and_do_none_of_it_twice(settings: QueueSettings, redis: Redis) -> None:
+def test_senders_share_deliveries_without_duplicates(settings: QueueSettings, redis: Redis) -> None:
     async def act() -> tuple[list[str], list[Request]]:
         async with serving(status(200)) as server, sending(settings), sending(settings), sending(settings):
             job_ids = await asyncio.to_thread(end_jobs, settings, server.url(), 40)
@@ -189,7 +191,7 @@ def test_senders_share_the_work_and_do_none_of_it_twice(settings: QueueSettings,
     assert sorted(request.headers["webhook-id"] for request in requests) == sorted(f"msg_{id_}" for id_ in job_ids)
 
 
-def test_no_more_than_so_many_are_told_at_once(settings: QueueSettings, redis: Redis) -> None:
+def test_concurrent_deliveries_are_bounded(settings: QueueSettings, redis: Redis) -> None:
     async def act() -> None:
         async with serving(hanging_after()) as server:
             await asyncio.to_thread(end_jobs, settings, server.url(), 40)
@@ -201,7 +203,7 @@ def test_no_more_than_so_many_are_told_at_once(settings: QueueSettings, redis: R
     asyncio.run(act())
 
 
-def test_what_is_claimed_is_due_again_after_the_lease(settings: QueueSettings, redis: Redis) -> None:
+def test_a_claimed_delivery_is_due_again_after_its_lease(settings: QueueSettings, redis: Redis) -> None:
     async def act() -> None:
         async with connect_async(settings.redis_url) as client:
             deliveries = Deliveries(client, settings)
@@ -214,7 +216,7 @@ def test_what_is_claimed_is_due_again_after_the_lease(settings: QueueSettings, r
     asyncio.run(act())
 
 
-def test_what_a_killed_sender_was_telling_is_told_by_another(settings: QueueSettings, redis: Redis) -> None:
+def test_another_sender_repeats_the_delivery_of_a_killed_one(settings: QueueSettings, redis: Redis) -> None:
     program = (
         "import asyncio\n"
         "from support import webhooks\n"
@@ -245,7 +247,7 @@ def test_what_a_killed_sender_was_telling_is_told_by_another(settings: QueueSett
     assert redis.zcard(keys.WEBHOOKS) == 0
 
 
-def test_a_sender_ends_when_it_is_told_to_whatever_it_is_doing(settings: QueueSettings) -> None:
+def test_a_sender_can_be_cancelled_at_any_time(settings: QueueSettings) -> None:
     async def act() -> None:
         async with connect_async(settings.redis_url) as redis:
             producer, outbound = Producer(redis, settings), OutboundClient()
@@ -275,7 +277,7 @@ class Seen(logging.Handler):
             self._event.set()
 
 
-def test_the_sender_outlives_an_outage_of_redis() -> None:
+def test_the_sender_survives_an_outage_of_redis() -> None:
     port = free_port()
     settings = QueueSettings(redis_url=f"redis://127.0.0.1:{port}/0")
 
@@ -308,7 +310,7 @@ def test_each_owner_has_a_secret() -> None:
 @pytest.mark.parametrize(
     "secret", ["", "whsec_", "whsec_c2hvcnQ=", "whsec_not base64 at all!!", SECRET.removeprefix("whsec_"), SECRET + "é"]
 )
-def test_a_secret_that_is_none_is_refused_without_being_told(secret: str) -> None:
+def test_an_invalid_secret_is_refused_without_repeating_it(secret: str) -> None:
     with pytest.raises(ValueError, match="openssl") as refused:
         check_webhook_secret(secret)
     assert len(secret) < 10 or secret not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Heatmaps as files: where the heat lies, what colours it has, and that no picture and no word breaks a sheet."""
+"""Heatmaps as PNG files: positions, colours, and contact sheets of any picture and text."""
 
 import io
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_the_colour_map_is_inferno() -> None:
 
 # Cells have an odd number of pixels each way, so that there is one at every centre.
 @pytest.mark.parametrize("size", [(75, 45), (55, 99), (305, 63)])
-def test_each_cell_lights_its_own_part_of_the_picture(size: tuple[int, int]) -> None:
+def test_each_cell_covers_its_part_of_the_picture(size: tuple[int, int]) -> None:
     rows, cols = 3, 5
     picture = working_image(*size)
     for row in range(rows):
@@ -84,7 +84,7 @@ def test_each_cell_lights_its_own_part_of_the_picture(size: tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize(("row", "col", "x", "y"), [(0, 0, 0, 0), (0, 8, 1, 0), (8, 0, 0, 1), (8, 8, 1, 1)])
-def test_a_corner_cell_is_hottest_up_to_the_very_corner(row: int, col: int, x: int, y: int) -> None:
+def test_heat_is_constant_beyond_the_outermost_centres(row: int, col: int, x: int, y: int) -> None:
     width, height = 180, 90
     image = opened(word_overlay(working_image(width, height), one_hot(row, col)))
     assert near(image.getpixel((x * (width - 1), y * (height - 1))), over_grey(255))
@@ -99,14 +99,14 @@ def test_a_corner_cell_is_hottest_up_to_the_very_corner(row: int, col: int, x: i
     assert (upper == 0) == (y == 0)
 
 
-def test_heat_runs_straight_between_two_cells() -> None:
+def test_heat_is_linear_between_centres() -> None:
     image = opened(word_overlay(working_image(400, 10), WordMap(rows=1, cols=2, weights=[0.0, 1.0])))
     for x in range(400):
         share = min(1.0, max(0.0, (x + 0.5) / 200 - 0.5))
         assert near(image.getpixel((x, 5)), over_grey(round(share * 255)))
 
 
-def test_scale_is_the_peak_unless_another_is_given() -> None:
+def test_the_scale_defaults_to_the_peak() -> None:
     picture = working_image(90, 90)
     faint = WordMap(rows=1, cols=1, weights=[0.25])
     assert near(opened(word_overlay(picture, faint)).getpixel((45, 45)), over_grey(255))
@@ -132,7 +132,7 @@ def test_the_description_is_the_only_metadata() -> None:
     assert opened(contact_sheet(working_image(9, 9), caption("a", "dog"))).info == {"Description": "a dog"}
 
 
-def test_function_words_stand_in_brackets_where_they_are_named() -> None:
+def test_function_words_are_in_brackets() -> None:
     picture = working_image(300, 200)
     said = caption("a", "dog", "(a)", heatmap=one_hot(0, 0))
     plain = opened(contact_sheet(picture, said))
@@ -179,7 +179,7 @@ def test_a_hundred_words_stay_within_bounds(size: tuple[int, int]) -> None:
     assert 0.75 < sheet.width / sheet.height < 1.75
 
 
-def test_more_words_than_fit_are_left_out_and_it_says_so() -> None:
+def test_words_beyond_the_maximum_are_omitted_with_a_note() -> None:
     picture = working_image(60, 40)
     words = caption(*["a"] * 5 * MOST_WORDS).words
     full = opened(contact_sheet(picture, Caption(text="a", logprob=-1.0, words=words[:MOST_WORDS])))
@@ -212,7 +212,7 @@ def test_any_text_can_be_drawn(text: str) -> None:
     assert max(sheet.size) <= 1200
 
 
-def test_words_without_heatmap_get_the_plain_picture() -> None:
+def test_words_without_a_heatmap_show_the_plain_picture() -> None:
     picture = working_image(60, 40)
     with_heatmap = caption("a", "dog", heatmap=one_hot(4, 4))
     without = with_heatmap.model_copy(deep=True)

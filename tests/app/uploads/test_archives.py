@@ -1,4 +1,4 @@
-"""Archives of pictures: good ones give up their files; hostile ones, made by hand here, are refused or lose a file."""
+"""ZIP archives: valid ones are extracted; hostile ones, made here, are refused or lose single files."""
 
 import io
 import random
@@ -109,7 +109,7 @@ def refusal(archive: bytes, limits: ArchiveLimits = LIMITS) -> str:
 GOOD = Entry(b"good.jpg", b"good" * 100, DEFLATED)
 
 
-def test_files_come_out_in_their_order_whoever_packed_them() -> None:
+def test_files_are_extracted_in_order() -> None:
     expected = [("a.jpg", b"a" * 100_000), ("b.png", b""), ("a.jpg", b"another")]
     for method in (STORED, DEFLATED):
         seekable, streamed = io.BytesIO(), io.BytesIO()
@@ -141,7 +141,7 @@ class Unseekable(io.RawIOBase):
         return self._file.write(data)  # type: ignore[arg-type]
 
 
-def test_what_systems_leave_in_folders_is_no_file() -> None:
+def test_hidden_and_system_files_are_skipped() -> None:
     names = (
         "photos/",
         "photos\\",
@@ -179,11 +179,11 @@ def test_what_systems_leave_in_folders_is_no_file() -> None:
         (b"\x93\xfa\x96{.jpg", 0, "ô·û{.jpg"),  # Shift-JIS cannot be told from that
     ],
 )
-def test_names_are_only_to_be_shown(name: bytes, flags: int, shown: str) -> None:
+def test_names_are_for_display_only(name: bytes, flags: int, shown: str) -> None:
     assert unpacked(zipped(Entry(name, b"x", flags=flags))) == [(shown, b"x")]
 
 
-def test_a_name_that_is_not_the_utf8_it_claims_to_be() -> None:
+def test_an_invalid_utf8_name_refuses_the_archive() -> None:
     assert refusal(zipped(GOOD, Entry(b"\xff\xfe.jpg", b"x", flags=0x800))) == DAMAGED
 
 
@@ -232,12 +232,12 @@ def test_headers_that_contradict_the_directory() -> None:
     assert unpacked(nowhere) == [("good.jpg", GOOD.data), ("a.jpg", DAMAGED_FILE)]
 
 
-def test_what_compresses_well_and_stays_small_is_no_bomb() -> None:
+def test_small_files_may_compress_well() -> None:
     page = bytes(9 * MIB)  # a scan of an empty page
     assert unpacked(zipped(Entry(b"page.tiff", page, DEFLATED))) == [("page.tiff", page)]
 
 
-def test_limits_are_reached_but_not_passed() -> None:
+def test_limits_are_exact() -> None:
     five = [Entry(b"a", b"x" * 10, DEFLATED)] * 5
     at_limit = ArchiveLimits(files=5, file_bytes=10, total_bytes=50)
     assert len(unpacked(zipped(*five), at_limit)) == 5
@@ -248,7 +248,7 @@ def test_limits_are_reached_but_not_passed() -> None:
     assert unpacked(zipped(large, *five[1:]), at_limit)[0] == ("large", "The file is larger than 10 bytes.")
 
 
-def test_nested_archives_are_no_pictures() -> None:
+def test_nested_archives_are_not_opened() -> None:
     layer = zipped(Entry(b"0.dll", bytes(8 * MIB), DEFLATED))
     for _ in range(5):  # after 42.zip
         layer = zipped(*[Entry(b"lib %d.zip" % number, layer, DEFLATED) for number in range(16)])
@@ -259,13 +259,13 @@ def test_nested_archives_are_no_pictures() -> None:
         assert refused.value.reason == Refusal.UNSUPPORTED_FORMAT
 
 
-def test_files_that_all_are_the_same_bytes() -> None:
+def test_overlapping_files_are_refused() -> None:
     kernel = Entry(b"a", bytes(MIB), DEFLATED)
     body = kernel.header() + (kernel.packed or b"")
     assert refusal(ended(body, [kernel.in_directory(0)] * 50)) == "Files in the archive overlap."
 
 
-def test_files_that_quote_the_headers_of_the_next() -> None:
+def test_files_that_quote_the_next_header_are_refused() -> None:
     """Fifield's better bomb: each file is a stored block holding the next one's header, then all the rest."""
     entry = Entry(b"kernel", bytes(MIB), DEFLATED)
     entries = [entry]
@@ -282,7 +282,7 @@ def test_files_that_quote_the_headers_of_the_next() -> None:
     assert refusal(ended(body, directory)) == "Files in the archive overlap."
 
 
-def test_files_in_the_directory() -> None:
+def test_files_inside_the_directory_are_refused() -> None:
     for offset in (5000, 0xFFFFFFF0):
         assert refusal(zipped(GOOD, Entry(b"a", b"x", offset=offset))) == DAMAGED
     beyond = Entry(b"a", b"x", packed_size=0xFFFFFFFE)
@@ -343,7 +343,7 @@ def test_zip64_and_archives_in_parts() -> None:
         assert refusal(zipped(GOOD, **told)) == "Archives in several parts are not taken."
 
 
-def test_what_stands_before_after_or_between() -> None:
+def test_data_before_after_or_between_files() -> None:
     archive = zipped(GOOD)
     for prefix in (b"MZ" + bytes(500), b"\xff\xd8\xff\xe0", b"\0"):
         assert refusal(prefix + archive) == "The file is not a ZIP archive, or something stands before it."
@@ -356,14 +356,14 @@ def test_what_stands_before_after_or_between() -> None:
     assert refusal(b"") == refusal(b"no archive at all")
 
 
-def test_archives_that_were_cut_short() -> None:
+def test_truncated_archives_are_refused() -> None:
     archive = zipped(GOOD, GOOD)
     for length in range(len(archive)):
         refusal(archive[:length])
     assert refusal(archive[:-1]) == DAMAGED
 
 
-def test_a_full_disk_is_not_the_fault_of_the_file() -> None:
+def test_a_full_disk_raises_oserror() -> None:
     archive = zipped(Entry(b"a", bytes(2 * MIB)))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1200 * KIB, hard))
@@ -377,7 +377,7 @@ def test_a_full_disk_is_not_the_fault_of_the_file() -> None:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), changes=st.integers(1, 8))
-def test_whatever_is_changed_nothing_else_comes_out(seed: int, changes: int) -> None:
+def test_mutated_archives_give_the_same_files_or_refusals(seed: int, changes: int) -> None:
     """A refusal, or files as they were, or sentences; and no other exception."""
     chance = random.Random(seed)
     archive = bytearray(zipped(GOOD, Entry(b"stored.jpg", b"stored" * 9), GOOD, comment=b"comment"))

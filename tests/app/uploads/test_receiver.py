@@ -1,4 +1,4 @@
-"""From requests to files and fields: a real server, asked properly, and by clients that lie, stall and hang up."""
+"""Receiving uploads on a real server, from valid clients and from those that lie, stall and disconnect."""
 
 import gzip
 import hashlib
@@ -143,13 +143,13 @@ def test_options_as_json(client: httpx.Client) -> None:
         (json.dumps({"a": "x" * 65_530}).encode(), 413, "request-too-large"),
     ],
 )
-def test_json_that_is_not_taken(client: httpx.Client, body: bytes, status: int, kind: str) -> None:
+def test_invalid_json_is_refused(client: httpx.Client, body: bytes, status: int, kind: str) -> None:
     answer = client.post("/one", content=body, headers={"Content-Type": "application/json"})
     errors = problem(answer, status, kind).get("errors")
     assert not errors or errors[0]["field"] == "a"
 
 
-def test_fields_are_named_by_what_is_wrong_with_them(client: httpx.Client) -> None:
+def test_invalid_fields_are_named(client: httpx.Client) -> None:
     image = ("image", ("a.jpg", b"x"))
     for path in ("/one", "/many"):
         twice: Parts = [image, ("seed", (None, b"1")), ("seed", (None, b"2"))]
@@ -164,7 +164,7 @@ def test_fields_are_named_by_what_is_wrong_with_them(client: httpx.Client) -> No
     assert client.post("/one", files=[image], data=longest).json()["fields"] == longest
 
 
-def test_as_many_fields_and_files_as_may_be(client: httpx.Client) -> None:
+def test_the_numbers_of_fields_and_files_are_bounded(client: httpx.Client) -> None:
     fields = {f"f{number}": "x" * 4096 for number in range(32)}
     files: Parts = [("image", ("a", bytes(LARGEST)))]
     assert client.post("/one", files=files, data=fields).json()["fields"] == fields
@@ -174,7 +174,7 @@ def test_as_many_fields_and_files_as_may_be(client: httpx.Client) -> None:
     problem(client.post("/many", files=[("images", ("a", b"x"))] * 6), 422, "too-many-files")
 
 
-def test_several_files_in_their_order(client: httpx.Client) -> None:
+def test_several_files_keep_their_order(client: httpx.Client) -> None:
     files: Parts = [("images", ("a.jpg", b"1")), ("image", ("b.zip", b"22")), ("images", ("a.jpg", b"333"))]
     answer = client.post("/many", files=files, data={"seed": "1"}).json()
     assert [(file["name"], file["size"]) for file in answer["files"]] == [("a.jpg", 1), ("b.zip", 2), ("a.jpg", 3)]
@@ -182,7 +182,7 @@ def test_several_files_in_their_order(client: httpx.Client) -> None:
     problem(client.post("/many", files={"seed": (None, b"1")}), 422, "image-missing")
 
 
-def test_a_file_input_that_was_left_empty_is_no_file(client: httpx.Client) -> None:
+def test_an_empty_file_input_is_ignored(client: httpx.Client) -> None:
     body = form(("image", "", b""), ("image_url", None, b"https://example.org/"))
     answer = client.post("/one", content=body, headers=BOUNDARY).json()
     assert answer == {"files": [], "fields": {"image_url": "https://example.org/"}}
@@ -202,7 +202,7 @@ def test_a_file_input_that_was_left_empty_is_no_file(client: httpx.Client) -> No
         ("/", "unnamed"),
     ],
 )
-def test_names_are_only_to_be_shown(client: httpx.Client, name: str, shown: str) -> None:
+def test_names_are_for_display_only(client: httpx.Client, name: str, shown: str) -> None:
     body = form(("image", name, b"x"))
     assert client.post("/one", content=body, headers=BOUNDARY).json()["files"][0]["name"] == shown
 
@@ -216,7 +216,7 @@ def test_names_are_only_to_be_shown(client: httpx.Client, name: str, shown: str)
         ("/many", BOUNDARY, BATCH, "request-too-large"),
     ],
 )
-def test_one_byte_too_many(
+def test_one_byte_too_many_is_refused(
     client: httpx.Client, path: str, headers: Mapping[str, str], most: int, kind: str, length_known: bool
 ) -> None:
     around = len(form(("images", "a", b""))) if headers is BOUNDARY else 0
@@ -233,7 +233,7 @@ def test_one_byte_too_many(
 
 
 @pytest.mark.parametrize("cut", [0, 3, 20, 80, -1, -3, -8, -12])
-def test_a_form_without_its_end_is_not_taken_for_a_shorter_one(client: httpx.Client, cut: int) -> None:
+def test_a_truncated_form_is_refused(client: httpx.Client, cut: int) -> None:
     body = form(("images", "a", b"1" * 100), ("images", "b", b"2" * 100), end=b"--b--")
     problem(client.post("/many", content=body[:cut], headers=BOUNDARY), 400, "malformed-multipart")
 
@@ -248,12 +248,12 @@ def test_a_form_without_its_end_is_not_taken_for_a_shorter_one(client: httpx.Cli
         "multipart/form-data; boundary=c",
     ],
 )
-def test_boundaries_that_are_none(client: httpx.Client, content_type: str) -> None:
+def test_invalid_boundaries_are_refused(client: httpx.Client, content_type: str) -> None:
     headers = {"Content-Type": content_type}
     problem(client.post("/one", content=form(("image", "a", b"x")), headers=headers), 400, "malformed-multipart")
 
 
-def test_a_charset_has_no_say(client: httpx.Client) -> None:
+def test_a_charset_is_ignored(client: httpx.Client) -> None:
     body = form(("image", "löwe.jpg", b"x"), ("prefix", None, "ein Löwe".encode()))
     for charset in ("latin-1", "utf-16", "undefined", "idna", "unicode_escape", "rot13"):
         headers = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
@@ -261,33 +261,33 @@ def test_a_charset_has_no_say(client: httpx.Client) -> None:
         assert (answer["files"][0]["name"], answer["fields"]) == ("löwe.jpg", {"prefix": "ein Löwe"})
 
 
-def test_headers_of_parts_have_an_end(client: httpx.Client) -> None:
+def test_headers_of_parts_are_bounded(client: httpx.Client) -> None:
     for header in (b"X: " + b"x" * 100_000, b"X: x\r\n" * 100, b"X" * 100_000):
         body = b"--b\r\n" + header + form(("image", "a", b"x"))[5:]
         problem(client.post("/one", content=body, headers=BOUNDARY), 400, "malformed-multipart")
 
 
-def test_what_is_neither_is_not_read(client: httpx.Client) -> None:
+def test_other_media_types_are_not_read(client: httpx.Client) -> None:
     for path in ("/one", "/many"):
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/mixed; boundary=b", ""):
             answer = client.post(path, content=b"image=x", headers={"Content-Type": kind})
             problem(answer, 415, "unsupported-media-type")
 
 
-def test_a_compressed_body_stays_as_it_is(client: httpx.Client) -> None:
+def test_a_compressed_body_is_not_decompressed(client: httpx.Client) -> None:
     bomb = gzip.compress(bytes(LARGEST * 2))
     headers = {"Content-Type": "image/jpeg", "Content-Encoding": "gzip"}
     assert client.post("/one", content=bomb, headers=headers).json()["files"][0]["size"] == len(bomb)
 
 
-def test_who_asks_first_is_refused_before_it_sends(client: httpx.Client) -> None:
+def test_expect_100_continue_is_refused_before_the_body(client: httpx.Client) -> None:
     for path, kind, length in (("/one", "image/jpeg", LARGEST + 1), ("/many", "application/zip", BATCH + 1)):
         head = f"POST {path} HTTP/1.1\nHost: x\nContent-Type: {kind}\nContent-Length: {length}\nExpect: 100-continue"
         with connected(client, head) as connection:
             assert answer_on(connection).startswith("HTTP/1.1 413 ")
 
 
-def test_a_length_that_is_a_lie(client: httpx.Client) -> None:
+def test_a_false_content_length_does_not_matter(client: httpx.Client) -> None:
     head = "POST /one HTTP/1.1\nHost: x\nContent-Type: image/jpeg\nContent-Length: "
     with connected(client, head + "5") as connection:
         connection.sendall(b"1234567890")  # what is too much is a request of its own, and none that makes sense
@@ -298,7 +298,7 @@ def test_a_length_that_is_a_lie(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/one", "/many"])
-def test_clients_that_hang_up_leave_nothing_taken(client: httpx.Client, path: str) -> None:
+def test_disconnected_clients_free_their_slots(client: httpx.Client, path: str) -> None:
     body = form(("image", "a", bytes(1500 * KIB)))
     for _ in range(2):
         head = f"POST {path} HTTP/1.1\nHost: x\nContent-Type: {BOUNDARY['Content-Type']}\nContent-Length: {len(body)}"
@@ -309,7 +309,7 @@ def test_clients_that_hang_up_leave_nothing_taken(client: httpx.Client, path: st
         pass
 
 
-def test_a_batch_that_is_one_too_many_is_told_to_come_again_and_single_files_are_not(client: httpx.Client) -> None:
+def test_too_many_batches_do_not_block_single_uploads(client: httpx.Client) -> None:
     head = "POST /many HTTP/1.1\nHost: x\nContent-Type: application/zip\nContent-Length: 4\nExpect: 100-continue"
     with connected(client, head) as slow:
         assert " 100 " in answer_on(slow)  # it is being received now
@@ -323,7 +323,7 @@ def test_a_batch_that_is_one_too_many_is_told_to_come_again_and_single_files_are
     assert client.post("/many", content=b"x", headers=zipped).status_code == 200
 
 
-def test_a_batch_that_takes_for_ever_is_answered() -> None:
+def test_a_slow_batch_is_answered_with_408() -> None:
     with serving(batch_seconds=0.2) as client:
         head = f"POST /many HTTP/1.1\nHost: x\nContent-Type: {BOUNDARY['Content-Type']}\nContent-Length: 1000"
         with connected(client, head) as connection:
@@ -343,9 +343,7 @@ def room_for(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("headers", [BOUNDARY, {"Content-Type": "image/jpeg"}])
-def test_where_nothing_can_be_stored_the_client_is_told_to_come_again(
-    client: httpx.Client, headers: Mapping[str, str]
-) -> None:
+def test_a_full_disk_is_answered_with_503(client: httpx.Client, headers: Mapping[str, str]) -> None:
     body = form(("image", "a", bytes(1800 * KIB)))
     with room_for(1200 * KIB):
         pieces = (body[at : at + 5_001] for at in range(0, len(body), 5_001))
@@ -353,14 +351,14 @@ def test_where_nothing_can_be_stored_the_client_is_told_to_come_again(
     assert client.post("/one", content=body, headers=headers).status_code == 200
 
 
-def test_many_files_do_not_add_up_in_memory(client: httpx.Client) -> None:
+def test_many_files_do_not_accumulate_in_memory(client: httpx.Client) -> None:
     file = ("image", "a", bytes(300 * KIB))
     with room_for(0):
         assert client.post("/one", content=form(file), headers=BOUNDARY).status_code == 200
         problem(client.post("/many", content=form(*[file] * 5), headers=BOUNDARY), 503, "storage-failed")
 
 
-def test_nothing_is_left_on_the_disk(client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_left_on_disk(client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     body = form(*[("images", "a", bytes(1200 * KIB))] * 3)
     assert client.post("/many", content=body, headers=BOUNDARY).status_code == 200
