@@ -1,6 +1,6 @@
 """The contract: a job, its result, and how both are stored in Redis.
 
-HTTP clients read the same models as JSON. The golden files in tests/golden pin the bytes.
+HTTP clients read the same models as JSON. The golden files in tests/jobs/golden pin the bytes.
 """
 
 from datetime import UTC, datetime
@@ -74,7 +74,7 @@ class Caption(BaseModel):
     words: list[Word]
 
 
-class Said(BaseModel):
+class WordEvent(BaseModel):
     """The data of an event `word`: a word of a caption that has just been decided."""
 
     attempt: int

@@ -2,10 +2,10 @@
 
 from jobs.job import Caption, Word, WordMap
 from jobs.options import AttentionMaps, CaptionOptions, ScoreOptions
-from model.decoding import caption as said
+from model.decoding import caption as captions
 
 
-def word_for(options: CaptionOptions | ScoreOptions | None, word: said.Word) -> Word:
+def word_for(options: CaptionOptions | ScoreOptions | None, word: captions.Word) -> Word:
     """Convert a word. Without options it keeps both maps."""
     maps = options.attention if options else AttentionMaps.BOTH
     return Word(
@@ -18,7 +18,7 @@ def word_for(options: CaptionOptions | ScoreOptions | None, word: said.Word) -> 
     )
 
 
-def caption_for(options: CaptionOptions | ScoreOptions | None, caption: said.Caption) -> Caption:
+def caption_for(options: CaptionOptions | ScoreOptions | None, caption: captions.Caption) -> Caption:
     """Convert a caption. Without options its words keep both maps."""
     words = [word_for(options, word) for word in caption.words]
     return Caption(
@@ -30,6 +30,6 @@ def caption_for(options: CaptionOptions | ScoreOptions | None, caption: said.Cap
     )
 
 
-def _map(found: said.WordMap) -> WordMap:
+def _map(word_map: captions.WordMap) -> WordMap:
     # Field by field: dataclasses.asdict would copy each of the hundreds of weights by itself.
-    return WordMap(rows=found.rows, cols=found.cols, weights=found.weights)
+    return WordMap(rows=word_map.rows, cols=word_map.cols, weights=word_map.weights)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from redis.exceptions import RedisError
 
 from jobs.consumer import Claim, Consumer
-from jobs.job import Said
+from jobs.job import WordEvent
 from model.decoding.streaming import DecidedWord
 from worker.convert import word_for
 
@@ -74,5 +74,5 @@ class JobProgress:
     def _event(self, one: DecidedWord) -> str:
         claim = self._claims[one.image]
         word = word_for(claim.options, one.word)
-        said = Said(attempt=claim.attempt, caption=one.caption, position=one.position, word=word)
-        return said.model_dump_json()
+        event = WordEvent(attempt=claim.attempt, caption=one.caption, position=one.position, word=word)
+        return event.model_dump_json()

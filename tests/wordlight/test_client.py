@@ -102,8 +102,8 @@ def test_jobs_can_be_followed_listed_drawn_and_deleted(client: Client) -> None:
     done = client.wait(job)
     assert events[-1].status is Status.SUCCEEDED
     if not done.cached:
-        said = [event.said.word.text for event in events if event.said]
-        assert said == [word.text for word in done.captions[0].words]
+        decided = [event.decided.word.text for event in events if event.decided]
+        assert decided == [word.text for word in done.captions[0].words]
     assert client.wait(job.id) == client.job(job.id) == done
     assert job.id in {summary.id for summary in client.jobs()}
     for picture in (client.sheet(job.id), client.heatmap(job.id, 0, scale="caption")):

@@ -3,7 +3,7 @@
 Needs the extra `client`. Of Wordlight, it imports only the data types of jobs/: no queue, no web framework, no model.
 """
 
-from jobs.job import Batch, Caption, ImageSize, Job, JobSummary, ModelInfo, Said, Status, Word, WordMap
+from jobs.job import Batch, Caption, ImageSize, Job, JobSummary, ModelInfo, Status, Word, WordEvent, WordMap
 from jobs.options import AttentionMaps, CaptionOptions, ScoreOptions, Strategy
 from jobs.problem import Problem
 from wordlight.client.asynchronous import AsyncClient
@@ -42,7 +42,6 @@ __all__ = [
     "Problem",
     "ProblemAnswer",
     "RateLimited",
-    "Said",
     "ScoreOptions",
     "Status",
     "Strategy",
@@ -50,5 +49,6 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "Word",
+    "WordEvent",
     "WordMap",
 ]

@@ -5,7 +5,7 @@ from typing import Final
 
 import httpx2
 
-from jobs.job import Said, Status
+from jobs.job import Status, WordEvent
 from wordlight.client.errors import ClientError
 from wordlight.client.retries import Retries
 
@@ -14,11 +14,11 @@ _TERMINAL: Final = frozenset(status.value for status in Status if status.termina
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A job changed its `status`, or a word was `said`."""
+    """A job changed its `status`, or a word of a caption was `decided`."""
 
     id: str
     status: Status | None = None
-    said: Said | None = None
+    decided: WordEvent | None = None
 
 
 class EventReader:
@@ -42,7 +42,7 @@ class EventReader:
         if sent.event in _TERMINAL:
             self.over = True
         if sent.event == "word":
-            return Event(sent.id, said=Said.model_validate_json(sent.data))
+            return Event(sent.id, decided=WordEvent.model_validate_json(sent.data))
         if sent.event in set(Status):
             return Event(sent.id, status=Status(sent.event))
         return None

@@ -53,10 +53,10 @@ def start_poisonable_worker(settings: QueueSettings, captioner: Path) -> Command
         "WORDLIGHT_TAKEOVER_SECONDS": "0.5",
         "WORDLIGHT_MAX_ATTEMPTS": "4",
     }
-    program = Path(__file__).with_name("support") / "poison.py"
+    program = Path(__file__).parents[1] / "support" / "poison.py"
     process = subprocess.Popen(
         [sys.executable, str(program)],
-        env=os.environ | environment | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from jobs import keys
-from jobs.job import Caption, Job, ModelInfo, Result, Said, Status, Word, WordMap
+from jobs.job import Caption, Job, ModelInfo, Result, Status, Word, WordEvent, WordMap
 from jobs.problem import Problem
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -24,8 +24,8 @@ def test_result_bytes() -> None:
 
 def test_bytes_of_a_word_as_soon_as_it_is_decided() -> None:
     (word,) = result().captions[0].words
-    said = Said(attempt=1, caption=0, position=2, word=word.model_copy(update={"visual_grounding": 0.5}))
-    assert said.model_dump_json() + "\n" == (GOLDEN / "said.json").read_text()
+    event = WordEvent(attempt=1, caption=0, position=2, word=word.model_copy(update={"visual_grounding": 0.5}))
+    assert event.model_dump_json() + "\n" == (GOLDEN / "word.json").read_text()
 
 
 def test_problem_bytes() -> None:

@@ -18,7 +18,7 @@ from app.settings import AppSettings
 from jobs.logs import LogSettings
 from worker.settings import WorkerSettings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 BASE = FOLDER / "base"
 SETTINGS = {"REDIS_URL"} | {
