@@ -79,8 +79,8 @@ def train_detector(
 def _loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Compute the cross-entropy of words in images from the logits (B, L, M) of places and from `truth` (B, M)."""
     nowhere = -nn.functional.softplus(scores.float()).sum(dim=1)  # log prod (1 - p)
-    noisy_or = (1 - nowhere.exp()).clamp(1e-6, 1 - 1e-6)
-    return nn.functional.binary_cross_entropy(noisy_or, truth, reduction="none").sum(dim=1).mean()
+    somewhere = (1 - nowhere.exp()).clamp(1e-6, 1 - 1e-6)
+    return nn.functional.binary_cross_entropy(somewhere, truth, reduction="none").sum(dim=1).mean()
 
 
 def _truth(samples: Sequence[Sample], visible: VisibleWords, known: frozenset[str]) -> npt.NDArray[np.float32]:
