@@ -246,6 +246,8 @@ def test_an_overlay_looks_as_on_the_page(page: Page) -> None:
         name = route.request.url.rpartition("/")[2]
         if name == "index":
             route.fulfill(body="<!doctype html>", content_type="text/html")
+        elif name == "inferno.json":
+            route.fulfill(path=STATIC / name, content_type="application/json")
         else:
             route.fulfill(path=STATIC / "js" / "view" / name, content_type="text/javascript")
 

@@ -327,7 +327,7 @@ def test_a_directory_is_refused_before_it_is_read(told: dict[str, int]) -> None:
 
 
 def test_zip64_and_archives_in_parts() -> None:
-    zip64 = "ZIP64 archives are not taken."
+    zip64 = "ZIP64 archives are not supported."
     body, directory = GOOD.header() + (GOOD.packed or b""), GOOD.in_directory(0)
     start = len(body) + len(directory)
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, len(directory), len(body))
@@ -340,13 +340,13 @@ def test_zip64_and_archives_in_parts() -> None:
     comment = b"x" * 65_535  # the locator lies as far from the end as can be
     assert refusal(body + directory + record + locator + plain_end[:-2] + b"\xff\xff" + comment) == zip64
     for told in ({"disk": 1}, {"first_disk": 1}, {"here": 0}):
-        assert refusal(zipped(GOOD, **told)) == "Archives in several parts are not taken."
+        assert refusal(zipped(GOOD, **told)) == "Archives in several parts are not supported."
 
 
 def test_data_before_after_or_between_files() -> None:
     archive = zipped(GOOD)
     for prefix in (b"MZ" + bytes(500), b"\xff\xd8\xff\xe0", b"\0"):
-        assert refusal(prefix + archive) == "The file is not a ZIP archive, or something stands before it."
+        assert refusal(prefix + archive) == "The file is not a ZIP archive, or other data precedes it."
         assert not is_archive(io.BytesIO(prefix + archive))
     assert refusal(archive + archive) == DAMAGED
     assert refusal(archive + b"\0") == DAMAGED
