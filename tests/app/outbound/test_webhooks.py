@@ -252,7 +252,7 @@ def test_a_sender_can_be_cancelled_at_any_time(settings: QueueSettings) -> None:
         async with connect_async(settings.redis_url) as redis:
             producer, outbound = Producer(redis, settings), OutboundClient()
             webhooks = Webhooks(
-                Deliveries(redis, settings), producer, outbound, SECRET, retry_seconds=(), look_seconds=0
+                Deliveries(redis, settings), producer, outbound, SECRET, retry_seconds=(), poll_seconds=0
             )
             for moment in range(60):
                 task = asyncio.create_task(webhooks.run())
