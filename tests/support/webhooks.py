@@ -23,7 +23,7 @@ async def sending(settings: QueueSettings, **options: Any) -> AsyncIterator[Deli
     async with connect_async(settings.redis_url) as redis:
         deliveries = Deliveries(redis, settings)
         outbound = OutboundClient([ip_network("127.0.0.0/8")], total_seconds=20)
-        options = {"retry_seconds": NO_WAIT, "look_seconds": 0.02} | options
+        options = {"retry_seconds": NO_WAIT, "poll_seconds": 0.02} | options
         webhooks = Webhooks(deliveries, Producer(redis, settings), outbound, SECRET, **options)
         async with in_background(webhooks.run()):
             yield deliveries
