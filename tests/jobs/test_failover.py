@@ -106,7 +106,7 @@ def test_no_replicated_job_is_lost_when_the_primary_dies(sentinels: SentinelGrou
         assert answers[503] > 0
         assert set(answers) <= _ACCEPTED | {503}
         assert_all_succeed_once(settings, [before, *accepted, after])
-        # The listener for notices has found the new primary too.
+        # The listener for notifications has found the new primary too.
         assert follow(client, f"/v1/captions/{after}/events")[-1].name == "succeeded"
     assert_no_tracebacks(worker, api)
 

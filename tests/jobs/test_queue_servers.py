@@ -71,7 +71,7 @@ def use_everything(url: str, captioner: Path) -> None:
         names = [event.name for event in follow(client, f"/v1/captions/{job['id']}/events")]
         assert [names[0], names[1], names[-1]] == ["queued", "processing", "succeeded"]
         assert client.get(f"/v1/captions/{job['id']}/captions/0/sheet.png").status_code == 200
-        # The follower of a waiting job is woken by a notice.
+        # The follower of a waiting job is woken by a notification.
         waiting_job = client.post(
             "/v1/captions?strategy=greedy", content=second, headers={"Content-Type": "image/jpeg"}
         ).json()
