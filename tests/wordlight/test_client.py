@@ -112,7 +112,7 @@ def test_jobs_can_be_followed_listed_drawn_and_deleted(client: Client) -> None:
     with pytest.raises(ProblemAnswer) as gone:
         client.job(job.id)
     assert gone.value.problem.kind == "gone"
-    assert not gone.value.passing
+    assert not gone.value.retryable
 
 
 def test_the_asynchronous_client_follows_and_lists(service: Service) -> None:
@@ -207,10 +207,10 @@ def test_keys_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(RateLimited, match="1 pictures per 1 hour") as limited:
                 client.submit(PICTURE)
             assert limited.value.retry_after
-            assert limited.value.passing
+            assert limited.value.retryable
             with pytest.raises(RateLimited, match="never 2 at once") as never:
                 client.submit_batch([PICTURE, PICTURE])
-            assert not never.value.passing
+            assert not never.value.retryable
 
 
 class LosingAnswers(httpx2.HTTPTransport):
