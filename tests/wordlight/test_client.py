@@ -208,7 +208,7 @@ def test_keys_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
                 client.submit(PICTURE)
             assert limited.value.retry_after
             assert limited.value.retryable
-            with pytest.raises(RateLimited, match="never 2 at once") as never:
+            with pytest.raises(RateLimited, match="can never have 2") as never:
                 client.submit_batch([PICTURE, PICTURE])
             assert not never.value.retryable
 
