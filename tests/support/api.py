@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 
 from app.access.api_keys import ApiKey, ApiKeys, Scope
 from jobs.connection import connect_async
-from support.command import Command, free_port, start_command
+from support.command import Command, clean_environment, free_port, start_command
 
 MB = 1024 * 1024
 
@@ -63,8 +62,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 
 
 def run_keys(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("WORDLIGHT_") and key != "REDIS_URL"}
     # Absolute, because the command may run in another folder.
-    clean["PYTHONPATH"] = str(Path(__file__).parents[2])
+    environment = clean_environment() | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment
     command = [sys.executable, "-m", "wordlight", "keys", *arguments]
-    return subprocess.run(command, env=clean | environment, capture_output=True, text=True, cwd=cwd, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=cwd, timeout=60)

@@ -65,15 +65,21 @@ class Service:
     command: Command
 
 
+def clean_environment() -> dict[str, str]:
+    """Return the environment of the tests without settings of Wordlight."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("WORDLIGHT_") and name != "REDIS_URL"
+    }
+
+
 def start_command(*arguments: str, prefix: Sequence[str] = (), **environment: str) -> Command:
     """Start `wordlight` with these arguments. Of its settings, it gets `environment` only.
 
     `prefix` goes before the command.
     """
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("WORDLIGHT_") and key != "REDIS_URL"}
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", "wordlight", *arguments],
-        env=clean | environment,
+        env=clean_environment() | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
