@@ -21,7 +21,7 @@ def test_words_do_not_wake_requests_that_wait_for_the_end(settings: QueueSetting
             producer = Producer(client, settings)
             notifications = Notifications(producer)
             listening = asyncio.create_task(notifications.listen())
-            while not dict(await client.pubsub_numsub(keys.NOTICES))[keys.NOTICES.encode()]:
+            while not dict(await client.pubsub_numsub(keys.NOTIFICATIONS))[keys.NOTIFICATIONS.encode()]:
                 await asyncio.sleep(0)  # until the listener has subscribed
             job_id, other = [await producer.submit(ANY, PICTURE) for _ in range(2)]
             with (
