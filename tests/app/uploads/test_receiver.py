@@ -1,4 +1,4 @@
-"""Receiving uploads on a real server, from valid clients and from those that send false lengths, stall or disconnect."""
+"""Receiving uploads on a real server: from valid clients, and from those that send false lengths, stall or hang up."""
 
 import gzip
 import hashlib
