@@ -64,4 +64,4 @@ def assert_each_succeeded_once(settings: QueueSettings, job_ids: list[str]) -> N
         assert statuses[0] == "queued"
         assert statuses[-1] == "succeeded"
         assert sum(Status(status).terminal for status in statuses) == 1
-        assert len(get(settings, job_id).captions) == 3
+        assert len(get(settings, job_id).captions) == 1

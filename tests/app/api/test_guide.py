@@ -42,7 +42,7 @@ def _tools() -> None:
     for tool in ("curl", "jq"):
         installed(
             tool,
-            without=f"NO {tool}: the API guide was not tested (Debian: apt-get install curl jq)",
+            reason=f"NO {tool}: the API guide was not tested (Debian: apt-get install curl jq)",
             required="WORDLIGHT_REQUIRE_CURL",
         )
 

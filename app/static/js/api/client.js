@@ -26,10 +26,11 @@ const POSITION_MS = 1500;
 
 /** An RFC 9457 problem. Status 0: the request did not reach the service. */
 export class Problem extends Error {
-  constructor({ status = 0, title = "", detail = "" } = {}, retryAfter = null) {
+  constructor({ status = 0, type = "", title = "", detail = "" } = {}, retryAfter = null) {
     super(detail || title || `status ${status}`);
     this.name = "Problem";
     this.status = status;
+    this.type = type;
     this.title = title;
     this.detail = detail;
     this.retryAfter = retryAfter;
@@ -198,7 +199,8 @@ async function ask(url, { signal }) {
 
 function problemOf(status, body, retryAfter) {
   const seconds = Number.parseInt(retryAfter ?? "", 10);
-  return new Problem({ status, title: text(body?.title), detail: text(body?.detail) }, seconds > 0 ? seconds : null);
+  const problem = { status, type: text(body?.type), title: text(body?.title), detail: text(body?.detail) };
+  return new Problem(problem, seconds > 0 ? seconds : null);
 }
 
 function parse(body) {

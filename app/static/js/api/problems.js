@@ -17,8 +17,12 @@ const BY_STATUS = {
   503: ["Wordlight is busy.", "Your photograph was not accepted. Try again shortly.", true],
 };
 
+// A 422 for a field that the user filled in, not for the picture.
+const INVALID_REQUEST = ["That request is not valid.", "Change it, then try again.", false];
+
 export function explainProblem(problem) {
-  const [lead, advice, again] = BY_STATUS[problem.status] ?? [
+  const invalid = problem.type === "urn:wordlight:problem:invalid-request";
+  const [lead, advice, again] = (invalid ? INVALID_REQUEST : BY_STATUS[problem.status]) ?? [
     "Something went wrong in the service.", "It is not your photograph. Try again in a moment.", true,
   ];
   return { lead, detail: sentence(problem.detail || problem.title), advice: withWait(advice, problem.retryAfter), again };
