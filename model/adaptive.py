@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from model.adaptive_memory import FAINT, AdaptiveMemory, spread
+from model.attending import Attending
 from model.cells import LSTMCell
 from model.decoder import AnyDecoder
 from model.memory import Memory
@@ -36,7 +37,10 @@ class AdaptiveConfig(BaseModel):
     # Of the word detector: how many words it has, how many of them were learnt from captions, and ImageNet's classes.
     words: int = Field(0, ge=0)
     learnt: int = Field(0, ge=0)
-    classes: int = Field(1000, gt=0)
+    # 0: there is no second, untouched tail, and the detector is a head on the one that was trained.
+    classes: int = Field(1000, ge=0)
+    # Of the words, the last ones: kinds of things that people found in pictures ("traffic light").
+    labels: tuple[str, ...] = ()
     embedding_size: int = Field(512, gt=0)
     hidden_size: int = Field(512, gt=0)
     attention_size: int = Field(256, gt=0)
@@ -50,6 +54,7 @@ class Sight:
     fine: torch.Tensor  # (B, C', F, F): the trunk's activations
     grid: torch.Tensor  # (B, C, R, R): the tail's, with F = 2 R - 1
     words: torch.Tensor  # (B, R * R, N): which words each place of the grid shows
+    logits: torch.Tensor | None = None  # the same before the sigmoid, with a gradient: for training
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class AdaptiveDecoder(AnyDecoder):
         # How much what is seen counts, where the step looks and anywhere, and for each word.
         self.trust = nn.Linear(hidden, 2)
         self.word_trust = nn.Parameter(torch.ones(words))
-        self.dropout, self.light_dropout = nn.Dropout(config.dropout), nn.Dropout(config.dropout / 2)
+        self.dropout = nn.Dropout(config.dropout)
         # How often a word is seen in a place, and in a picture, as a rule: only what is more than that is news.
         self.register_buffer("usual_here", torch.full((words,), 0.01))
         self.register_buffer("usual_anywhere", torch.full((words,), 0.05))
@@ -111,8 +116,8 @@ class AdaptiveDecoder(AnyDecoder):
 
         Of images that `shown` (B,) is false for, only the words that are seen in them are used: a way of training.
         """
-        coarse = self.of_grid(self.light_dropout(_places(sight.grid)))  # (B, l, H)
-        fine = self.of_fine(self.light_dropout(_places(sight.fine)))  # (B, L, H)
+        coarse = self.of_grid(_places(sight.grid))  # (B, l, H)
+        fine = self.of_fine(_places(sight.fine))  # (B, L, H)
         if shown is not None:
             shown = shown[:, None, None]
             coarse, fine = torch.where(shown, coarse, 0.0), torch.where(shown, fine, self.unseen.to(fine.dtype))
@@ -209,16 +214,41 @@ class AdaptiveDecoder(AnyDecoder):
 
     def unroll(self, memory: Memory, tokens: torch.Tensor) -> Glance:
         """The glances of all steps of teacher forcing, as those of R * T rows, the steps of a row together."""
-        state, glances = self.start(memory, tokens.shape[1]), []
-        for previous in tokens.unbind(dim=2):
-            glance, state = self.glance(previous, state, memory)
-            glances.append(glance)
-        return Glance(
-            *(
-                torch.stack([getattr(glance, name) for glance in glances], dim=2).flatten(1, 2)
-                for name in Glance.__slots__
-            )
-        )
+        start = self.start(memory, tokens.shape[1])
+        hidden, cell, context = (part[:, :, 0] for part in start.parts)  # each (B, R, H)
+        embedded = self.dropout(self.embedding(tokens))  # (B, R, T, E)
+        # As in `glance`, but that all that does not depend on the steps before is one product for all steps, and what
+        # the context and the hidden state are multiplied with is one matrix.
+        size, gate = embedded.shape[3], self.sentinel_gate
+        of_words = functional.linear(
+            embedded,
+            torch.cat([self.cell.weight_ih[:, :size], gate.weight[:, :size]]),
+            torch.cat([self.cell.bias_ih + self.cell.bias_hh, gate.bias]),
+        )  # (B, R, T, 5 H)
+        of_state = torch.cat(
+            [torch.cat([self.cell.weight_ih[:, size:], self.cell.weight_hh], dim=1), gate.weight[:, size:]]
+        ).to(of_words.dtype)  # (5 H, 2 H); autocast would cast it anew in every step
+        attend = Attending(memory.annotations.to(of_words.dtype), memory.keys.to(of_words.dtype))
+        context, hidden = context.to(of_words.dtype), hidden.to(of_words.dtype)
+        hiddens, contexts, all_weights, sentinels = [], [], [], []
+        for of_word in of_words.unbind(dim=2):
+            gates = of_word + functional.linear(torch.cat([context, hidden], dim=2), of_state)
+            i, f, g, o, s = gates.chunk(5, dim=2)
+            cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+            memorised = torch.tanh(cell)
+            hidden = (torch.sigmoid(o) * memorised).to(context.dtype)
+            sentinel = (torch.sigmoid(s) * memorised).to(context.dtype)
+            dropped = self.dropout(hidden)
+            query = self.query(dropped)
+            sentinel_score = (query * self.sentinel_key(sentinel)).sum(dim=2, keepdim=True)
+            context, weights, not_looking = attend(query, sentinel_score.to(query.dtype))
+            context = context + not_looking.to(context.dtype) * self.sentinel_value(sentinel)
+            hiddens.append(dropped)
+            contexts.append(context)
+            all_weights.append(weights)
+            sentinels.append(not_looking)
+        flat = embedded.flatten(1, 2), *(torch.stack(p, dim=2).flatten(1, 2) for p in (hiddens, contexts, all_weights))
+        return Glance(*flat, torch.cat(sentinels, dim=2).flatten(1, 2))
 
 
 def _places(grid: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ In: images; out: captions. A saved captioner is a folder of three files: `captio
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
@@ -28,7 +28,7 @@ from model.memory import Memory
 from model.options import DecodingOptions
 from model.pixels import as_stored, normalise, to_pixels
 from model.scoring import score
-from model.vocabulary import Vocabulary
+from model.vocabulary import Vocabulary, style_token
 from model.watch import Watch
 from model.word_detector import WordDetector
 from model.writing import write
@@ -112,12 +112,14 @@ class Captioner(nn.Module):
         # What computes the encoder, and what writes with the decoder, where not these modules themselves.
         self.engine: Engine | None = None
         self.writer: Stepping | None = None
+        # What computes the encoder's tail in training, where not the encoder itself.
+        self.tail: Callable[[torch.Tensor], torch.Tensor] | None = None
         self.decoder: Decoder | AdaptiveDecoder
         self.detector: WordDetector | None = None
         decoder = config.decoder
         if isinstance(decoder, AdaptiveConfig):
             if channels is None:
-                self.encoder = Encoder(config.encoder, decoder.tail_stages, general=True)
+                self.encoder = Encoder(config.encoder, decoder.tail_stages, general=decoder.classes > 0)
                 channels = self.encoder.channels, self.encoder.trunk_channels
                 self.detector = WordDetector(channels[0], decoder.words, decoder.learnt, decoder.classes)
             of_grid, of_fine = channels
@@ -157,12 +159,19 @@ class Captioner(nn.Module):
 
     def see(self, activations: torch.Tensor) -> Seen:
         """The encoder's trunk's activations (B, C', R', R') to what `memorise` takes."""
-        grid = self.encoder.tail(activations)
+        grid = self.see_grid(activations)
         if self.detector is None:
             return grid
+        if self.encoder.general is None:
+            logits = self.detector.logits(grid)
+            return Sight(activations, grid, logits.detach().sigmoid(), logits)
         with torch.no_grad():
             words = self.detector(self.encoder.general_tail(activations))
         return Sight(activations, grid, words)
+
+    def see_grid(self, activations: torch.Tensor) -> torch.Tensor:
+        """The encoder's trunk's activations to the grid of its tail (B, C, R, R)."""
+        return (self.tail or self.encoder.tail)(activations)
 
     def memorise(self, seen: Seen) -> Memory:
         """What the encoder sees to all that must be known of the images."""
@@ -185,6 +194,7 @@ class Captioner(nn.Module):
         `seeds`, one for each image, make what is sampled repeatable; an image gets the same sentences in every batch.
         Images that the watch gave up get no captions.
         """
+        memory = self._in_style(memory, options.style)
         written = write(self.writer or self.decoder, self.vocabulary, memory, options, seeds=seeds, watch=watch)
         return [[self._judged(caption) for caption in captions] for captions in written]
 
@@ -196,6 +206,16 @@ class Captioner(nn.Module):
         return [
             self._judged(caption) for caption in score(self.writer or self.decoder, self.vocabulary, memory, sentences)
         ]
+
+    def _in_style(self, memory: Memory, style: str | None) -> Memory:
+        """The memory for sentences of a style. Raises ValueError for one that the captioner does not know."""
+        if style is None:
+            return memory
+        token = self.vocabulary.token(style_token(style))
+        if token is None:
+            raise ValueError(f"the captioner knows no style {style!r}")
+        first = torch.full((memory.images, 1), token, device=memory.annotations.device)
+        return replace(memory, first=first)
 
     def _judged(self, caption: Caption) -> Caption:
         """The caption with its confidence."""

@@ -87,8 +87,20 @@ class Encoder(nn.Module):
         return activations
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        """What training may change."""
-        return [parameter for stage in self.stages[self.tail_from :] for parameter in stage.parameters()]
+        """What training may change: all but depthwise convolutions and their normalisation.
+
+        Those are a twentieth of the weights, and their gradients would cost more than everything else together.
+        """
+        depthwise = {
+            id(parameter)
+            for stage in self.stages[self.tail_from :]
+            for module in stage.modules()
+            if hasattr(module, "conv_dw") and hasattr(module, "bn2")
+            for part in (module.conv_dw, module.bn2)
+            for parameter in part.parameters()
+        }
+        tail = (parameter for stage in self.stages[self.tail_from :] for parameter in stage.parameters())
+        return [parameter for parameter in tail if id(parameter) not in depthwise]
 
 
 def load_imagenet_lite2(encoder: Encoder, classifier: nn.Linear | None = None) -> None:

@@ -51,7 +51,8 @@ def force(decoder: Stepping, memory: Memory, tokens: torch.Tensor, watching: Wat
     places = memory.annotations.shape[1]
     logprobs = torch.empty(tokens.shape, device=tokens.device)
     attention = torch.empty((*tokens.shape, places), device=tokens.device)
-    previous = torch.full((memory.images, 1), START, device=tokens.device)
+    first = memory.first
+    previous = torch.full((memory.images, 1), START, device=tokens.device) if first is None else first
     state = decoder.start(memory, rows=1)
     for step, token in enumerate(tokens.unbind(dim=1)):  # (B,)
         logits, state, weights = decoder.step(previous, state, memory)

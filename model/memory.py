@@ -4,7 +4,7 @@ Plain tensors. It must not know how images are encoded, or how words are chosen.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -21,6 +21,8 @@ class Memory:
     keys: torch.Tensor  # (B, L, A); A = 0 where there is no attention
     rows: int  # of the annotation grid: L = rows * cols, row by row
     cols: int
+    # What each image's sentences begin with: (B, 1), as long as no image was left out. None: <start>.
+    first: torch.Tensor | None = field(default=None, kw_only=True)
 
     @property
     def images(self) -> int:

@@ -47,6 +47,8 @@ class DecodingOptions:
     # How many words in a row may be said twice; 1 was chosen on `val`, over 2 and over no limit.
     repeatable: int | None = 1
     diversity: float = 0.5
+    # As whose captions it is to be written: the name of a data set that the captioner learnt from. None: the default's.
+    style: str | None = None
 
     def __post_init__(self) -> None:
         if self.strategy not in list(Strategy):

@@ -51,7 +51,7 @@ class Speller:
     def _credit(self, image: int, token: int, weights: Sequence[float] | NDArray[np.float32]) -> NDArray[np.float32]:
         device = self._memory.annotations.device
         credit = self._memory.credit(image, token, torch.as_tensor(weights, dtype=torch.float32, device=device))
-        return credit.cpu().numpy()
+        return credit.float().cpu().numpy()
 
     def caption(self, image: int, hypothesis: Hypothesis) -> Caption:
         """The sentence, of the image of that number."""

@@ -19,6 +19,11 @@ SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
 
+def style_token(style: str) -> str:
+    """What a sentence begins with that is to be written as those who captioned the data set `style` would."""
+    return f"<{style}>"
+
+
 def split_words(sentence: str) -> list[str]:
     """The words of `sentence`, in lower case and without punctuation."""
     return _WORD.findall(sentence.lower().replace("’", "'"))

@@ -24,7 +24,7 @@ class WordDetector(nn.Module):
         super().__init__()
         self.words = words
         self.learnt = nn.Linear(channels, learnt)
-        self.classifier = nn.Linear(channels, classes)
+        self.classifier = nn.Linear(channels, classes) if classes else None
         self.register_buffer("word_of_class", torch.full((classes,), words, dtype=torch.long))
         self.word_of_class: torch.Tensor
 
@@ -36,11 +36,18 @@ class WordDetector(nn.Module):
         """ImageNet's annotation grid (B, C, R, R) to the probability (B, R * R, N) that a place shows a word."""
         places = grid.flatten(2).transpose(1, 2)  # (B, L, C)
         learnt = torch.sigmoid(self.learnt(places).float())  # (B, L, M)
+        if self.classifier is None:
+            return learnt
         known = self._known(places)  # (B, L, N)
         return torch.cat([torch.maximum(learnt, known[:, :, : learnt.shape[2]]), known[:, :, learnt.shape[2] :]], dim=2)
 
+    def logits(self, grid: torch.Tensor) -> torch.Tensor:
+        """A grid (B, C, R, R) to how surely each place shows each word that was learnt: (B, R * R, M)."""
+        return self.learnt(grid.flatten(2).transpose(1, 2)).float()
+
     def _known(self, places: torch.Tensor) -> torch.Tensor:
         """What the classifier says of each place, believed as far as it says so of the picture as a whole."""
+        assert self.classifier is not None
         here = self._named(self.classifier(places).float().softmax(dim=2))  # (B, L, N)
         whole = self._named(self.classifier(places.mean(dim=1, keepdim=True)).float().softmax(dim=2))  # (B, 1, N)
         sure = torch.maximum(whole, here.mean(dim=1, keepdim=True))

@@ -38,7 +38,7 @@ def add_model_options(parser: Options) -> None:
 
 
 def add_decoding_options(parser: Options) -> None:
-    """--beam and --consensus, for decoding_options."""
+    """--beam, --consensus and --style, for decoding_options."""
     parser.add_argument(
         "--beam", type=int, metavar="N", help="beam size; 1 is greedy search (default 3; with --consensus 20)"
     )
@@ -46,6 +46,9 @@ def add_decoding_options(parser: Options) -> None:
         "--consensus",
         action="store_true",
         help="of the beams, the sentence that agrees most with all of them: better captions, at half the speed",
+    )
+    parser.add_argument(
+        "--style", metavar="DATASET", help="as those who captioned a data set would write, where the captioner knows it"
     )
 
 
@@ -68,7 +71,7 @@ def load_captioner(arguments: argparse.Namespace, pictures: int | None = None) -
 
 
 def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
-    """What --beam and --consensus say."""
+    """What --beam, --consensus and --style say."""
     from jobs.options import CONSENSUS_BEAMS
     from model.options import DecodingOptions, Strategy
 
@@ -77,7 +80,7 @@ def decoding_options(arguments: argparse.Namespace) -> "DecodingOptions":
     if beams is None:
         beams = CONSENSUS_BEAMS if arguments.consensus else DecodingOptions().beam_size
     try:
-        return DecodingOptions(strategy=strategy, beam_size=beams)
+        return DecodingOptions(strategy=strategy, beam_size=beams, style=arguments.style)
     except ValueError as error:
         fail(f"--beam {arguments.beam}: {error}")
 

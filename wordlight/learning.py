@@ -29,7 +29,14 @@ def add_learning(command: AddCommand) -> None:
     add_dataset(command)
     train = command("train", _train)
     train.add_argument("recipe", help="name of a recipe in model/training/recipes, or path of a TOML file")
-    _add_data(train, "folder of the data set")
+    train.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of a data set; given several times, it learns from all of them together",
+    )
     train.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="run folder (default runs/RECIPE)")
     train.add_argument("--json", action="store_true", help="the result as JSON")
     add_device_option(train)

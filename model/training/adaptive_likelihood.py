@@ -12,6 +12,7 @@ from model.adaptive import AdaptiveDecoder, Sight
 from model.adaptive_memory import AdaptiveMemory
 from model.captioner import Captioner, Seen
 from model.training.batches import Batch
+from model.training.detection import Truth, detection_loss
 from model.training.guidance import function_tokens, guidance_loss
 from model.training.recipe import Recipe
 from model.training.text import Imagination
@@ -21,10 +22,13 @@ from model.vocabulary import PAD, Vocabulary
 class AdaptiveLikelihood:
     """The objective. Without an `imagination`, of captions of pictures alone."""
 
-    figures: Sequence[str] = ("loss", "guidance", "text_loss")
+    figures: Sequence[str] = ("loss", "guidance", "text_loss", "detection")
 
-    def __init__(self, recipe: Recipe, vocabulary: Vocabulary, imagination: Imagination | None) -> None:
-        self._recipe, self._imagination = recipe, imagination
+    def __init__(
+        self, recipe: Recipe, vocabulary: Vocabulary, imagination: Imagination | None, truth: Truth | None
+    ) -> None:
+        """With the `truth` of what is in the training images the detector, a head on the tail, learns, too."""
+        self._recipe, self._imagination, self._truth = recipe, imagination, truth
         self._function = function_tokens(vocabulary)
 
     def shares(self, captioner: Captioner, seen: Seen, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
@@ -36,7 +40,12 @@ class AdaptiveLikelihood:
         chance = torch.from_numpy(part.seeds % 1000 / 1000 >= recipe.unseen).to(device)
         likelihood, guidance = self._losses(decoder, decoder.memorise(seen, chance), part.inputs, part.targets)
         loss = (likelihood + recipe.guidance * guidance) / whole.words
-        figures = {"guidance": guidance.detach() / whole.words, "text_loss": torch.zeros((), device=device)}
+        zero = torch.zeros((), device=device)
+        figures = {"guidance": guidance.detach() / whole.words, "text_loss": zero, "detection": zero}
+        if self._truth is not None and seen.logits is not None and seen.logits.requires_grad:
+            detection = detection_loss(seen.logits, self._truth.of(part.images).to(device)) / whole.images
+            loss = loss + recipe.detection.weight * detection
+            figures["detection"] = detection.detach()
         if self._imagination is not None:
             text = self._imagination.batch([recipe.seed, epoch, *part.seeds.tolist()[:1]])
             inputs, targets = text.inputs.to(device), text.targets.to(device)

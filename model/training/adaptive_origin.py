@@ -17,10 +17,11 @@ from model.training.dataset import Sample
 from model.training.detection import train_detector
 from model.training.recipe import Recipe
 from model.training.visible import VisibleWords, class_words
-from model.vocabulary import SPECIALS, Vocabulary, split_words
+from model.vocabulary import SPECIALS, Vocabulary, split_words, style_token
 from model.word_detector import anywhere
 
 _TEXT_SHARE = 0.3  # of a word of text against one of a caption, where the frequency of words matters
+_NEVER = -30.0  # the logarithm of how often a style token is said: it only begins a sentence
 _LOOKED_AT = 600  # images, to find out how often a word is seen as a rule
 
 
@@ -33,9 +34,14 @@ class AdaptiveOrigin:
         self._said = Counter(word for s in samples for caption in s.captions for word in split_words(caption))
         self._written = Counter(word for line in chain.from_iterable(sentences) for word in split_words(line))
         self.vocabulary = self._vocabulary()
-        self.visible = VisibleWords.of(samples, self.vocabulary, recipe.detection.min_images)
+        classes = recipe.captioner.decoder.classes > 0
+        self.visible = VisibleWords.of(samples, self.vocabulary, recipe.detection.min_images, classes=classes)
         decoder = recipe.captioner.decoder.model_copy(
-            update={"words": len(self.visible.words), "learnt": self.visible.learnt}
+            update={
+                "words": len(self.visible.words),
+                "learnt": self.visible.learnt,
+                "labels": self.visible.labels,
+            }
         )
         self.config = recipe.captioner.model_copy(update={"decoder": decoder})
 
@@ -45,7 +51,8 @@ class AdaptiveOrigin:
         decoder, detector = captioner.decoder, captioner.detector
         assert isinstance(decoder, AdaptiveDecoder)
         assert detector is not None
-        detector.name_classes(self.visible.word_of_class)
+        if detector.classifier is not None:
+            detector.name_classes(self.visible.word_of_class)
         decoder.seen_as.copy_(torch.tensor(self.visible.forms_in(self.vocabulary)))
         with torch.no_grad():
             decoder.output_bias.copy_(self._frequencies())
@@ -61,31 +68,29 @@ class AdaptiveOrigin:
         decoder, detector = captioner.decoder, captioner.detector
         assert isinstance(decoder, AdaptiveDecoder)
         assert detector is not None
-        known, recipe = frozenset(self.vocabulary.words), self._recipe
+        recipe = self._recipe
         train_detector(
+            captioner,
             detector,
-            captioner.encoder.general_tail,
             self._samples,
             self.visible,
-            known,
             activations,
             recipe.detection,
             recipe.seed,
+            bfloat16=recipe.bfloat16,
         )
         chosen = range(0, len(self._samples), max(1, len(self._samples) // _LOOKED_AT))
+        see = captioner.encoder.general_tail if captioner.encoder.general is not None else captioner.encoder.tail
         with torch.inference_mode():
-            scores = torch.cat(
-                [
-                    detector(captioner.encoder.general_tail(torch.from_numpy(activations[0, [i]]).float()))
-                    for i in chosen
-                ]
-            )
+            scores = torch.cat([detector(see(torch.from_numpy(activations[0, [i]]).float())) for i in chosen])
         decoder.usual_here.copy_(scores.mean(dim=(0, 1)).clamp_min(1e-4))
         decoder.usual_anywhere.copy_(anywhere(scores).mean(dim=0).clamp_min(1e-3))
 
     def _vocabulary(self) -> Vocabulary:
         """What captions say often enough, or text; of the words for ImageNet's classes, what is said at all often."""
         recipe, named = self._recipe, class_words().keys()
+        styles = {sample.style for sample in self._samples}
+        styles = styles - {recipe.default_style} if recipe.default_style in styles else set()
         total = self._said + self._written
         text = recipe.text
         kept = [
@@ -94,7 +99,7 @@ class AdaptiveOrigin:
             if self._said[word] >= recipe.min_word_count
             or (text is not None and count >= (text.min_named_count if word in named else text.min_count))
         ]
-        return Vocabulary(sorted(kept, key=lambda word: (-total[word], word)))
+        return Vocabulary([*sorted(kept, key=lambda word: (-total[word], word)), *map(style_token, sorted(styles))])
 
     def _frequencies(self) -> torch.Tensor:
         """The logarithm of how often each word is used (V,), around 0: what to say of nothing in particular."""
@@ -102,4 +107,6 @@ class AdaptiveOrigin:
         counts = torch.tensor([self._said[word] + _TEXT_SHARE * self._written[word] for word in words])
         logarithms = counts.clamp_min(0.5).log()
         logarithms[: len(SPECIALS)] = counts.clamp_min(0.5).log().min()
-        return logarithms - logarithms.mean()
+        logarithms -= logarithms.mean()
+        logarithms[[word.startswith("<") and token >= len(SPECIALS) for token, word in enumerate(words)]] = _NEVER
+        return logarithms

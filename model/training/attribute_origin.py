@@ -42,13 +42,11 @@ def teach_attributes(
     captioner: Captioner, samples: Sequence[Sample], activations: npt.NDArray[np.float16], recipe: Recipe
 ) -> None:
     """Train the word detector, on what the encoder's trunk said of `samples`."""
-    vocabulary = captioner.vocabulary
     train_detector(
+        captioner,
         _attributes(captioner).detector,
-        captioner.encoder.tail,
         samples,
-        _visible(recipe, samples, vocabulary),
-        frozenset(vocabulary.words),
+        _visible(recipe, samples, captioner.vocabulary),
         activations,
         recipe.detection,
         recipe.seed,

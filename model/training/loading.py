@@ -48,7 +48,6 @@ def load_parts(
     """
     for batch in batches:
         mine = batch.split(processes.count * accumulate)[processes.rank * accumulate :][:accumulate]
-        parts = [
-            Part(part, torch.from_numpy(activations[part.views, part.images])) for part in mine if len(part.images)
-        ]
+        groups = [group for part in mine if len(part.images) for group in part.by_captions()]
+        parts = [Part(group, torch.from_numpy(activations[group.views, group.images])) for group in groups]
         yield [part.pinned() for part in parts] if processes.device.type == "cuda" else parts

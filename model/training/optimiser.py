@@ -14,8 +14,9 @@ from model.training.recipe import Recipe
 def make_optimiser(captioner: Captioner, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, 2019); weight decay only where it is meant, on matrices and kernels."""
     groups = []
+    detector = list(captioner.detector.parameters()) if captioner.detector is not None else []
     for parameters, rate in (
-        (list(captioner.decoder.parameters()), recipe.learning_rate),
+        ([*captioner.decoder.parameters(), *detector], recipe.learning_rate),
         (captioner.encoder.tail_parameters(), recipe.tail_learning_rate),
     ):
         trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -23,7 +24,7 @@ def make_optimiser(captioner: Captioner, recipe: Recipe) -> torch.optim.AdamW:
         others = [parameter for parameter in trained if parameter.ndim <= 1]
         groups.append({"params": matrices, "lr": rate, "weight_decay": recipe.weight_decay})
         groups.append({"params": others, "lr": rate, "weight_decay": 0.0})
-    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
+    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), fused=True)
 
 
 def rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
@@ -52,7 +53,8 @@ def freeze(captioner: Captioner, recipe: Recipe) -> None:
     """Let no gradient reach what `recipe` leaves as it is."""
     captioner.encoder.requires_grad_(False)
     if captioner.detector is not None:
-        captioner.detector.requires_grad_(False)  # training/detection.py has trained it
+        # A head on the tail learns with it; of another one training/detection.py has made what it will be.
+        captioner.detector.requires_grad_(captioner.encoder.general is None and recipe.tail_learning_rate > 0)
     for parameter in captioner.encoder.tail_parameters():
         parameter.requires_grad_(recipe.tail_learning_rate > 0)
 
@@ -60,4 +62,6 @@ def freeze(captioner: Captioner, recipe: Recipe) -> None:
 def trained_parameters(captioner: Captioner) -> list[nn.Parameter]:
     """All parameters that the optimiser may change."""
     parameters = [*captioner.decoder.parameters(), *captioner.encoder.tail_parameters()]
+    if captioner.detector is not None:
+        parameters += captioner.detector.parameters()
     return [parameter for parameter in parameters if parameter.requires_grad]

@@ -36,18 +36,22 @@ class Listed:
     file: str  # in it
     split: str
     captions: list[str]
+    labels: list[str] | None = None  # the kinds of things that people found in it; None: nobody looked
 
 
 def read_coco(folder: Path, year: int) -> list[Listed]:
     """COCO as it is downloaded: `annotations/` and the pictures, unpacked or as ZIP archives. Raises DatasetUnusable.
 
-    Nobody has published captions of its `test`: half of its `val` stands for that, chosen by the pictures' names.
+    Nobody has published captions of its `test`: half of its `val` stands for that, chosen by the pictures' names. Where
+    its boxes lie beside the captions (`instances_*.json`), their kinds are the labels.
     """
     listed = []
     for split in ("train", "val"):
         path = folder / "annotations" / f"captions_{split}{year}.json"
         document = _json(path)
         place = _folder_or_archive(folder, f"{split}{year}")
+        boxes = folder / "annotations" / f"instances_{split}{year}.json"
+        labels = _coco_labels(boxes) if boxes.is_file() else None
         captions: dict[int, list[str]] = {}
         try:
             for annotation in document["annotations"]:
@@ -55,10 +59,24 @@ def read_coco(folder: Path, year: int) -> list[Listed]:
             for image in document["images"]:
                 name, said = str(image["file_name"]), captions.get(image["id"], [])
                 half = split == "val" and _hashed(name) % 2
-                listed.append(Listed(place, name, "test" if half else split, said))
+                found = None if labels is None else sorted(labels.get(image["id"], ()))
+                listed.append(Listed(place, name, "test" if half else split, said, found))
         except (KeyError, TypeError, AttributeError) as error:
             raise DatasetUnusable(f"{path} is not a file of COCO's captions: {error!r}") from error
     return listed
+
+
+def _coco_labels(path: Path) -> dict[int, set[str]]:
+    """The kinds of things of which boxes were drawn, by picture."""
+    document = _json(path)
+    labels: dict[int, set[str]] = {}
+    try:
+        names = {category["id"]: str(category["name"]) for category in document["categories"]}
+        for annotation in document["annotations"]:
+            labels.setdefault(annotation["image_id"], set()).add(names[annotation["category_id"]])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetUnusable(f"{path} is not a file of COCO's boxes: {error!r}") from error
+    return labels
 
 
 def read_flickr8k(folder: Path) -> list[Listed]:

@@ -57,6 +57,9 @@ class Recipe(BaseModel):
     start_from: str | None = None
     # A captioner whose encoder to take, named likewise; the rest is new.
     encoder_from: str | None = None
+    # Whose captions the captioner writes unless it is asked for others: the name of one of several data folders.
+    # Captions of the others begin with a token for their style. None, or no folder of that name: all are alike.
+    default_style: str | None = None
     min_word_count: int = Field(5, ge=1)
     max_words: int = Field(22, ge=1)  # longer training captions are cut, whatever the tokens are
     # The encoder. 0: frozen; n: its last n stages are trained too, unless their learning rate is 0.

@@ -5,6 +5,7 @@ by how much better its reward is than a baseline: REINFORCE (Williams, 1992). It
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -39,11 +40,14 @@ class SelfCritical:
         recipe, decoder, whole = self._recipe, captioner.decoder, part.whole
         likelihood = self._likelihood.shares(captioner, seen, part, epoch)["loss"]
         decoder.eval()
-        memory = captioner.memorise(seen)
+        first = part.inputs[:, 0, :1]  # <start>, or the token of the style that its captions are in
+        memory = replace(captioner.memorise(seen), first=first)
         device = memory.annotations.device
         sampled = self._sample(decoder, memory, part)
         rewards = self._rewards(part, sampled).to(device)  # (B, R)
-        inputs, targets = (tensor.to(device) for tensor in pad_captions(sampled, self._max_words))
+        inputs, targets = (
+            tensor.to(device) for tensor in pad_captions(sampled, self._max_words, first.flatten().tolist())
+        )
         logits, _ = decoder(memory, inputs)
         advantages = rewards - self._baseline(decoder, memory, part, rewards)
         decoder.train()

@@ -7,6 +7,7 @@ resume from, and TensorBoard logs. Only the splits `train` and `val` are ever re
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from model.adaptive import AdaptiveDecoder
+from model.adaptive import AdaptiveConfig, AdaptiveDecoder
 from model.captioner import Captioner
 from model.decoder import Decoder
 from model.training.activations import trunk_activations
@@ -26,7 +27,9 @@ from model.training.adaptive_likelihood import AdaptiveLikelihood
 from model.training.attribute_origin import teach_attributes
 from model.training.batches import Batches
 from model.training.dataset import Sample, load_split
+from model.training.detection import Truth
 from model.training.distillation import Distillation
+from model.training.fast_tail import make_tail
 from model.training.likelihood import Likelihood
 from model.training.loading import load_parts
 from model.training.objective import Objective
@@ -43,6 +46,7 @@ from model.training.step import Stepper
 from model.training.stopwatch import Stopwatch
 from model.training.text import Imagination, read_sentences
 from model.training.validation import Validation
+from model.training.visible import VisibleWords
 from model.training.word_vectors import begin_with_word_vectors
 
 log = logging.getLogger(__name__)
@@ -54,13 +58,19 @@ class Trainer:
     """One training run. Making one loads the data and, where the run folder has a checkpoint, goes on from it."""
 
     def __init__(
-        self, recipe: Recipe, data: Path, run: Path, device: torch.device, processes: Processes | None = None
+        self,
+        recipe: Recipe,
+        data: Path | Sequence[Path],
+        run: Path,
+        device: torch.device,
+        processes: Processes | None = None,
     ) -> None:
         """Of several `processes`, each makes its own trainer. Raises DatasetUnusable, OriginUnusable, RunMismatch."""
         self.recipe, self.run = recipe, run
         self.processes = processes or Processes(device)
-        self.train_samples, val_samples = load_split(data, "train"), load_split(data, "val")
-        sentences = read_sentences(data, recipe.text.files) if recipe.text else []
+        folders = [data] if isinstance(data, Path) else list(data)
+        self.train_samples = [sample for folder in folders for sample in load_split(folder, "train")]
+        sentences = read_sentences(folders[0], recipe.text.files) if recipe.text else []
         self.origin = make_origin(recipe, self.train_samples, sentences)
         self.captioner = make_captioner(recipe, self.train_samples, run.parent, self.origin)
         checkpoint, identity = run / CHECKPOINT, self._identity()
@@ -77,11 +87,13 @@ class Trainer:
             seed=recipe.seed,
         )
         self.activations = self._activations(self.train_samples, recipe.views)
-        self.validation = Validation(recipe, val_samples, self._activations(val_samples, 1), self.processes)
+        self._hasten(self.captioner)
+        self.validations = [self._validation(load_split(folder, "val")) for folder in folders]
         self.imagination = self._imagination(sentences)
         if not checkpoint.is_file():
-            self._prepare(data)
+            self._prepare(folders[0])
         optimiser, self.average = make_optimiser(self.captioner, recipe), make_average(self.captioner, recipe.ema)
+        self._hasten(cast(Captioner, self.average.module))
         self.stepper = Stepper(
             recipe,
             self._objective(),
@@ -105,7 +117,8 @@ class Trainer:
         with SummaryWriter(str(self.run / "logs")) if self.processes.is_first else nullcontext() as writer:
             while at.epoch < recipe.epochs and at.epoch - at.best_epoch <= recipe.patience:
                 waiting = self._train_epoch(writer)
-                cider = self.validation.cider(averaged)
+                ciders = [validation.cider(averaged) for validation in self.validations]
+                cider = sum(ciders) / len(ciders)
                 if cider > at.best_cider:
                     at.best_cider, at.best_epoch = cider, at.epoch
                     if self.processes.is_first:
@@ -113,9 +126,9 @@ class Trainer:
                 if writer is not None:
                     writer.add_scalar("val/cider", cider, at.epoch)
                     log.info(
-                        "epoch %d: CIDEr on val %.4f (best so far %.4f); %.1f %% of the time was waiting for data",
+                        "epoch %d: CIDEr on val %s (best so far %.4f); %.1f %% of the time was waiting for data",
                         at.epoch,
-                        cider,
+                        ", ".join(f"{cider:.4f}" for cider in ciders),
                         at.best_cider,
                         100 * waiting,
                     )
@@ -173,12 +186,20 @@ class Trainer:
 
     def _likelihood(self) -> Objective:
         if isinstance(self.captioner.decoder, AdaptiveDecoder):
-            return AdaptiveLikelihood(self.recipe, self.captioner.vocabulary, self.imagination)
+            return AdaptiveLikelihood(self.recipe, self.captioner.vocabulary, self.imagination, self._truth())
         likelihood, distillation = Likelihood(self.recipe), self.recipe.distillation
         if distillation is None:
             return likelihood
         teachers = load_teachers(distillation.teachers, self.captioner, self.run.parent)
         return Distillation(distillation.weight, [t.to(self.processes.device) for t in teachers], likelihood)
+
+    def _truth(self) -> Truth | None:
+        """What is in the training images, where the detector is a head on the tail and is trained with it."""
+        config, vocabulary = self.captioner.config.decoder, self.captioner.vocabulary
+        if not isinstance(config, AdaptiveConfig) or config.classes or not self.recipe.tail_learning_rate:
+            return None
+        visible = VisibleWords.of(self.train_samples, vocabulary, self.recipe.detection.min_images, classes=False)
+        return Truth(self.train_samples, visible, frozenset(vocabulary.words))
 
     def _imagination(self, sentences: list[list[str]]) -> Imagination | None:
         decoder, detector, text = self.captioner.decoder, self.captioner.detector, self.recipe.text
@@ -193,6 +214,14 @@ class Trainer:
             text,
             self.recipe.max_words,
         )
+
+    def _validation(self, samples: list[Sample]) -> Validation:
+        return Validation(self.recipe, samples, self._activations(samples, 1), self.processes)
+
+    def _hasten(self, captioner: Captioner) -> None:
+        """Compute the tail as is fastest."""
+        if self.processes.device.type == "cpu" and isinstance(captioner.decoder, AdaptiveDecoder):
+            captioner.tail = make_tail(captioner.encoder, self.activations.shape[-1])
 
     def _activations(self, samples: list[Sample], views: int) -> npt.NDArray[np.float16]:
         return trunk_activations(

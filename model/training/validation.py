@@ -1,5 +1,7 @@
 """How good the captions are that a captioner writes freely. In: a captioner; out: its CIDEr on the split `val`."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -28,6 +30,8 @@ class Validation:
         processes: Processes,
     ) -> None:
         self._recipe, self._samples, self._activations, self._processes = recipe, samples, activations, processes
+        style = samples[0].style if recipe.default_style not in (None, samples[0].style) else None
+        self._options = replace(_GREEDY, style=style)
 
     @torch.inference_mode()
     def cider(self, captioner: Captioner) -> float:
@@ -40,7 +44,7 @@ class Validation:
         for images, trunk in Prefetch((chunk, torch.from_numpy(self._activations[0, chunk])) for chunk in chunks):
             with autocast(self._recipe, self._processes.device):
                 memory = captioner.memorise(captioner.see(trunk.to(self._processes.device).float()))
-                written = captioner.write(memory, _GREEDY)
+                written = captioner.write(memory, self._options)
             for image, (caption,) in zip(images, written, strict=True):
                 said = vocabulary.encode(caption.text)
                 tokens[image, : len(said)] = torch.tensor(said)

@@ -37,16 +37,25 @@ class VisibleWords:
     words: list[str]
     learnt: int
     word_of_class: list[int]  # of each ImageNet class; len(words) where it has none
+    labels: tuple[str, ...] = ()  # the last of the words: kinds of things that people found in images
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], vocabulary: Vocabulary, min_images: int) -> "VisibleWords":
-        """Those of a training split: words of `vocabulary` that describe `min_images` images or that name a class."""
+    def of(
+        cls, samples: Sequence[Sample], vocabulary: Vocabulary, min_images: int, *, classes: bool = True
+    ) -> "VisibleWords":
+        """Those of a training split: words of `vocabulary` that describe `min_images` images or that name a class.
+
+        Without `classes`, labels take the place of ImageNet's: they are learnt, too.
+        """
         known = frozenset(vocabulary.words)
         images: Counter[str] = Counter()
         for sample in samples:
             images.update(said_of(sample, known))
         common = sorted((word for word, count in images.items() if count >= min_images), key=lambda w: (-images[w], w))
         learnt = [word for word in common if word in known and word not in _UNSEEN and len(word) > 1]
+        if not classes:
+            labels = tuple(sorted({label for sample in samples for label in sample.labels or ()}))
+            return cls([*learnt, *labels], len(learnt) + len(labels), [], labels)
         named = {word: classes for word, classes in class_words().items() if word in known}
         words = list(dict.fromkeys([*learnt, *sorted(lemma(word, known) for word in named)]))
         number = {word: place for place, word in enumerate(words)}
@@ -59,7 +68,7 @@ class VisibleWords:
     def forms_in(self, vocabulary: Vocabulary) -> list[int]:
         """For each word of the vocabulary, which of ours it is a form of; len(words) for none."""
         known = frozenset(vocabulary.words)
-        number = {word: place for place, word in enumerate(self.words)}
+        number = {word: place for place, word in reversed(list(enumerate(self.words)))}  # of two alike the first
         return [number.get(lemma(word, known), len(self.words)) for word in vocabulary.words]
 
 
