@@ -85,12 +85,12 @@ class Encoder(nn.Module):
         gradients would cost more than all others together.
         """
         tail = self.stages[self.tail_from :]
+        blocks = [module for module in tail.modules() if hasattr(module, "conv_dw") and hasattr(module, "conv_pwl")]
         fixed = {
             parameter
-            for module in tail.modules()
-            if hasattr(module, "conv_dw") and hasattr(module, "conv_pwl")  # an inverted residual block
-            for part in (module.conv_dw, module.bn2)
-            for parameter in part.parameters()
+            for block in blocks
+            for name, parameter in block.named_parameters()
+            if name.startswith(("conv_dw.", "bn2."))
         }
         return [parameter for parameter in tail.parameters() if parameter not in fixed]
 

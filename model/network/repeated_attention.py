@@ -42,7 +42,7 @@ class _Attend(torch.autograd.Function):
         return rounded @ annotations, weights.clone(), sentinel_weight.clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor | None, ...]:
         of_context, of_weights, of_sentinel = gradients
         query, annotations, keys, attention, rounded = ctx.saved_tensors
@@ -63,7 +63,7 @@ class _SumGradients(torch.autograd.Function):
         return annotations.view_as(annotations), keys.view_as(keys)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *_: Any) -> tuple[torch.Tensor | None, ...]:
         if not ctx.factors:
             return None, None, None

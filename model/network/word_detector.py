@@ -45,7 +45,8 @@ class WordDetector(nn.Module):
 
     def logits(self, grid: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, R * R, M) of the learnt words at each place, from an annotation grid (B, C, R, R)."""
-        return self.learnt(_places(grid)).float()
+        logits: torch.Tensor = self.learnt(_places(grid))
+        return logits.float()
 
     def _words_of_classes(self, classifier: nn.Linear, places: torch.Tensor) -> torch.Tensor:
         """Return the classifier's word probabilities of each place, scaled by its certainty about the whole picture."""

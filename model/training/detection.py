@@ -6,7 +6,6 @@ captions, and no place shows any other word.
 
 import logging
 from collections.abc import Sequence
-from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -71,28 +70,28 @@ def train_detector(
     rates = [group["lr"] for group in optimiser.param_groups]
     count = len(image_words)
     chance, dropout = np.random.default_rng([seed, 1]), nn.Dropout(recipe.dropout)
-    steps, step = round(recipe.epochs * max(1, count // _BATCH)), 0
-    for epoch in range(ceil(recipe.epochs)):
-        order, losses = chance.permutation(count), []
-        for start in range(0, max(1, count - _BATCH + 1), _BATCH):
-            if step == steps:
-                break
-            images = np.sort(order[start : start + _BATCH])
-            views = chance.integers(len(activations), size=len(images))
-            trunk = torch.from_numpy(activations[views, images]).to(device).float()
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                with torch.set_grad_enabled(bool(tail)):
-                    grid = extract_grid(trunk)
-                logits = detector.logits(dropout(grid))
-            loss = detection_loss(logits, image_words.targets(images).to(device)) / len(images)
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * min((step + 1) / _WARMUP, 1 - step / steps)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            step += 1
-            losses.append(loss.item())
-        log.info("word detector, epoch %d: loss %.3f", epoch, np.mean(losses))
+    batches = max(1, count // _BATCH)
+    steps, total = max(1, round(recipe.epochs * batches)), 0.0
+    for step in range(steps):
+        index = step % batches
+        if index == 0:
+            order, total = chance.permutation(count), 0.0
+        images = np.sort(order[index * _BATCH : (index + 1) * _BATCH])
+        views = chance.integers(len(activations), size=len(images))
+        trunk = torch.from_numpy(activations[views, images]).to(device).float()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            with torch.set_grad_enabled(bool(tail)):
+                grid = extract_grid(trunk)
+            logits = detector.logits(dropout(grid))
+        loss = detection_loss(logits, image_words.targets(images).to(device)) / len(images)
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * min((step + 1) / _WARMUP, 1 - step / steps)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        total += loss.item()
+        if index == batches - 1 or step == steps - 1:
+            log.info("word detector, step %d of %d: loss %.3f", step + 1, steps, total / (index + 1))
     detector.learnt.requires_grad_(learns_later)
 
 

@@ -6,6 +6,7 @@ depthwise convolution is a product with one sparse matrix per channel. It is not
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from timm.models._efficientnet_blocks import InvertedResidual
@@ -22,26 +23,27 @@ def make_tail(encoder: Encoder, side: int, dtype: torch.dtype) -> Callable[[torc
     encoder of other blocks, it is `encoder.tail` itself.
     """
     stages = encoder.stages[encoder.tail_from :]
-    modules = [block for stage in stages[:-1] for block in stage.children()]
+    modules: list[Any] = [block for stage in stages[:-1] for block in stage.children()]
     if not modules or not all(map(_is_supported, modules)):
         return encoder.tail
-    blocks = []
+    blocks: list[_Block] = []
     for module in modules:
         blocks.append(_Block(module, side, dtype))
         side = blocks[-1].side
-    convolution, norm = stages[-1]
+    head: Any = stages[-1]
+    convolution, norm = head
 
     def tail(activations: torch.Tensor) -> torch.Tensor:
         value = activations.flatten(2).transpose(0, 1).to(dtype, memory_format=torch.contiguous_format)  # (C', B, L')
         for block in blocks:
             value = block(value)
         value = _pointwise(value, convolution, norm)  # (C, B, L)
-        return value.unflatten(2, (side, side)).transpose(0, 1)
+        return value.view(-1, len(activations), side, side).transpose(0, 1)
 
     return tail
 
 
-def _is_supported(block: nn.Module) -> bool:
+def _is_supported(block: Any) -> bool:
     return (
         type(block) is InvertedResidual
         and isinstance(block.se, nn.Identity)
@@ -61,7 +63,7 @@ class _Block:
         scale, shift = _scale_and_shift(block.bn2)
         kernels = block.conv_dw.weight * scale[:, None, None, None]  # (C, 1, k, k)
         # Row p of a channel's matrix is the convolution of a grid with a one at place p and zeros elsewhere.
-        grids = torch.eye(side * side).view(-1, 1, side, side)
+        grids = torch.eye(side * side, dtype=kernels.dtype).view(-1, 1, side, side)
         matrix = torch.cat([_depthwise(block.conv_dw, grids, part) for part in kernels.split(64)], dim=1)
         self.side = matrix.shape[-1]
         self._matrix = matrix.flatten(2).transpose(0, 1).to(dtype).contiguous()  # (C, places, places')

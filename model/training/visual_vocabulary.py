@@ -71,12 +71,12 @@ class VisibleWords:
         if not classes:
             labels = tuple(sorted({label for sample in samples for label in sample.labels or ()}))
             return cls([*learnt, *labels], len(learnt) + len(labels), [], labels)
-        named = {word: classes for word, classes in class_words().items() if word in known}
+        named = {word: numbers for word, numbers in class_words().items() if word in known}
         words = list(dict.fromkeys([*learnt, *sorted(lemma(word, known) for word in named)]))
         number = {word: place for place, word in enumerate(words)}
         of_class = [len(words)] * CLASSES
-        for word, classes in named.items():
-            for index in classes:
+        for word, numbers in named.items():
+            for index in numbers:
                 of_class[index] = number[lemma(word, known)]
         return cls(words, len(learnt), of_class)
 

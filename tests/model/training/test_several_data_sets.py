@@ -127,18 +127,19 @@ def test_labels_are_learnt_from_labelled_images_only() -> None:
 
 def test_the_fast_tail_computes_the_tail_and_its_gradient() -> None:
     torch.manual_seed(0)
-    encoder = Encoder("tf_efficientnet_lite0", tail_stages=3)
+    # In single precision, rounding moves some values across the kinks of ReLU6, where the gradient jumps.
+    encoder = Encoder("tf_efficientnet_lite0", tail_stages=3).double()
     for module in encoder.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.uniform_(module.bias, -0.5, 0.5)
             module.running_mean.uniform_(-0.5, 0.5)
             module.running_var.uniform_(0.5, 1.5)
-    activations = torch.randn(2, 112, 9, 9)
+    activations = torch.randn(2, 112, 9, 9, dtype=torch.double)
     encoder.requires_grad_(False)
     for parameter in encoder.tail_parameters():
         parameter.requires_grad_(True)
-    fast = make_tail(encoder, 9, torch.float32)
+    fast = make_tail(encoder, 9, torch.double)
     assert fast != encoder.tail
     grids, gradients = [], []
     for tail in (encoder.tail, fast):
@@ -146,9 +147,9 @@ def test_the_fast_tail_computes_the_tail_and_its_gradient() -> None:
         grids.append(tail(activations))
         (grids[-1] ** 2).sum().backward()
         gradients.append([parameter.grad for parameter in encoder.tail_parameters()])
-    torch.testing.assert_close(*grids, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(*grids)
     for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(one, other)
 
 
 def test_an_encoder_of_other_blocks_keeps_its_own_tail() -> None:
