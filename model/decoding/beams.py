@@ -88,14 +88,14 @@ class CommonPrefixes:
         index = torch.tensor(rows, device=beams.tokens.device)
         tokens = beams.tokens[index]  # (F, K, T)
         alive = beams.total[index] > -torch.inf  # (F, K): dead beams only fill up the tensor
-        alike = ((tokens == tokens[:, :1]) | ~alive.unsqueeze(2)).all(dim=1) & alive[:, :1]  # (F, T)
-        shared = alike.cumprod(dim=1).sum(dim=1)  # (F,): the length of the common prefix
-        found = []
+        equal = ((tokens == tokens[:, :1]) | ~alive.unsqueeze(2)).all(dim=1) & alive[:, :1]  # (F, T)
+        shared = equal.cumprod(dim=1).sum(dim=1)  # (F,): the length of the common prefix
+        certain = []
         for row, image, count in zip(rows, *torch.stack([beams.images[index], shared]).tolist(), strict=True):
             if count > self._reported[image]:
-                found.append(CertainTokens(row, *self._tokens(beams, row, image, self._reported[image], count)))
+                certain.append(CertainTokens(row, *self._tokens(beams, row, image, self._reported[image], count)))
                 self._reported[image] = count
-        return found
+        return certain
 
     def _tokens(
         self, beams: Beams, row: int, image: int, first: int, after: int

@@ -143,6 +143,6 @@ def kendall(scores: Numbers, judgements: Sequence[Judgement], variant: str) -> f
 
     Hessel et al. (CLIPScore, 2021) use tau-c for the experts' grades and tau-b for the crowd's shares.
     """
-    bilinear_matrix = np.repeat(scores, [len(judgement.grades) for judgement in judgements])
+    repeated = np.repeat(scores, [len(judgement.grades) for judgement in judgements])
     grades = [grade for judgement in judgements for grade in judgement.grades]
-    return float(kendalltau(bilinear_matrix, grades, variant=variant).statistic)
+    return float(kendalltau(repeated, grades, variant=variant).statistic)

@@ -59,9 +59,9 @@ class Bin:
 def fit(captions: Sequence[Caption], right: Truths) -> ConfidenceConfig:
     """Fit a logistic regression (Platt, 1999) of `right` on the features of each caption."""
     raw = np.array([features(caption) for caption in captions])  # (N, 3)
-    mean, bilinear_matrix = raw.mean(axis=0), raw.std(axis=0)
-    bilinear_matrix[bilinear_matrix == 0] = 1
-    inputs = np.column_stack([np.ones(len(raw)), (raw - mean) / bilinear_matrix])  # (N, 4)
+    mean, deviation = raw.mean(axis=0), raw.std(axis=0)
+    deviation[deviation == 0] = 1
+    inputs = np.column_stack([np.ones(len(raw)), (raw - mean) / deviation])  # (N, 4)
     signs = np.where(right, 1.0, -1.0)
 
     def loss(weights: Numbers) -> tuple[float, Numbers]:
@@ -70,7 +70,7 @@ def fit(captions: Sequence[Caption], right: Truths) -> ConfidenceConfig:
         return float(np.logaddexp(0, -margins).mean() + _DECAY * weights @ weights), gradient + 2 * _DECAY * weights
 
     bias, *slopes = minimize(loss, np.zeros(4), jac=True).x
-    slopes = slopes / bilinear_matrix
+    slopes = slopes / deviation
     config = ConfidenceConfig(
         bias=float(bias - slopes @ mean),
         mean_logprob=float(slopes[0]),

@@ -182,7 +182,7 @@ class AdaptiveDecoder(BaseDecoder):
         query = self.query(dropped)  # (B, R, A)
         scores = query @ encoded.keys.transpose(1, 2)  # (B, R, L)
         sentinel_score = (query * self.sentinel_key(sentinel)).sum(dim=2, keepdim=True)
-        # float(): half precision has too few digits for a softmax whose tail is shown to people.
+        # float(): users see the small weights, and half precision has too few digits for them.
         attention = (torch.cat([scores, sentinel_score], dim=2).float() * query.shape[2] ** -0.5).softmax(dim=2)
         weights, sentinel_weight = attention[:, :, :-1], attention[:, :, -1:]
         context = weights.to(encoded.annotations.dtype) @ encoded.annotations

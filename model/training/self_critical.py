@@ -101,12 +101,10 @@ def sampled_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     """
     steps, vocabulary_size = logits.shape[2:]
     forbidden = torch.zeros(1, steps, vocabulary_size, device=logits.device)
-    constraints, said = (
-        Constraints(None, logits.device),
-        torch.empty(1, steps, steps, dtype=torch.long, device=logits.device),
-    )
-    constraints.apply(forbidden[:, :1], said[:, :1, :0])
-    constraints.apply(forbidden[:, 1:], said[:, 1:, :1])
+    constraints = Constraints(None, logits.device)
+    tokens = torch.empty(1, steps, steps, dtype=torch.long, device=logits.device)
+    constraints.apply(forbidden[:, :1], tokens[:, :1, :0])
+    constraints.apply(forbidden[:, 1:], tokens[:, 1:, :1])
     logprobs = (logits + forbidden).log_softmax(dim=3).gather(3, targets.unsqueeze(3)).squeeze(3)
     return logprobs.masked_fill(targets == PAD, 0.0)
 

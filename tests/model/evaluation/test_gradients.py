@@ -19,7 +19,7 @@ SENTENCES = [[5, 6, 7, 8, 9], [9, 8, 7, 6, 5, 4, 10], [4, 4, 5, 5]]
 BACK = 3
 
 
-def a_memory(decoder: Decoder) -> EncodedImages:
+def encode(decoder: Decoder) -> EncodedImages:
     """Encode one image per sentence, with gradients."""
     return decoder.encode(torch.randn(len(SENTENCES), 6, 2, 3, generator=torch.Generator().manual_seed(99)))
 
@@ -27,7 +27,7 @@ def a_memory(decoder: Decoder) -> EncodedImages:
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "lstm-additive", "lstm-additive-deep"])
 def test_norms_equal_those_of_each_sentence_alone(name: str) -> None:
     decoder, _ = tiny_member(name)
-    encoded = a_memory(decoder)
+    encoded = encode(decoder)
     found = gradient_norms(decoder, encoded, SENTENCES, BACK)
     expected = [
         [norms_alone(decoder, encoded.select([i]), s, back) for back in range(BACK + 1)]
@@ -60,9 +60,9 @@ def norms_alone(decoder: Decoder, encoded: EncodedImages, sentence: list[int], b
 
 def test_the_last_memory_of_an_lstm_has_no_gradient_of_its_own() -> None:
     decoder, _ = tiny_member("lstm")
-    hidden, encoded = gradient_norms(decoder, a_memory(decoder), SENTENCES, BACK)
-    assert encoded[0] == 0
-    assert encoded[1] > 0
+    hidden, memory = gradient_norms(decoder, encode(decoder), SENTENCES, BACK)
+    assert memory[0] == 0
+    assert memory[1] > 0
     assert hidden[0] > 0
 
 
