@@ -66,12 +66,12 @@ def run(settings: AppSettings, listening: socket.socket) -> None:
 
 
 def _allow_many_files() -> None:
-    """Raise the soft limit of open files: connections and uploads on disk would soon reach 1024."""
+    """Raise the soft limit of open files, which is often 1024: each connection and each upload on disk needs one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def observe(api: FastAPI) -> ASGIApp:
-    """Wrap the application in the middleware that sees every response, its own 500 included."""
+    """Wrap the application in the middleware that sees every response, including its 500."""
     return RequestIds(SecurityHeaders(AccessLog(api, api.state.metrics.observe)))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 
-from jobs.producer import Notice, Producer
+from jobs.producer import Notification, Producer
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ class Notifications:
         failing = False
         while True:
             try:
-                async for notice in self._producer.notices():
+                async for notification in self._producer.notifications():
                     failing = False
-                    if notice is not None:
-                        self._wake(notice)
+                    if notification is not None:
+                        self._wake(notification)
             except RedisError as error:
                 if not failing:  # log an outage once
                     log.warning("Cannot receive notifications: %s", error)
@@ -48,9 +48,9 @@ class Notifications:
                 log.exception("Cannot receive notifications")  # keep this task alive
             await asyncio.sleep(_RECONNECT_SECONDS)
 
-    def _wake(self, notice: Notice) -> None:
-        for end_only in (False, True) if notice.over else (False,):
-            for event in self._watchers.get((notice.job_id, end_only), ()):
+    def _wake(self, notification: Notification) -> None:
+        for end_only in (False, True) if notification.over else (False,):
+            for event in self._watchers.get((notification.job_id, end_only), ()):
                 event.set()
 
     def close_threadsafe(self) -> None:

@@ -44,7 +44,7 @@ async def running_services(settings: AppSettings) -> AsyncIterator[Services]:
     decoder = PictureDecoder(
         processes=settings.decoders,
         limits=settings.image_limits,
-        # Every upload that the receiver accepts has a place here: one for a single image, one per process for a batch.
+        # Room for every upload that the receiver accepts: one image for each, and one per process for each batch.
         max_waiting=settings.max_uploads + settings.max_batches * settings.decoders,
     )
     async with connect_async(settings.redis_url) as redis, decoder:

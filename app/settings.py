@@ -1,4 +1,4 @@
-"""The settings of the web process, and how rates, addresses and secrets in them are written.
+"""The settings of the web process, and parsers for the rate limits, hosts and secrets in them.
 
 The settings are read once, from the environment, and passed to whatever needs them.
 """
@@ -21,7 +21,7 @@ from jobs.settings import QueueSettings
 WEBHOOK_SECRET_PREFIX: Final = "whsec_"
 _WEBHOOK_KEY_BYTES: Final = range(24, 65)  # of a secret's key, as Standard Webhooks defines it
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@*]+")
-# The store keeps an entry for every picture within a rate limit's period.
+# Redis keeps an entry for every picture within a rate limit's period.
 _MOST_PICTURES: Final = 1_000_000
 _LONGEST_PERIOD_SECONDS: Final = 366 * 86_400
 _IMAGE: Final = ImageLimits()

@@ -51,8 +51,8 @@ def main() -> int:
     sizes = arguments.batch or _SIZES[kind]
     # A small sample, repeated: the time does not depend on the content.
     sample = photographs(arguments.data, min(max(sizes), 64))
-    fused = torch.stack([captioner.prepare(picture.image()) for picture in sample])
-    pixels = fused[torch.arange(max(sizes)) % len(sample)].to(captioner.device)
+    prepared = torch.stack([captioner.prepare(picture.image()) for picture in sample])
+    pixels = prepared[torch.arange(max(sizes)) % len(sample)].to(captioner.device)
     device = torch.cuda.get_device_name() if kind == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     print(f"{device}; medians of {arguments.rounds} rounds\n")
     counted = "launches a word" if kind == "cuda" else "operators a word"
@@ -113,9 +113,9 @@ class Run:
         counts = []
         for words in (_FEW, _MORE):
             options = replace(self.options, max_words=words)
-            self.generate(encoded, options)  # anything done once is done now
+            self.write(encoded, options)  # anything done once is done now
             with profile(activities=_ACTIVITIES[self.pixels.device.type]) as profiler:
-                self.generate(encoded, options)
+                self.write(encoded, options)
             events = profiler.key_averages()
             counts.append(sum(int(event.count) for event in events if _is_launch(event.key, self.pixels.is_cuda)))
         return (counts[1] - counts[0]) / (_MORE - _FEW)

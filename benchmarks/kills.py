@@ -186,17 +186,17 @@ async def _kill(arguments: argparse.Namespace, redis_url: str, workers: Workers)
     load = Load(arguments.port)
     sending = asyncio.create_task(load.run())
     kills: dict[str, list[float]] = {}
-    empty_handed = 0
+    kills_without_jobs = 0
     begun = time.monotonic()
     with connect(redis_url) as redis:
         for number in range(arguments.kills):
             await asyncio.sleep(random.expovariate(1 / arguments.interval))
             at, held = await asyncio.to_thread(workers.kill_one, redis)
-            empty_handed += not held
+            kills_without_jobs += not held
             for job_id in held:
                 kills.setdefault(job_id, []).append(at)
             if (number + 1) % 50 == 0:
-                print(f"{number + 1} kills, {len(load.accepted)} jobs taken in", file=sys.stderr, flush=True)
+                print(f"{number + 1} kills, {len(load.accepted)} jobs accepted", file=sys.stderr, flush=True)
         load.stop = True
         await sending
         seconds = time.monotonic() - begun
@@ -217,7 +217,7 @@ async def _kill(arguments: argparse.Namespace, redis_url: str, workers: Workers)
         left = redis.zcard(keys.ACTIVE)
     return {
         "kills": arguments.kills,
-        "kills_with_jobs_in_hand": arguments.kills - empty_handed,
+        "kills_with_jobs": arguments.kills - kills_without_jobs,
         "jobs": len(load.accepted),
         "ends": dict(ends),
         "given_up": given_up,

@@ -73,7 +73,7 @@ class CaptionClient(Client):
         self.cached = 0
 
     async def caption(self, jpeg: bytes) -> None:
-        """Send a picture and return when its captions are here. Raises NotCaptioned."""
+        """Send a picture and return when its captions arrive. Raises NotCaptioned."""
         wait = f"wait={_WAIT_SECONDS}"
         status, body = await self.ask("POST", "/v1/captions", jpeg, "image/jpeg", wait)
         while status == 202 or unfinished(body):

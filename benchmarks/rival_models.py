@@ -154,11 +154,11 @@ class LitServe:
         self._folder = tempfile.TemporaryDirectory(prefix="wordlight-litserve-")
         arguments = {"model": setting.model.resolve(), "engine": setting.engine, "threads": setting.threads}
         arguments |= {"most": setting.most, "port": self._port}
-        told = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
+        options = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
         log = Path(self._folder.name) / "log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).parent / "litserve_server.py"), *told],
+                [sys.executable, str(Path(__file__).parent / "litserve_server.py"), *options],
                 cwd=self._folder.name,
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
                 stdout=output,

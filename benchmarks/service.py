@@ -79,9 +79,9 @@ class Direct:
         images = [Image.open(io.BytesIO(picture)) for picture in pictures]
         pixels = torch.stack([self._captioner.prepare(image) for image in images])
         moments.append(time.perf_counter())
-        memory = self._captioner.encode(pixels)
+        encoded = self._captioner.encode(pixels)
         moments.append(time.perf_counter())
-        self._captioner.generate(memory, self._options)
+        self._captioner.generate(encoded, self._options)
         moments.append(time.perf_counter())
         for stage, begun, ended in zip(_STAGES, moments, moments[1:], strict=False):
             self.stages[stage] += ended - begun

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 _START_SECONDS = 120.0
-_ASK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _ROLES = {"api": "web process", "worker": "worker"}
 
 
@@ -90,7 +90,7 @@ def _becomes_ready(process: subprocess.Popen[bytes], port: int) -> bool:
     while process.poll() is None and time.perf_counter() < give_up:
         if responds(port, "/readyz"):
             return True
-        time.sleep(_ASK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return False
 
 

@@ -26,13 +26,13 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-# The longest that a blocking read may block. Well below the timeout, so that a silent server differs from a quiet one.
+# The longest time that a blocking read may block. It is well below the timeout: only a server that is down times out.
 BLOCK_SECONDS = 1.0
 _TIMEOUT_SECONDS = 5.0
-_SENTINEL_TIMEOUT_SECONDS = 1.0  # Sentinels are asked one after the other: a dead one must not take long
+_SENTINEL_TIMEOUT_SECONDS = 1.0  # short, because Sentinels are asked one after the other
 _RETRIES = 2
 _CONNECTIONS = 32
-_QUEUE_SECONDS = 30.0
+_POOL_WAIT_SECONDS = 30.0
 # A connection that only listens notices a dead peer by keepalive alone.
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 
@@ -89,7 +89,7 @@ def connect_async(url: str) -> aioredis.Redis:
     options = _connection_options(address) | {
         "retry": retry,
         "max_connections": _CONNECTIONS,
-        "timeout": _QUEUE_SECONDS,
+        "timeout": _POOL_WAIT_SECONDS,
     }
     if address.service:
         sentinels = _AsyncSentinels(address)
@@ -108,8 +108,8 @@ def connect_async(url: str) -> aioredis.Redis:
 def parse_url(url: str) -> Address:
     """Parse a REDIS_URL. Raises ValueError with a one-line message that contains no part of the URL."""
     scheme, separator, rest = url.partition("://")
-    form = _SCHEME.fullmatch(scheme)
-    if not separator or "#" in rest or form is None:
+    match = _SCHEME.fullmatch(scheme)
+    if not separator or "#" in rest or match is None:
         raise ValueError(_FORMS)
     rest, _, query = rest.partition("?")
     parameters = dict(parse_qsl(query, keep_blank_values=True))
@@ -122,9 +122,9 @@ def parse_url(url: str) -> Address:
         return Address(path=unquote(path), options=options)
     authority, _, path = rest.partition("/")
     user, _, names = authority.rpartition("@")
-    hosts = tuple(_host(name, 26379 if form["sentinel"] else 6379) for name in names.split(","))
+    hosts = tuple(_host(name, 26379 if match["sentinel"] else 6379) for name in names.split(","))
     service, sentinel_login = "", {}
-    if form["sentinel"]:
+    if match["sentinel"]:
         service, _, path = path.partition("/")
         if not service:
             raise ValueError("the Sentinels' name of the service is missing: redis+sentinel://HOST:PORT,HOST:PORT/NAME")
@@ -132,12 +132,12 @@ def parse_url(url: str) -> Address:
     elif len(hosts) > 1:
         raise ValueError("several hosts are Sentinels: redis+sentinel://HOST:PORT,HOST:PORT/NAME")
     options = _database(parameters.pop("db", path)) | _login(user)
-    tls = _tls(parameters) if form["tls"] else {}
+    tls = _tls(parameters) if match["tls"] else {}
     _refuse_unknown(parameters)
     return Address(
         hosts=hosts,
         service=unquote(service),
-        tls=bool(form["tls"]),
+        tls=bool(match["tls"]),
         options=options | tls,
         sentinel_options=sentinel_login | tls if service else {},
     )
@@ -147,16 +147,16 @@ def hide_secrets(url: str) -> str:
     """Return a valid URL in a form that can be shown: `***` replaces user and password, and parameters are left out."""
     parse_url(url)
     scheme, _, rest = url.partition("://")
-    user, at, place = rest.partition("?")[0].rpartition("@")
-    return f"{scheme}://{'***@' if at and '/' not in user else user + at}{place}"
+    user, at, location = rest.partition("?")[0].rpartition("@")
+    return f"{scheme}://{'***@' if at and '/' not in user else user + at}{location}"
 
 
 class _Sentinels:
     """Asks the Sentinels for the primary.
 
-    Each question has its own redis-py `Sentinel`: that class reorders its list of Sentinels after a question, and two
-    questions at once can drop one from the list. Its error message quotes its clients with all their options, so this
-    class replaces the message.
+    Each query uses a new redis-py `Sentinel`: that class reorders its list of Sentinels after a query, and concurrent
+    queries can drop one from the list. This class also replaces its error message, which shows the clients with all
+    their options.
     """
 
     def __init__(self, address: Address) -> None:
@@ -186,7 +186,7 @@ class _AsyncSentinels:
 
 
 class _AsyncSentinelPool(aiosentinel.SentinelConnectionPool, aioredis.BlockingConnectionPool):
-    """Connections to the primary that Sentinels name; a command waits where all are in use."""
+    """Connections to the primary that Sentinels name; a command waits while all are in use."""
 
 
 def _connection_options(address: Address) -> dict[str, Any]:

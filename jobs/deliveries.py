@@ -42,7 +42,7 @@ class Deliveries:
         self._claim = redis.register_script(read_script("claim_deliveries"))
 
     async def claim(self, limit: int, lease_seconds: float) -> list[str]:
-        """Return up to `limit` jobs whose delivery is due, the longest due first.
+        """Return up to `limit` jobs whose delivery is due; the one that has been due longest comes first.
 
         They are due again when the lease ends, unless they are finished or postponed before.
         """

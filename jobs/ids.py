@@ -21,8 +21,8 @@ _FORM = re.compile(f"[0-9a-f]{{{2 * (_TIME + _RANDOM + _MAC)}}}")
 
 def new_id(secret: bytes, owner: str) -> str:
     """Return a new id."""
-    name = int(time.time() * 1000).to_bytes(_TIME, "big") + secrets.token_bytes(_RANDOM)
-    return (name + _mac(secret, owner, name)).hex()
+    prefix = int(time.time() * 1000).to_bytes(_TIME, "big") + secrets.token_bytes(_RANDOM)
+    return (prefix + _mac(secret, owner, prefix)).hex()
 
 
 def issued(secret: bytes, owner: str, job_id: str) -> bool:
@@ -47,5 +47,5 @@ async def shared_secret(redis: aioredis.Redis) -> bytes:
     return secret
 
 
-def _mac(secret: bytes, owner: str, name: bytes) -> bytes:
-    return hmac.new(secret, b"id:" + name + owner.encode(), hashlib.sha256).digest()[:_MAC]
+def _mac(secret: bytes, owner: str, prefix: bytes) -> bytes:
+    return hmac.new(secret, b"id:" + prefix + owner.encode(), hashlib.sha256).digest()[:_MAC]

@@ -1,6 +1,6 @@
 """The operator's view of the queue: waiting and running jobs, dead letters, and the figures for /metrics.
 
-Everything here may raise redis.exceptions.RedisError.
+Every method and function may raise redis.exceptions.RedisError.
 """
 
 from collections.abc import Iterator, Sequence
@@ -141,11 +141,11 @@ async def read_backlog(redis: aioredis.Redis, settings: QueueSettings) -> Backlo
     pipeline.xlen(keys.DEAD)
     pipeline.zcard(keys.WEBHOOKS)
     pipeline.hgetall(keys.COUNTS)
-    (seconds, micros), entries, groups, held, dead, webhooks, counts = map(
+    (seconds, micros), entries, groups, summary, dead, webhooks, counts = map(
         _unless_missing, await pipeline.execute(raise_on_error=False)
     )
     now = seconds + micros / 1e6
-    pending = held["pending"] if held else 0
+    pending = summary["pending"] if summary else 0
     delivered = next(
         (group["last-delivered-id"] for group in groups or [] if group["name"] == keys.GROUP.encode()), b"0"
     )
@@ -159,7 +159,7 @@ async def read_backlog(redis: aioredis.Redis, settings: QueueSettings) -> Backlo
         waiting=max(0, entries - pending),
         pending=pending,
         oldest_waiting_seconds=_age(now, next_entries[0][0]) if next_entries else 0.0,
-        oldest_pending_seconds=_age(now, held["min"]) if pending else 0.0,
+        oldest_pending_seconds=_age(now, summary["min"]) if pending else 0.0,
         workers=workers,
         dead_letters=dead,
         webhooks_due=webhooks,

@@ -15,7 +15,7 @@ WEBHOOKS = f"{TAG}webhooks"  # sorted set: job -> when its next delivery attempt
 API_KEYS = f"{TAG}keys"  # hash: id -> SHA-256 of the secret, of all API keys ever created
 LIMITS = f"{TAG}limit"  # prefix of the rate limiter's keys
 SECRET = f"{TAG}secret"  # string: the secret that authenticates ids and tickets
-NOTICES = f"{TAG}notices"  # pub/sub channel: ids of jobs that changed, followed by "+" while the job is not over
+NOTIFICATIONS = f"{TAG}notices"  # pub/sub channel: ids of jobs that changed, followed by "+" while the job is not over
 
 
 def record(job_id: str) -> str:

@@ -22,7 +22,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 log = logging.getLogger(__name__)
 
-# In a URL: what stands between the user's name and the last @ before the path.
+# The user's name and the password in a URL. The password ends at the last @ before the path.
 _PASSWORD: Final = re.compile(r'(?<=://)([^\s/:@"]*):[^\s/"]*@')
 _JSON_NAMES: Final = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "exception"}
 
@@ -47,13 +47,13 @@ def set_up_logs(settings: LogSettings) -> None:
     handler.setFormatter(_TextFormatter())
     if settings.log_format == "json":
         handler.setFormatter(_JsonFormatter())
-        # A program that reads JSON must not meet bare tracebacks.
+        # A program that reads JSON must not get bare tracebacks.
         sys.excepthook = lambda *error: log.critical("uncaught exception", exc_info=error)
         threading.excepthook = lambda hook: log.critical("uncaught exception in a thread", exc_info=hook.exc_value)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    # It warns about every malformed form. The client gets an error anyway.
+    # This library warns about every malformed form. The client gets an error anyway.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    # It logs every request of the command line.
+    # This library logs every request of the command line.
     logging.getLogger("httpx2").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
 
 

@@ -1,7 +1,7 @@
 """The options of a job: how to caption a picture, or which caption to score.
 
-`app` validates them, the queue stores them, the worker obeys them. Every default is filled in, so that a stored job is
-complete.
+`app` validates them, the queue stores them, the worker applies them. Every default is filled in, so that a stored job
+is complete.
 """
 
 import re

@@ -81,7 +81,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notification:
     """A notification that a job changed. `over` says whether the job has ended."""
 
     job_id: str
@@ -134,7 +134,7 @@ class Producer:
         """Return the working image of a job; None if it is no longer kept."""
         return cast(bytes | None, await self._redis.get(keys.image(job_id)))
 
-    async def ahead(self, job_id: str) -> int | None:
+    async def queue_position(self, job_id: str) -> int | None:
         """Return the number of older jobs, of all owners, that are not over; None if this job is over."""
         return cast(int | None, await self._redis.zrank(keys.ACTIVE, job_id))
 
@@ -157,8 +157,8 @@ class Producer:
         jobs: list[JobSummary] = []
         last = f"({before}" if before else "+"
         while len(jobs) < limit:
-            found = await self._redis.zrange(keys.owned(owner), last, "-", desc=True, bylex=True, offset=0, num=limit)
-            ids = [name.decode() for name in cast(list[bytes], found)]
+            members = await self._redis.zrange(keys.owned(owner), last, "-", desc=True, bylex=True, offset=0, num=limit)
+            ids = [name.decode() for name in cast(list[bytes], members)]
             jobs += await self._summaries(ids)
             if len(ids) < limit:
                 break
@@ -166,7 +166,7 @@ class Producer:
         return jobs[:limit]
 
     async def cancel(self, job_id: str) -> None:
-        """Cancel the job if it is not over. It is over when this returns, though a worker may notice a moment later."""
+        """Cancel the job if it is not over. When this returns, it is over; its worker learns of it a moment later."""
         await self._run("cancel", job_id)
 
     async def delete(self, job_id: str) -> None:
@@ -183,17 +183,17 @@ class Producer:
         rows = cast(list[tuple[bytes, Record]], answer)
         return [Event(entry.decode(), fields[b"event"].decode(), fields[b"data"].decode()) for entry, fields in rows]
 
-    async def notices(self) -> AsyncIterator[Notice | None]:
-        """Yield notices of changed jobs, without end. Yield None at the start and after each quiet second.
+    async def notifications(self) -> AsyncIterator[Notification | None]:
+        """Yield a notification for each change of a job, without end; None at the start and after each quiet second.
 
-        A notice is a hint and may get lost with its connection. `get` and `events` are reliable.
+        A notification may get lost with its connection. `get` and `events` are reliable.
         """
         async with self._redis.pubsub() as pubsub:
-            await pubsub.subscribe(keys.NOTICES)
+            await pubsub.subscribe(keys.NOTIFICATIONS)
             while True:
                 message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
                 text = message["data"].decode() if message else ""
-                yield Notice(text.removesuffix("+"), over=not text.endswith("+")) if text else None
+                yield Notification(text.removesuffix("+"), over=not text.endswith("+")) if text else None
 
     async def workers(self) -> int:
         """Return the number of live workers."""
@@ -225,25 +225,25 @@ class Producer:
             submission.fingerprint,
             *rows,
         )
-        answer, *made = await self._run_submit(args)
+        answer, *earlier = await self._run_submit(args)
         if answer == b"full":
             raise QueueFull
         if answer == b"other":
             raise KeyReused
-        return str(made[0].decode()) if made else batch or ids[0]
+        return str(earlier[0].decode()) if earlier else batch or ids[0]
 
     async def _run_submit(self, args: list[str | bytes | int]) -> list[bytes]:
         """Run submit.lua and wait for the required replicas. Raises TooFewReplicas."""
-        wanted = self._settings.replicas
-        if not wanted:
+        required = self._settings.replicas
+        if not required:
             return cast(list[bytes], await self._scripts["submit"](keys=script_keys(), args=args))
         # In one pipeline: WAIT waits for the writes of its own connection.
         pipeline = self._redis.pipeline(transaction=False)
         await self._scripts["submit"](keys=script_keys(), args=args, client=pipeline)
-        pipeline.wait(wanted, int(BLOCK_SECONDS * 1000))
+        pipeline.wait(required, int(BLOCK_SECONDS * 1000))
         answer, replicas = await pipeline.execute()
-        if replicas < wanted:
-            raise TooFewReplicas(f"{replicas} of {wanted} replicas have the jobs")
+        if replicas < required:
+            raise TooFewReplicas(f"{replicas} of {required} replicas have the jobs")
         return cast(list[bytes], answer)
 
     async def _summaries(self, ids: Sequence[str]) -> list[JobSummary]:
@@ -269,6 +269,6 @@ def _columns(content: Picture | Problem, submission: Submission) -> list[str | b
     if isinstance(content, Problem):
         return ["", 0, 0, "", content.model_dump_json()]
     # Each owner has a separate cache. Otherwise the speed of an answer would reveal what others have sent.
-    asked = submission.options.model_dump_json(exclude={"expires_in"})
-    digest = hashlib.sha256(f"{submission.owner} {content.width} {content.height} {asked} ".encode() + content.data)
+    options = submission.options.model_dump_json(exclude={"expires_in"})
+    digest = hashlib.sha256(f"{submission.owner} {content.width} {content.height} {options} ".encode() + content.data)
     return [content.data, content.width, content.height, digest.hexdigest(), ""]

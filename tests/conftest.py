@@ -1,4 +1,4 @@
-"""What the tests share: a tiny captioner that really was trained, a real Valkey, a real Wordlight, a real browser."""
+"""Shared fixtures: a tiny trained captioner, a real Valkey, a whole service, and a browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +19,16 @@ from jobs.settings import QueueSettings
 from model.runtime.captioner import Captioner
 from model.text.vocabulary import END
 
-# The tiny networks are slower on several threads, which wait for each other more than they work.
+# Tiny networks are slower on several threads.
 torch.set_num_threads(1)
 
-# What never comes fails later, and what comes late on a busy machine does not fail.
+# Long enough for a busy machine.
 expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(autouse=True)
-def _pillow_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What app/images/picture.py sets for its child process does not outlive a test that calls it here."""
+def _restore_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore the limit that app/images/picture.py sets, because tests call it in this process."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
 
@@ -40,13 +40,13 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_captioner(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a captioner that was trained, in seconds, to name the colours of `tiny_data`."""
+    """The folder of a captioner trained to name the colours of `tiny_data`."""
     return tiny.train_captioner(tiny_data, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="session")
 def slow_captioner(tiny_captioner: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny captioner, but that it never ends a sentence: with many words and beams, every batch takes a while."""
+    """The tiny captioner without ends of sentences: with many words and beams, every batch takes a while."""
     captioner = Captioner.load(tiny_captioner)
     with torch.no_grad():
         captioner.decoder.output_bias[END] = -1e4
@@ -57,17 +57,17 @@ def slow_captioner(tiny_captioner: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def java() -> None:
-    """Java is here. Without it, the tests that need it are skipped, but where CI says that it must be there."""
+    """Require Java. Without it, the tests are skipped, or fail in CI."""
     installed(
         "java",
-        "NO JAVA: the scores were not tested (Debian: apt-get install default-jre-headless)",
+        "NO JAVA: scores were not tested (Debian: apt-get install default-jre-headless)",
         "WORDLIGHT_REQUIRE_JAVA",
     )
 
 
 @pytest.fixture(scope="session")
 def _valkey_server() -> Iterator[str]:
-    # A port of its own: two sessions that look for one at the same time would find the same.
+    # An explicit port: two sessions that let ValkeyServer choose at the same time may get the same one.
     with ValkeyServer(port=free_port()) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
@@ -145,7 +145,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The browser's path. Without one, the tests that need it are skipped, but where CI says that it must be there."""
+    """The path of Chromium. Without it, the tests are skipped, or fail in CI."""
     return installed(
         "chromium",
         "NO BROWSER: the page was not tested (Debian: apt-get install chromium)",
@@ -155,7 +155,7 @@ def chromium() -> str:
 
 @pytest.fixture
 def browser(chromium: str) -> Iterator[Browser]:
-    """A headless browser that asks nobody but the addresses it is sent to."""
+    """A headless browser that connects to the tested addresses only."""
     quiet = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -173,13 +173,13 @@ def page(browser: Browser) -> Page:
 
 @pytest.fixture
 def complaints(page: Page) -> list[str]:
-    """Errors on the console, which CSP violations and missing files are too, and uncaught exceptions."""
-    found: list[str] = []
+    """Uncaught exceptions and errors on the console, CSP violations and missing files included."""
+    errors: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
         if message.type == "error":
-            found.append(message.text)
+            errors.append(message.text)
 
     page.on("console", listen)
-    page.on("pageerror", lambda error: found.append(str(error)))
-    return found
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    return errors

@@ -1,4 +1,4 @@
-"""`wordlight bench`, and every benchmark in its smallest form: it runs, and its figures make sense."""
+"""`wordlight bench`, and a short run of every benchmark with plausible figures."""
 
 import os
 import shutil

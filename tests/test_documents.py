@@ -1,4 +1,4 @@
-"""The documents say nothing that is not so, as far as that can be checked: links, lines of code, commands."""
+"""Links, line numbers and commands in the documents are correct."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_link_targets_exist(path: Path) -> None:
     for link in links(path.read_text(encoding="utf-8")):
         if link.target.startswith(EXTERNAL):
             continue
@@ -34,8 +34,8 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-def test_links_into_the_code_lead_to_what_they_name(path: Path) -> None:
-    assert corrected(path) == path.read_text(encoding="utf-8"), "lines have moved: `make links` sets the links right"
+def test_links_into_the_code_have_the_right_line(path: Path) -> None:
+    assert corrected(path) == path.read_text(encoding="utf-8"), "lines have moved: `make links` corrects the links"
 
 
 def test_a_link_names_a_definition_or_quotes_a_line(tmp_path: Path) -> None:
@@ -48,12 +48,12 @@ def test_a_link_names_a_definition_or_quotes_a_line(tmp_path: Path) -> None:
         line_of(code, "`= `", 2)
 
 
-def test_the_readme_can_be_read_at_once() -> None:
+def test_the_readme_has_at_most_150_lines() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-def test_every_document_is_found_from_the_readme(path: Path) -> None:
+def test_every_document_is_reachable_from_the_readme(path: Path) -> None:
     seen, coming = set[Path](), [ROOT / "README.md"]
     while coming:
         document = coming.pop()
@@ -70,10 +70,10 @@ def _parsed(arguments: list[str]) -> None:
         _parser().parse_args(arguments)
     except SystemExit as stop:
         if stop.code:
-            pytest.fail(f"wordlight {shlex.join(arguments)}: this is no command")
+            pytest.fail(f"wordlight {shlex.join(arguments)}: this is not a command")
 
 
-def test_the_lecture_has_the_figures_of_the_family() -> None:
+def test_the_lecture_and_the_family_page_have_the_same_figures() -> None:
     shown, measured = (
         dict(FAMILY_ROW.findall((ROOT / name).read_text(encoding="utf-8")))
         for name in ("docs/lecture.md", "docs/family.md")
@@ -82,7 +82,7 @@ def test_the_lecture_has_the_figures_of_the_family() -> None:
     assert shown == measured
 
 
-def test_the_examples_of_training_are_read(tmp_path: Path) -> None:
+def test_the_examples_of_the_training_page_are_valid(tmp_path: Path) -> None:
     blocks = [block for blocks in sections(ROOT / "docs/training.md").values() for block in blocks]
     (recipe,) = [block.text for block in blocks if block.language == "toml"]
     (listed,) = [block.text for block in blocks if block.text.startswith("file,caption\n")]
@@ -93,7 +93,7 @@ def test_the_examples_of_training_are_read(tmp_path: Path) -> None:
 
 
 def programs() -> list[str]:
-    """The commands of all documents that run something of ours, in an environment of ours."""
+    """Return the commands in all documents that run a program of `.venv`."""
     return [
         command.line
         for path in DOCUMENTS
@@ -106,7 +106,7 @@ def programs() -> list[str]:
 
 
 @pytest.mark.parametrize("line", sorted(set(programs())))
-def test_commands_are_commands(line: str) -> None:
+def test_documented_commands_exist(line: str) -> None:
     words = shlex.split(line.replace("$(", " ").replace(")", " "), comments=True)
     start = next(number for number, word in enumerate(words) if word.startswith(".venv/bin/"))
     program, *arguments = takewhile(lambda word: word not in (">", "|", "&"), words[start:])

@@ -1,4 +1,4 @@
-"""Which package may import which: app → jobs ← worker → model, and the floors inside a package."""
+"""Imports between packages (app → jobs ← worker → model), and the layers inside app and model."""
 
 import ast
 import subprocess
@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OURS = {"app", "jobs", "worker", "model", "wordlight"}
 ALLOWED = {"app": {"jobs"}, "jobs": set(), "worker": {"jobs", "model"}, "model": set()}
-# What the client shares with the service.
+# The modules that the client shares with the service.
 CONTRACT = {"jobs.job", "jobs.options", "jobs.problem"}
-# What a package must never load, whoever wrote it.
+# Third-party packages that a package must never import.
 FORBIDDEN = {
     "app": {"torch", "torchvision", "timm", "safetensors"},
     "jobs": {"fastapi", "starlette", "torch", "PIL"},
@@ -22,9 +22,9 @@ FORBIDDEN = {
 }
 
 
-# The floors inside a package, from the ground up. A module or subpackage imports only from lower floors; those on one
-# floor do not import each other.
-FLOORS: dict[str, list[set[str]]] = {
+# The layers inside a package, lowest first. A module or subpackage imports only from lower layers, and nothing of its
+# own layer.
+LAYERS: dict[str, list[set[str]]] = {
     "app": [
         {"images", "rendering", "problems", "probe"},
         {"settings"},
@@ -39,7 +39,7 @@ FLOORS: dict[str, list[set[str]]] = {
 
 
 def imported_modules(path: Path) -> set[str]:
-    """All modules that a module may import: `from a.b import c` gives a.b and a.b.c."""
+    """Return all modules that a module may import: `from a.b import c` gives a.b and a.b.c."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -50,25 +50,25 @@ def imported_modules(path: Path) -> set[str]:
 
 
 def imported_packages(path: Path) -> set[str]:
-    """The top-level names that a module imports, anywhere in it."""
+    """Return the top-level packages that a module imports anywhere."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute here"
+            assert node.level == 0, f"{path}: imports must be absolute"
             names.add((node.module or "").partition(".")[0])
     return names
 
 
 def run_without(modules: Sequence[str], program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program where these cannot be imported."""
+    """Run a program in which these modules cannot be imported."""
     missing = f"import sys\nfor name in {tuple(modules)}:\n    sys.modules[name] = None\n"
     return subprocess.run([sys.executable, "-c", missing + program], capture_output=True, text=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize("package", ALLOWED)
-def test_arrows_run_one_way(package: str) -> None:
+def test_packages_import_only_allowed_packages(package: str) -> None:
     modules = sorted((ROOT / package).rglob("*.py"))
     assert modules
     for module in modules:
@@ -77,23 +77,23 @@ def test_arrows_run_one_way(package: str) -> None:
         assert not imported & FORBIDDEN[package], module
 
 
-@pytest.mark.parametrize("package", FLOORS)
-def test_imports_inside_a_package_lead_to_lower_floors(package: str) -> None:
-    floors = {name: number for number, names in enumerate(FLOORS[package]) for name in names}
+@pytest.mark.parametrize("package", LAYERS)
+def test_modules_import_only_lower_layers(package: str) -> None:
+    layers = {name: number for number, names in enumerate(LAYERS[package]) for name in names}
     folder = ROOT / package
-    rooms = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
-    assert rooms - {"__init__"} == set(floors)
+    members = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert members - {"__init__"} == set(layers)
     for module in sorted(folder.rglob("*.py")):
-        room = module.relative_to(folder).parts[0].removesuffix(".py")
-        if room == "__init__":
+        member = module.relative_to(folder).parts[0].removesuffix(".py")
+        if member == "__init__":
             continue
         for name in imported_modules(module):
             imported = name.split(".")[1:2] if name.startswith(f"{package}.") else []
-            for other in {*imported} & {*floors} - {room}:
-                assert floors[other] < floors[room], f"{module} imports {name}"
+            for other in {*imported} & {*layers} - {member}:
+                assert layers[other] < layers[member], f"{module} imports {name}"
 
 
-def test_the_client_knows_what_answers_look_like_and_nothing_else_of_ours() -> None:
+def test_the_client_imports_only_the_contract() -> None:
     modules = sorted((ROOT / "wordlight/client").rglob("*.py"))
     assert modules
     for module in modules:
@@ -108,7 +108,7 @@ def test_the_client_knows_what_answers_look_like_and_nothing_else_of_ours() -> N
     assert done.returncode == 0, done.stderr
 
 
-def test_a_service_can_be_asked_where_there_is_no_torch_and_no_web_framework() -> None:
+def test_caption_with_a_server_needs_no_torch_and_no_web_framework() -> None:
     done = run_without(
         ("torch", "torchvision", "timm", "PIL", "fastapi", "starlette", "pebble", "worker"),
         "sys.argv = ['wordlight', 'caption', 'a.jpg', '--server', 'somewhere']\n"
@@ -119,7 +119,7 @@ def test_a_service_can_be_asked_where_there_is_no_torch_and_no_web_framework() -
     assert done.stderr.startswith("wordlight: 'somewhere' is not the address of a service"), done.stderr
 
 
-def test_app_runs_where_there_is_no_torch() -> None:
+def test_app_runs_without_torch() -> None:
     done = run_without(
         ("torch", "torchvision", "timm", "model", "worker"),
         "from app.main import create_app\n"

@@ -1,1 +1,1 @@
-"""The command line: the one place that may know app, jobs, worker and model, and imports each only when asked for."""
+"""The command line. It may import app, jobs, worker and model, and imports each only when a command needs it."""

@@ -20,7 +20,7 @@ _LONGEST_SOCKET_PATH: Final = 100
 
 
 class HomeSettings(QueueSettings):
-    """Where the queue server is."""
+    """Settings of the embedded queue server."""
 
     home: Path = Field(Path(".wordlight"), description="data folder of the embedded queue server")
 

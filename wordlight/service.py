@@ -67,7 +67,7 @@ def serve(settings: ServeSettings) -> None:
         supervisor = Supervisor(groups, settings.host, settings.port)
         try:
             supervisor.run()
-        except HopelessProcess as error:
+        except CannotRestart as error:
             raise CannotServe(str(error)) from error
         finally:
             supervisor.stop()
@@ -75,11 +75,11 @@ def serve(settings: ServeSettings) -> None:
                 embedded.close()
 
 
-class HopelessProcess(Exception):
-    """A process that cannot run with the current settings. The message is one line."""
+class CannotRestart(Exception):
+    """A process that cannot run with the current settings ended. The message is one line."""
 
 
-class KeptProcess:
+class ManagedProcess:
     """A command that is restarted when it dies. It runs in its own session, so that Ctrl-C reaches the parent only."""
 
     def __init__(
@@ -111,15 +111,15 @@ class KeptProcess:
         self._started = time.monotonic()
         self._restart_at = None
 
-    def keep(self) -> None:
-        """Restart the command if it has died, after a pause if it died young. Call this often.
+    def restart_if_ended(self) -> None:
+        """Restart the command if it has ended, after a pause if it ran only briefly. Call this often.
 
-        Raises HopelessProcess if the command exited with EX_CONFIG: a restart would fail in the same way.
+        Raises CannotRestart if the command exited with EX_CONFIG: a restart would fail in the same way.
         """
         if self._process is None or self._process.poll() is None:
             return
         if self._process.returncode == os.EX_CONFIG:
-            raise HopelessProcess(f"the {self.name} cannot run with these settings")
+            raise CannotRestart(f"the {self.name} cannot run with these settings")
         now = time.monotonic()
         if self._restart_at is None:
             lived = now - self._started
@@ -141,19 +141,19 @@ class KeptProcess:
             self._process.wait()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM. A process may take a second one as a reason to hurry."""
+        """Send SIGTERM. A worker that gets a second one drops its batch."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
 
 def _processes(
     embedded: EmbeddedValkey | None, environment: dict[str, str], listening: socket.socket, workers: int
-) -> list[list[KeptProcess]]:
+) -> list[list[ManagedProcess]]:
     """Return the processes in the order in which they start, grouped by when they stop."""
     wordlight = [sys.executable, "-m", "wordlight"]
-    queue = [KeptProcess("queue server", embedded.command, environment, embedded.inherited)] if embedded else []
+    queue = [ManagedProcess("queue server", embedded.command, environment, embedded.inherited)] if embedded else []
     descriptor = listening.fileno()
-    web = KeptProcess("web process", [*wordlight, "api"], environment | {LISTEN_FD: str(descriptor)}, [descriptor])
+    web = ManagedProcess("web process", [*wordlight, "api"], environment | {LISTEN_FD: str(descriptor)}, [descriptor])
     if workers > 1:
         share = max(1, len(os.sched_getaffinity(0)) // workers)
         environment = {"WORDLIGHT_THREADS": str(share)} | environment
@@ -161,7 +161,7 @@ def _processes(
     command = [*wordlight, "worker"]
     return [
         queue,
-        [KeptProcess(name, command, environment, stop_seconds=_WORKER_STOP_SECONDS) for name in names],
+        [ManagedProcess(name, command, environment, stop_seconds=_WORKER_STOP_SECONDS) for name in names],
         [web],
     ]
 
@@ -169,26 +169,26 @@ def _processes(
 class Supervisor:
     """Keeps processes running until a signal stops it."""
 
-    def __init__(self, groups: list[list[KeptProcess]], host: str, port: int) -> None:
+    def __init__(self, groups: list[list[ManagedProcess]], host: str, port: int) -> None:
         """Supervise the groups that `_processes` returns."""
         self._groups = groups
         self._processes = list(chain.from_iterable(groups))
         # An address that can be connected to, where `host` stands for all addresses.
         self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         self._port = port
-        self._told_to_stop = False
+        self._stopping = False
 
     def run(self) -> None:
-        """Start the processes, print when they are ready and keep them running. Raises HopelessProcess."""
+        """Start the processes, print when they are ready and keep them running. Raises CannotRestart."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup sets this
                 signal.signal(number, self._on_signal)
         for process in self._processes:
             process.start()
         announced = False
-        while not self._told_to_stop:
+        while not self._stopping:
             for process in self._processes:
-                process.keep()
+                process.restart_if_ended()
             if not announced and self._ready():
                 host = f"[{self._host}]" if ":" in self._host else self._host
                 print(f"Wordlight is ready at http://{host}:{self._port}", flush=True)
@@ -205,10 +205,10 @@ class Supervisor:
                 process.stop()
 
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
-        if self._told_to_stop:  # a second signal: workers drop their batch, which another worker will run
+        if self._stopping:  # a second signal: workers drop their batch, which another worker will run
             for process in self._processes:
                 process.ask_to_stop()
-        self._told_to_stop = True
+        self._stopping = True
 
     def _ready(self) -> bool:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=1)

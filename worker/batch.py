@@ -130,12 +130,12 @@ class BatchRunner:
         for indices in _same_options(jobs):
             claims = [jobs[index].claim for index in indices]
             selected = encoded if len(indices) == len(jobs) else encoded.select(indices)
-            for index, claim, captions in zip(indices, claims, self._write(selected, claims), strict=True):
+            for index, claim, captions in zip(indices, claims, self._generate(selected, claims), strict=True):
                 results[index] = [caption_for(claim.options, caption) for caption in captions] if captions else None
         return results
 
-    def _write(self, encoded: EncodedImages, claims: Sequence[Claim]) -> list[list[ModelCaption]]:
-        """Return the captions of jobs with the same options; none for a job that nobody wants any more."""
+    def _generate(self, encoded: EncodedImages, claims: Sequence[Claim]) -> list[list[ModelCaption]]:
+        """Return the captions of jobs with the same options; none for one that was canceled, deleted or taken over."""
         options = claims[0].options
         if isinstance(options, ScoreOptions):
             sentences = [claim.options.caption for claim in claims if isinstance(claim.options, ScoreOptions)]
@@ -143,9 +143,9 @@ class BatchRunner:
         assert isinstance(options, CaptionOptions)
         progress = JobProgress(self._consumer, claims)
         seeds = [(claim.options.seed if isinstance(claim.options, CaptionOptions) else 0) or 0 for claim in claims]
-        written = self._captioner.generate(encoded, _decoding_options(options), seeds=seeds, listener=progress)
+        captions = self._captioner.generate(encoded, _decoding_options(options), seeds=seeds, listener=progress)
         self._retry(progress.finish)
-        return written
+        return captions
 
     def _finish(self, claims: Sequence[Claim], finish: Callable[[], Sequence[bool]]) -> None:
         for claim, stored in zip(claims, self._retry(finish) or [], strict=False):

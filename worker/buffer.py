@@ -22,8 +22,8 @@ class Buffer:
     """A bounded buffer of prepared jobs between the thread that prepares them and the thread that captions them.
 
     It holds at most one batch, so that a slow worker does not keep jobs from other workers. It does not wait for a
-    batch to fill. A suspect job travels alone: at least `solo_attempts` attempts at it have begun and none has ended.
-    It may have killed its workers, and must not take other jobs down with it.
+    batch to fill. A job is suspect after `solo_attempts` attempts that have not ended: it may have killed its workers.
+    It runs alone, so that it cannot harm other jobs.
     """
 
     def __init__(self, batch_size: int, solo_attempts: int) -> None:

@@ -71,7 +71,7 @@ class Prefetcher(threading.Thread):
                 self._next_scan = time.monotonic() + self._scan_interval
         if not claims:
             claims = self._consumer.claim(room)
-        # With a late heartbeat, the worker may take over its own jobs. Those are in work already.
+        # After a late heartbeat, the worker may take over its own jobs. It has prepared those already.
         new = self._state.hold([claim.entry for claim in claims])
         return [claim for claim in claims if claim.entry in new]
 

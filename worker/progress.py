@@ -1,4 +1,4 @@
-"""What a worker does between two words: publishes the decided words and learns which jobs were canceled."""
+"""Progress between two words: publish the decided words, and learn which jobs were canceled or are followed."""
 
 import logging
 import math
@@ -32,8 +32,8 @@ class JobProgress:
 
     def step(self, decided_words: Sequence[DecidedWord]) -> Collection[int]:
         """Publish the words just decided; return the images to give up (see DecodingListener)."""
-        for one in decided_words:
-            self._pending.setdefault(one.image, []).append(self._event(one))
+        for decided in decided_words:
+            self._pending.setdefault(decided.image, []).append(self._event(decided))
         try:
             if self._pending:
                 self._publish()
@@ -71,8 +71,8 @@ class JobProgress:
                 log.info("job %s was canceled, deleted or taken over", self._claims[image].job_id)
                 self._unwanted.add(image)
 
-    def _event(self, one: DecidedWord) -> str:
-        claim = self._claims[one.image]
-        word = word_for(claim.options, one.word)
-        event = WordEvent(attempt=claim.attempt, caption=one.caption, position=one.position, word=word)
+    def _event(self, decided: DecidedWord) -> str:
+        claim = self._claims[decided.image]
+        word = word_for(claim.options, decided.word)
+        event = WordEvent(attempt=claim.attempt, caption=decided.caption, position=decided.position, word=word)
         return event.model_dump_json()

@@ -31,15 +31,15 @@ _BASIC: Final = 'Basic realm="Wordlight", charset="UTF-8"'
 _BEARER: Final = 'Bearer realm="Wordlight"'
 _PROBES: Final = {"/healthz", "/readyz"}
 _EVENTS: Final = re.compile("/v1/captions/([^/]+)/events")
-_UNAUTHORIZED_PAGE: Final = (Path(__file__).parent.parent / "static" / "locked.html").read_bytes()
+_UNAUTHORIZED_PAGE: Final = (Path(__file__).parent.parent / "static" / "unauthorized.html").read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The client that sent a request: an API key, a ticket, or (`key_id` "") anyone where keys are not required.
 
-    `key_id` owns the jobs that the caller creates and sees. A ticket gives access to `job_id` alone, whoever owns that
-    job. `limit` is the key's own rate limit.
+    `key_id` owns the jobs that the caller creates and sees. A ticket gives access to the job `job_id` only,
+    whoever owns it. `limit` is the key's own rate limit.
     """
 
     key_id: str
@@ -94,7 +94,7 @@ class Access:
             return None
         return Caller("", frozenset({Scope.READ}), job_id=events[1])
 
-    async def _with_key(self, request: Request, needed: Scope | None) -> Caller:
+    async def _with_key(self, request: Request, required: Scope | None) -> Caller:
         secret = _presented_secret(request.headers.get("authorization", ""))
         if secret is None:
             detail = "This request needs an API key: as a bearer token, or as the password of any user name."
@@ -102,8 +102,8 @@ class Access:
         key = await self._keys.find(secret)
         if key is None:  # unknown or revoked: the answer does not reveal which
             raise ProblemError("unauthorized", "Unauthorized", 401, "This API key is unknown or revoked.")
-        if needed is not None and needed not in key.scopes:
-            detail = f"This request needs a key with the scope {needed.value!r}."
+        if required is not None and required not in key.scopes:
+            detail = f"This request needs a key with the scope {required.value!r}."
             raise ProblemError("missing-scope", "Missing scope", 403, detail)
         return Caller(key.id, frozenset(key.scopes), key.limit)
 

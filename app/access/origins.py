@@ -26,7 +26,7 @@ def refuse_cross_site(request: Request, trusted_origins: Collection[str]) -> Non
     origin = request.headers.get("origin")
     if is_safe(request.method) or origin in trusted_origins:
         return
-    # Sec-Fetch-Site comes from the browser itself; a proxy may have changed the Host header.
+    # Preferred to comparing Origin with Host, because a proxy may have changed Host.
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         own = site in ("same-origin", "none")

@@ -39,7 +39,7 @@ class RateLimits:
         redis.exceptions.RedisError.
         """
         limit = caller.limit or self._default
-        # The shortest period first: what it counts before a longer one refuses is free again soonest.
+        # The shortest period first: if a longer one refuses, what the shorter ones counted expires soonest.
         for item in parse_limit(limit) if limit else ():
             if not await self._limiter.hit(item, caller.key_id, cost=pictures):
                 raise await self._exceeded(item, caller, pictures)
@@ -56,7 +56,7 @@ class RateLimits:
         if pictures > item.amount:
             detail += f", so a request can never have {pictures}"
         else:
-            # There is room when this picture, the latest one that has to leave, leaves the window.
+            # There is room when the latest picture that has to leave the window has left.
             sent_at, _ = await self._storage.get_moving_window(
                 item.key_for(caller.key_id), item.amount - pictures + 1, period
             )

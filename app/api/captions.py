@@ -140,7 +140,7 @@ async def deliveries(services: ServicesDep, job: JobDep) -> list[Attempt]:
 @router.get("/{job_id}/queue-position", responses=NOT_FOUND)
 async def queue_position(services: ServicesDep, job: JobDep) -> QueuePosition:
     """Count the earlier jobs that have not ended, running ones included."""
-    return QueuePosition(ahead=await services.producer.ahead(job.id))
+    return QueuePosition(ahead=await services.producer.queue_position(job.id))
 
 
 @router.get("/{job_id}/picture.jpg", response_class=Jpeg, responses={**NOT_FOUND, **_PICTURE})

@@ -1,4 +1,4 @@
-"""The route of a job's server-sent events. Their ids are durable, so a client resumes where it was disconnected."""
+"""The route of a job's server-sent events. Their ids are stored, so a client can resume after a disconnect."""
 
 import re
 from collections.abc import AsyncIterator

@@ -46,7 +46,7 @@ class Png(Response):
 
 
 class RendererBusy(Exception):
-    """Too many drawings wait already."""
+    """Too many drawings are waiting."""
 
 
 class Renderer:

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from app.http.access_log import Exchange
 from app.services import Services, in_background
 from app.settings import AppSettings
-from jobs import metrics as counted
+from jobs import metrics as queue_metrics
 from jobs.connection import connect_async
 from jobs.inspector import Backlog, read_backlog
 
@@ -150,9 +150,9 @@ class _QueueMetrics(Collector):
         yield _gauge("workers_alive", "Workers with a recent heartbeat", backlog.workers)
         yield _gauge("dead_letters", "Stored dead letters", backlog.dead_letters)
         yield _gauge("webhooks_due", "Webhooks that wait for delivery or a retry", backlog.webhooks_due)
-        for counter in counted.COUNTERS:
+        for counter in queue_metrics.COUNTERS:
             yield _counter_family(counter, backlog.counts)
-        for histogram in counted.HISTOGRAMS:
+        for histogram in queue_metrics.HISTOGRAMS:
             yield _histogram_family(histogram, backlog.counts)
 
 
@@ -174,7 +174,7 @@ def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(f"wordlight_{name}", documentation, value=float(value))
 
 
-def _counter_family(counter: counted.Counter, counts: dict[str, float]) -> Metric:
+def _counter_family(counter: queue_metrics.Counter, counts: dict[str, float]) -> Metric:
     labels, values = _labels(counter.label)
     family = CounterMetricFamily(f"wordlight_{counter.name}", counter.documentation, labels=labels)
     for value in values:
@@ -182,7 +182,7 @@ def _counter_family(counter: counted.Counter, counts: dict[str, float]) -> Metri
     return family
 
 
-def _histogram_family(histogram: counted.Histogram, counts: dict[str, float]) -> Metric:
+def _histogram_family(histogram: queue_metrics.Histogram, counts: dict[str, float]) -> Metric:
     labels, values = _labels(histogram.label)
     family = HistogramMetricFamily(f"wordlight_{histogram.name}", histogram.documentation, labels=labels)
     for value in values:
@@ -191,6 +191,6 @@ def _histogram_family(histogram: counted.Histogram, counts: dict[str, float]) ->
     return family
 
 
-def _labels(label: counted.Label | None) -> tuple[list[str], tuple[str | None, ...]]:
+def _labels(label: queue_metrics.Label | None) -> tuple[list[str], tuple[str | None, ...]]:
     """The label names of a metric (at most one), and that label's values."""
     return ([label.name], label.values) if label else ([], (None,))

@@ -1,4 +1,4 @@
-"""The route of /v1/scores: how probable is a given caption, and where do its words look?"""
+"""The route of /v1/scores: the probability of a given caption, and the heatmaps of its words."""
 
 from fastapi import APIRouter, Request, Response
 

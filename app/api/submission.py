@@ -73,7 +73,7 @@ def batch_submission(
 
 
 async def decode(services: Services, file: BinaryIO) -> Picture | Problem:
-    """Make the working image of a file, or the problem that refuses it. Raises a 503 if the decoder is busy."""
+    """Make the working image of a file, or return the problem of a refused one. Raises a 503 if the decoder is busy."""
     try:
         image = await services.decoder.prepare(file)
     except PictureRefused as refused:
@@ -134,6 +134,7 @@ def _fields(request: Request, upload: Upload) -> dict[str, object]:
 
 def _options(kind: type[Options], fields: Mapping[str, object]) -> Options:
     given = {name: value for name, value in fields.items() if name not in _NOT_OPTIONS}
+    # The route sets the kind. If the client sends one, an invalid value makes the validation refuse the field.
     given["kind"] = kind.model_fields["kind"].default if "kind" not in given else "is not a field"
     try:
         return kind.model_validate(given)

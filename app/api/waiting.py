@@ -1,4 +1,4 @@
-"""Waits within a request for the end of jobs, as long as the client wants and the settings allow."""
+"""Waits within a request for the end of jobs, as long as the client asks and the settings allow."""
 
 import asyncio
 import re

@@ -35,7 +35,7 @@ class Exchange:
 
 
 class AccessLog:
-    """Middleware around the whole application, including its own error responses, and inside of RequestIds."""
+    """Middleware around the whole application and its error responses. RequestIds wraps it."""
 
     def __init__(self, app: ASGIApp, observe: Callable[[Exchange], None]) -> None:
         """Wrap `app`. `observe` is called with every exchange when it ends."""

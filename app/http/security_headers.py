@@ -18,7 +18,7 @@ _PRIVATE: Final = "/v1/"
 
 
 class SecurityHeaders:
-    """Middleware around the whole application, including its own error responses."""
+    """Middleware around the whole application and its error responses."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

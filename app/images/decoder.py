@@ -1,6 +1,6 @@
 """A pool of confined child processes that decode uploads.
 
-An image that crashes its process, exceeds its memory or exceeds its time is refused alone; other uploads only wait a
+If an image crashes its process or exceeds its memory or time, only this image is refused; other uploads wait a
 little. The children run app/images/picture.py.
 """
 
@@ -27,8 +27,8 @@ _TINY_GIF: Final = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0
 
 
 def _confine(memory_bytes: int, parent: int) -> None:
-    """Initialise a child: drop what decoding does not need, and warm up."""
-    if sys.platform == "linux":  # elsewhere, an idle child notices its parent's end by the closed pipe alone
+    """Initialise a child: limit what it may do, and decode once so that the first upload does not wait for imports."""
+    if sys.platform == "linux":  # elsewhere, only the closed pipe tells an idle child that its parent has ended
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # the parent ended before prctl
             os._exit(1)

@@ -25,7 +25,7 @@ _IN_MEMORY_BYTES: Final = 1024 * 1024
 
 
 class FetchFailed(Exception):
-    """The server did not return the file. `reason` is one sentence that is safe to show to whoever sent the URL."""
+    """The server did not return the file. `reason` is one sentence that is safe to show to the client."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -178,7 +178,7 @@ def _check_response(response: httpcore2.Response, max_bytes: int) -> None:
         raise FetchFailed(f"the server answered {status}")
     headers = {name.lower(): value.strip().lower() for name, value in response.headers}
     if headers.get(b"content-encoding", b"identity") not in (b"identity", b""):
-        raise FetchFailed("the server compressed its answer against the request")
+        raise FetchFailed("the server compressed its answer although the request forbids it")
     if int(headers.get(b"content-length", b"0")) > max_bytes:
         raise _too_large(max_bytes)
 

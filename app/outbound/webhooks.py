@@ -55,13 +55,13 @@ class Webhooks:
         *,
         retry_seconds: Sequence[float],
         lease_seconds: float | None = None,
-        look_seconds: float = 1.0,
+        poll_seconds: float = 1.0,
     ) -> None:
         """Create a sender; `run` starts it.
 
         `secret` is the service's secret. `retry_seconds` are the delays after failed attempts; after the last one,
-        delivery stops. `look_seconds` is the interval at which due webhooks are looked up. `lease_seconds` defaults to
-        longer than any attempt can take.
+        delivery stops. `poll_seconds` is the interval between two searches for due webhooks. `lease_seconds` defaults
+        to longer than any attempt can take.
         """
         self._deliveries = deliveries
         self._producer = producer
@@ -69,7 +69,7 @@ class Webhooks:
         self._secret = secret
         self._retry_seconds = retry_seconds
         self._lease_seconds = lease_seconds or outbound.total_seconds + _LEASE_EXTRA_SECONDS
-        self._look_seconds = look_seconds
+        self._poll_seconds = poll_seconds
         self._failing = False
 
     async def run(self) -> None:
@@ -91,7 +91,7 @@ class Webhooks:
                     sending.add(task)
                     task.add_done_callback(sending.discard)
                 if len(job_ids) < room:
-                    await asyncio.sleep(self._look_seconds)
+                    await asyncio.sleep(self._poll_seconds)
                 else:  # more webhooks may be due
                     await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
 

@@ -1,4 +1,4 @@
-"""Draws a contact sheet: a caption and, for each word, a small picture with its heatmap, as in the papers.
+"""Draws a contact sheet: a caption and, for each word, a small picture with its heatmap, as in papers on attention.
 
 A sheet is a PNG of at most 4096 pixels a side. Pillow's own font draws boxes for characters that it does not have.
 """
@@ -44,10 +44,10 @@ _ASPECT: Final = 1.5  # preferred width / height of all panels together
 _THINNEST: Final = 1 / 16  # of a panel's longer side; thinner strips are drawn thicker to be visible
 _DIFFUSE_SHARE: Final = 0.75  # of the cells; the page uses the same share
 
-_TRUTH: Final = "Attention shows where the model read features, not why it chose a word."
-_DIFFUSE: Final = "Grey words have nearly uniform maps, which say little."
-_FUNCTION: Final = "Words in brackets are function words, which name nothing visible."
-_SCALES: Final[dict[Scale, str]] = {
+_TRACE_NOTE: Final = "Attention shows where the model read features, not why it chose a word."
+_DIFFUSE_NOTE: Final = "The heatmaps of grey words are nearly uniform and say little."
+_FUNCTION_WORDS_NOTE: Final = "Words in brackets are function words, which name nothing visible."
+_SCALE_NOTES: Final[dict[Scale, str]] = {
     "word": "Each word has its own colour scale, up to the peak beside it.",
     "caption": "All words share one colour scale; the peak of each is beside it.",
 }
@@ -66,11 +66,11 @@ def contact_sheet(
     picture = open_working_image(working_image)
     words = caption.words[:MOST_WORDS]
     layout = _layout(len(words) + 1, picture.size)
-    notes = [_SCALES[scale], _TRUTH]
+    notes = [_SCALE_NOTES[scale], _TRACE_NOTE]
     if any(word.heatmap and _is_diffuse(word.heatmap) for word in words):
-        notes.append(_DIFFUSE)
+        notes.append(_DIFFUSE_NOTE)
     if any(word.text.lower() in function_words for word in words):
-        notes.append(_FUNCTION)
+        notes.append(_FUNCTION_WORDS_NOTE)
     if len(words) < len(caption.words):
         notes.append(f"Only the first {len(words)} of {len(caption.words)} words are shown.")
     shared = highest(words) if scale == "caption" else None

@@ -32,7 +32,7 @@ def word_overlay(working_image: bytes, heatmap: WordMap, scale: float | None = N
     """Draw one word's heatmap as a PNG of the size of the working image.
 
     `scale` is the weight at the top of the colour scale (greater ones look the same); None is the map's own peak.
-    `description` becomes the PNG's only metadata. Raises what Pillow raises if `working_image` is no JPEG.
+    `description` becomes the PNG's only metadata. Raises what Pillow raises if `working_image` is not a JPEG.
     """
     picture = open_working_image(working_image)
     lay_over(picture, heatmap, peak(heatmap) if scale is None else scale)

@@ -1,7 +1,7 @@
 """Reads the files of untrusted ZIP archives, strictly and within bounds.
 
-A file that cannot be extracted is replaced by a sentence that says why. Nested archives are not opened. All functions
-block; call them in a thread.
+For a file that cannot be extracted, the result is a sentence that says why. Nested archives are not opened. All
+functions block; call them in a thread.
 """
 
 import copy
@@ -128,11 +128,15 @@ def _directory(archive: BinaryIO) -> _Directory:
     at = tail.rfind(_END_SIGNATURE)
     if at < 0 or len(tail) - at < _END.size:
         raise ArchiveRefused(_DAMAGED)
-    _, disk, first_disk, here, entries, length, start, comment = _END.unpack_from(tail, at)
+    _, disk, first_disk, disk_entries, entries, length, start, comment = _END.unpack_from(tail, at)
     locator = tail[max(0, at - _ZIP64_LOCATOR_BYTES) : at]
-    if locator.startswith(_ZIP64_LOCATOR_SIGNATURE) or 0xFFFF in (here, entries) or 0xFFFFFFFF in (length, start):
+    if (
+        locator.startswith(_ZIP64_LOCATOR_SIGNATURE)
+        or 0xFFFF in (disk_entries, entries)
+        or 0xFFFFFFFF in (length, start)
+    ):
         raise ArchiveRefused("ZIP64 archives are not supported.")
-    if disk or first_disk or here != entries:
+    if disk or first_disk or disk_entries != entries:
         raise ArchiveRefused("Archives in several parts are not supported.")
     if entries > _MOST_ENTRIES or length > _MOST_DIRECTORY_BYTES:
         raise ArchiveRefused(f"The archive has more than {_MOST_ENTRIES:,} entries, or very long names.")

@@ -1,4 +1,4 @@
-"""The fields and file names of a request, bounded in number and size; others check what they mean."""
+"""The fields and file names of a request, bounded in number and size. Options are validated elsewhere."""
 
 import math
 import re

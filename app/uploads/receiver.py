@@ -155,7 +155,7 @@ async def _receive(request: Request, slots: _Slots, seconds: float, most: int, r
             files.enter_context(slots.take())
             upload = await _read_in_time(body, files, seconds, read)
         except ProblemError as error:
-            if error.problem.status != 408:  # that client has had its time
+            if error.problem.status != 408:  # a slow client gets no more time
                 await body.discard(most)
             raise
         yield upload
@@ -169,7 +169,7 @@ async def _read_in_time(body: Body, files: AsyncExitStack, seconds: float, read:
         detail = f"The upload was not complete within {seconds:g} s."
         raise ProblemError("upload-too-slow", "Upload too slow", 408, detail, {"Connection": "close"}) from None
     except ClientDisconnect:
-        # The client is gone. This only keeps the disconnect out of the error log.
+        # Nobody receives this answer. It keeps the disconnect out of the error log.
         raise ProblemError("upload-incomplete", "Upload incomplete", 400, "The upload ended too early.") from None
     except OSError as error:
         log.error("Cannot store an upload: %s", error)
@@ -189,7 +189,7 @@ async def _read_form(request: Request, files: AsyncExitStack, names: tuple[str, 
             if name not in names:
                 raise _image_missing(name, f"takes no file; send it in the field '{names[0]}'")
             sent.append(part)
-        elif name in names:  # with curl, the @ is missing
+        elif name in names:  # as `curl -F image=photo.jpg`, without the @
             raise _image_missing(name, "is text, not a file")
         else:
             texts.append((name, part))
@@ -207,7 +207,7 @@ async def _read_file(request: Request, files: AsyncExitStack, *, archive: bool =
 
 
 async def _close(sent: UploadFile) -> None:
-    with suppress(OSError):  # a full disk was reported before
+    with suppress(OSError):  # a full disk has been reported already
         await sent.close()
 
 

@@ -10,7 +10,7 @@ from importlib import resources
 from jobs import keys
 from jobs.settings import QueueSettings
 
-# When Redis has used all of its memory, it refuses these scripts. The others still run, so that memory gets free again.
+# When Redis has used all of its memory, it refuses these scripts. The others still run, so that jobs end and free it.
 _ADD_JOBS = ("submit", "send_back")
 
 

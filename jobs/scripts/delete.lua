@@ -21,5 +21,5 @@ redis.call('ZREM', WEBHOOKS, id)
 redis.call('ZREM', EXPIRING, id .. ':' .. owner)
 redis.call('ZREM', named('owner', owner), id)
 -- Followers learn that the job is gone.
-wake(id)
+notify(id)
 return 1

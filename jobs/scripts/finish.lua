@@ -1,6 +1,6 @@
 -- Finish a job, once: only the latest attempt may finish it (fencing), and only while the job is processing.
--- ARGV 4...: job, attempt, terminal status, version of the captioner, then fields of the record and tsuccessor values.
--- Returns 1 if this call finished the job, or is a repetition of the call that did; 0 if it came too late.
+-- ARGV 4...: job, attempt, terminal status, version of the captioner, then fields of the record and their values.
+-- Returns 1 if this call, or an earlier one that it repeats, finished the job; 0 if it came too late.
 local id, attempt, terminal, version, field, value = unpack(ARGV, 4, 9)
 
 local status, latest, cache, stored = unpack(redis.call('HMGET', named('job', id), 'status', 'attempt', 'cache', field))

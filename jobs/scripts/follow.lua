@@ -1,4 +1,4 @@
--- Note that a client follows a job. Only then does a worker find out during beam search which words are certain.
+-- Note that a client follows a job. Only for such jobs does a worker compute, during beam search, which words are decided.
 -- ARGV 4: job. Returns 1, or 0 if there is none or it is over.
 local status = redis.call('HGET', named('job', ARGV[4]), 'status')
 if status ~= 'queued' and status ~= 'processing' then

@@ -4,9 +4,9 @@ local STREAM = KEYS[1]
 local GROUP, KEEP, MOST_PICTURES = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local TAG = string.match(STREAM, '^(.-})') .. ':'
 local ACTIVE, PICTURES, EXPIRING = TAG .. 'active', TAG .. 'pictures', TAG .. 'expiring'
-local COUNTS, NOTICES, WEBHOOKS, DEAD = TAG .. 'metrics', TAG .. 'notices', TAG .. 'webhooks', TAG .. 'dead'
--- Whenever a job ends, up to so many old ones are cleaned up: more than one, so that none pile up, and few enough to be
--- fast.
+local COUNTS, NOTIFICATIONS, WEBHOOKS, DEAD = TAG .. 'metrics', TAG .. 'notices', TAG .. 'webhooks', TAG .. 'dead'
+-- How many old jobs are cleaned up whenever a job ends: more than one, so that they do not pile up, but few enough to
+-- be fast.
 local CLEAN_UP = 20
 
 local function named(kind, id)
@@ -22,9 +22,9 @@ local function count(what)
   redis.call('HINCRBY', COUNTS, what, 1)
 end
 
--- Notify the followers of the job and, unless it goes on, the requests that wait for its end.
-local function wake(id, goes_on)
-  redis.call('PUBLISH', NOTICES, goes_on and id .. '+' or id)
+-- Notify the followers of the job and, unless it continues, the requests that wait for its end.
+local function notify(id, continues)
+  redis.call('PUBLISH', NOTIFICATIONS, continues and id .. '+' or id)
 end
 
 -- Add an event to the job.
@@ -34,7 +34,7 @@ end
 
 local function announce_status(id, status, attempt)
   announce(id, status, '{"status":"' .. status .. '","attempt":' .. attempt .. '}')
-  wake(id, status == 'queued' or status == 'processing')
+  notify(id, status == 'queued' or status == 'processing')
 end
 
 -- Remove an entry from the stream.
@@ -64,7 +64,7 @@ local function create_job(id, created, lifetime, image, width, height, options, 
   count('jobs_submitted')
 end
 
--- Remove up to `most` jobs and pictures that are no longer kept from the lists that name them.
+-- Remove up to `most` expired jobs from the lists of jobs, and delete up to `most` surplus pictures.
 local function clean_up(time, most)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRING, '-inf', time, 'LIMIT', 0, most)) do
     local id, owner = string.match(member, '^(.-):(.*)$')
@@ -72,9 +72,9 @@ local function clean_up(time, most)
     redis.call('ZREM', named('owner', owner), id)
   end
   redis.call('ZREMRANGEBYSCORE', PICTURES, '-inf', time - KEEP)
-  local many = redis.call('ZCARD', PICTURES) - MOST_PICTURES
-  if many > 0 then
-    local oldest = redis.call('ZPOPMIN', PICTURES, math.min(many, most))
+  local surplus = redis.call('ZCARD', PICTURES) - MOST_PICTURES
+  if surplus > 0 then
+    local oldest = redis.call('ZPOPMIN', PICTURES, math.min(surplus, most))
     for i = 1, #oldest, 2 do
       redis.call('DEL', named('image', oldest[i]))
     end

@@ -16,5 +16,5 @@ for i = 7, #ARGV do
   end
 end
 redis.call('HSET', named('job', id), 'published', published)
-wake(id, true)
+notify(id, true)
 return 1

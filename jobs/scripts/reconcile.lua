@@ -2,7 +2,7 @@
 -- whose deadline has passed unnoticed. Also clean up after jobs that ended long ago, in case no job ends for a while.
 -- ARGV 4...: a cursor ('0' at first), number of jobs to check. Returns {next cursor, number of requeued jobs}.
 local cursor, jobs = unpack(redis.call('ZSCAN', ACTIVE, ARGV[4], 'COUNT', ARGV[5]))
-local back = 0
+local requeued = 0
 clean_up(now(), 1000)
 for i = 1, #jobs, 2 do
   local id = jobs[i]
@@ -17,11 +17,11 @@ for i = 1, #jobs, 2 do
     local active = leader_status == 'queued' or leader_status == 'processing'
     if not active or redis.call('SISMEMBER', named('twins', leader), id) == 0 then
       enqueue(id)
-      back = back + 1
+      requeued = requeued + 1
     end
   elseif not entry or #redis.call('XRANGE', STREAM, entry, entry) == 0 then
     enqueue(id)
-    back = back + 1
+    requeued = requeued + 1
   end
 end
-return {cursor, back}
+return {cursor, requeued}

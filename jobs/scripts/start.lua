@@ -9,9 +9,9 @@ local record = named('job', id)
 if not holds(worker, entry) then
   return {'lost'}
 end
-local status, deadline, attempt, latest, beginner, claimed =
+local status, deadline, attempt, current_entry, started_by, claimed =
   unpack(redis.call('HMGET', record, 'status', 'deadline', 'attempt', 'entry', 'worker', 'claimed'))
-if (status ~= 'queued' and status ~= 'processing') or latest ~= entry then
+if (status ~= 'queued' and status ~= 'processing') or current_entry ~= entry then
   remove_entry(entry)
   return {'over'}
 end
@@ -19,7 +19,7 @@ if status == 'queued' and now() > tonumber(deadline) then
   conclude(id, 'expired')
   return {'expired'}
 end
-if status == 'processing' and beginner == worker and claimed == before then
+if status == 'processing' and started_by == worker and claimed == before then
   return {'run', tonumber(attempt)}
 end
 if tonumber(attempt) >= most then

@@ -13,12 +13,12 @@ if redis.call('EXISTS', named('job', ARGV[FIRST])) == 1 then
   return {'taken'}
 end
 if idempotency ~= '' then
-  local before, made = unpack(redis.call('HMGET', idempotency, 'fingerprint', 'made'))
-  if made and redis.call('EXISTS', named('job', made), named('batch', made)) > 0 then
-    if before ~= fingerprint then
+  local earlier_fingerprint, earlier = unpack(redis.call('HMGET', idempotency, 'fingerprint', 'made'))
+  if earlier and redis.call('EXISTS', named('job', earlier), named('batch', earlier)) > 0 then
+    if earlier_fingerprint ~= fingerprint then
       return {'other'}
     end
-    return {'same', made}
+    return {'same', earlier}
   end
 end
 
@@ -39,23 +39,23 @@ local function find_answer(digest)
   return cache, nil, nil
 end
 
-local places = 0
+local new_jobs = 0
 for at = FIRST, #ARGV, FIELDS do
   local _, _, state = find_answer(ARGV[at + 5])
   if ARGV[at + 6] == '' and state ~= 'answered' then
-    places = places + 1
+    new_jobs = new_jobs + 1
   end
 end
-if redis.call('ZCARD', ACTIVE) + places > most then
+if redis.call('ZCARD', ACTIVE) + new_jobs > most then
   return {'full'}
 end
 
 local created = now()
-local items = {}
+local ids = {}
 for at = FIRST, #ARGV, FIELDS do
   local id, name, image, width, height, digest, problem = unpack(ARGV, at, at + FIELDS - 1)
   local record = named('job', id)
-  items[#items + 1] = id
+  ids[#ids + 1] = id
   create_job(id, created, lifetime, image, width, height, options, owner, request)
   for field, value in pairs({name = name, webhook = webhook, batch = batch}) do
     if value ~= '' then
@@ -83,13 +83,12 @@ for at = FIRST, #ARGV, FIELDS do
 end
 
 local kept_for = 2 * lifetime + KEEP
-local made = batch ~= '' and batch or items[1]
 if batch ~= '' then
-  redis.call('HSET', named('batch', batch), 'owner', owner, 'created', created, 'jobs', table.concat(items, ' '))
+  redis.call('HSET', named('batch', batch), 'owner', owner, 'created', created, 'jobs', table.concat(ids, ' '))
   redis.call('PEXPIRE', named('batch', batch), kept_for)
 end
 if idempotency ~= '' then
-  redis.call('HSET', idempotency, 'fingerprint', fingerprint, 'made', made)
+  redis.call('HSET', idempotency, 'fingerprint', fingerprint, 'made', batch ~= '' and batch or ids[1])
   redis.call('PEXPIRE', idempotency, kept_for)
 end
 return {'taken'}

@@ -80,7 +80,7 @@ def test_a_slow_upload_is_answered_with_408(redis_url: str) -> None:
         )
         connection.sendall(head.encode() + b"\xff\xd8")
         with connection.makefile("rb") as answer:
-            text = answer.read().decode()  # to its end: the connection is closed
+            text = answer.read().decode()  # returns when the server closes the connection
     assert text.startswith("HTTP/1.1 408 ")
     assert "urn:wordlight:problem:upload-too-slow" in text
     command.end()
@@ -95,7 +95,7 @@ def test_too_many_concurrent_uploads_are_answered_with_503(redis_url: str) -> No
     ):
         head = "POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n"
         slow.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
-        assert b" 100 " in slow.recv(100)  # it is being received now
+        assert b" 100 " in slow.recv(100)  # the upload is in progress
         problem(client.post("/v1/captions", content=PICTURE, headers=HEADERS), 503, "busy")
     command.end()
 

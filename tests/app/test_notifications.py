@@ -21,8 +21,8 @@ def test_words_do_not_wake_requests_that_wait_for_the_end(settings: QueueSetting
             producer = Producer(client, settings)
             notifications = Notifications(producer)
             listening = asyncio.create_task(notifications.listen())
-            while not dict(await client.pubsub_numsub(keys.NOTICES))[keys.NOTICES.encode()]:
-                await asyncio.sleep(0)  # the server does not tell when it has a listener
+            while not dict(await client.pubsub_numsub(keys.NOTIFICATIONS))[keys.NOTIFICATIONS.encode()]:
+                await asyncio.sleep(0)  # until the listener has subscribed
             job_id, other = [await producer.submit(ANY, PICTURE) for _ in range(2)]
             with (
                 notifications.watch(job_id) as anything,
@@ -32,12 +32,12 @@ def test_words_do_not_wake_requests_that_wait_for_the_end(settings: QueueSetting
                 claims = await asyncio.to_thread(lambda: consumer.start(claim_all(consumer, 2)))
                 (claim,) = [claim for claim in claims if claim.job_id == job_id]
                 await elsewhere.wait()
-                await anything.wait()  # it runs
+                await anything.wait()  # the job has started
                 assert not end.is_set()
                 anything.clear()
                 elsewhere.clear()
                 await asyncio.to_thread(consumer.publish_words, [(claim, 0, ['{"word": 1}'])])
-                await anything.wait()  # it said something
+                await anything.wait()  # a word was published
                 assert not end.is_set()
                 await asyncio.to_thread(consumer.succeed, claim, RESULT)
                 await end.wait()

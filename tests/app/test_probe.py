@@ -13,7 +13,7 @@ from support.running import running
 
 from jobs import keys
 
-ADDRESS_OF_ANOTHER = {"X-Forwarded-For": "203.0.113.9"}
+FORWARDED_FOR = {"X-Forwarded-For": "203.0.113.9"}
 
 
 def probe(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -63,7 +63,7 @@ def test_the_patient_probe_tolerates_an_unreachable_queue() -> None:
 
 @pytest.mark.parametrize(("trusted", "status"), [("127.0.0.0/8", 401), ("10.0.0.0/8", 503)])
 def test_only_trusted_proxies_set_the_client_address(redis_url: str, trusted: str, status: int) -> None:
-    """Probes are open to this machine alone: whom a request is taken to come from shows in their answers."""
+    """Only this machine may probe without a key, so the status shows which client address is used."""
     port = str(free_port())
     api = start_command(
         "api",
@@ -73,5 +73,5 @@ def test_only_trusted_proxies_set_the_client_address(redis_url: str, trusted: st
         WORDLIGHT_TRUSTED_PROXIES=trusted,
     )
     api.wait_for_line("startup complete")
-    assert httpx.get(f"http://127.0.0.1:{port}/readyz", headers=ADDRESS_OF_ANOTHER).status_code == status
+    assert httpx.get(f"http://127.0.0.1:{port}/readyz", headers=FORWARDED_FOR).status_code == status
     api.end()

@@ -10,7 +10,7 @@ from app.services import in_background
 def test_a_task_that_loses_a_cancellation_still_ends() -> None:
     lost = 0
 
-    async def deaf() -> None:
+    async def ignoring_the_first() -> None:
         nonlocal lost
         while True:
             try:
@@ -21,7 +21,7 @@ def test_a_task_that_loses_a_cancellation_still_ends() -> None:
                     raise
 
     async def act() -> None:
-        async with in_background(deaf()):
+        async with in_background(ignoring_the_first()):
             await asyncio.sleep(0)
 
     asyncio.run(act())
@@ -30,11 +30,11 @@ def test_a_task_that_loses_a_cancellation_still_ends() -> None:
 
 def test_the_error_of_a_task_is_raised() -> None:
     async def broken() -> None:
-        raise LookupError("of a bug")
+        raise LookupError("a bug")
 
     async def act() -> None:
         async with in_background(broken()):
             await asyncio.sleep(0)
 
-    with pytest.raises(LookupError, match="of a bug"):
+    with pytest.raises(LookupError, match="a bug"):
         asyncio.run(act())

@@ -1,4 +1,4 @@
-"""The build files, as far as they can be checked without an engine: linted, and in step with the code."""
+"""Dockerfile and docker-compose.yml: linters, and agreement with the code. No container engine is needed."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def lint(*command: str | Path) -> None:
 
 
 def shell(service: str, *, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What a service's own shell command does, with its volumes in `folder`."""
+    """Run the shell command of a service, with its volumes in `folder`."""
     script = SERVICES[service]["command"][-1].replace("$$", "$").replace("/data/", f"{folder}/")
     return subprocess.run(["sh", "-ceu", script], env={**os.environ, **environment}, check=False, text=True)
 
@@ -43,31 +43,31 @@ def test_compose_passes_its_linter() -> None:
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_compose_builds_what_the_dockerfile_has(name: str) -> None:
+def test_compose_builds_targets_of_the_dockerfile(name: str) -> None:
     build = SERVICES[name]["build"]
     assert (ROOT / build["dockerfile"]) == DOCKERFILE
     assert f" AS {build['target']}\n" in DOCKERFILE.read_text()
 
 
-def test_services_are_those_that_are_described() -> None:
+def test_compose_has_the_documented_services() -> None:
     assert set(SERVICES) == {"password", "valkey", "app", "proxy", "worker", "worker-gpu"}
     assert (SERVICES["worker"]["profiles"], SERVICES["worker-gpu"]["profiles"]) == (["cpu"], ["gpu"])
-    assert "COMPOSE_PROFILES=cpu\n" in (ROOT / ".env").read_text()  # what `docker compose up` starts by itself
+    assert "COMPOSE_PROFILES=cpu\n" in (ROOT / ".env").read_text()  # the default of `docker compose up`
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_compose_sets_only_what_there_is_to_set(name: str) -> None:
+def test_compose_sets_only_existing_settings_to_valid_values(name: str) -> None:
     kind = AppSettings if name == "app" else WorkerSettings
     fields = {"REDIS_URL"} | {f"WORDLIGHT_{field.upper()}" for field in kind.model_fields}
-    set_here = SERVICES[name]["environment"]
-    assert {variable.removesuffix("_FILE") for variable in set_here} <= fields
-    values = {variable: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for variable, value in set_here.items()}
+    variables = SERVICES[name]["environment"]
+    assert {variable.removesuffix("_FILE") for variable in variables} <= fields
+    values = {variable: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for variable, value in variables.items()}
     names = {variable.removeprefix("WORDLIGHT_").lower(): value for variable, value in values.items()}
     names.pop("redis_url_file")
-    kind(**names)  # type: ignore[arg-type]  # which are values that can be
+    kind(**names)  # type: ignore[arg-type]  # raises if a value is invalid
 
 
-def test_what_env_fills_in_is_used_and_has_the_same_default() -> None:
+def test_env_file_and_compose_have_the_same_variables_and_defaults() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     lines = [line for line in (ROOT / ".env").read_text().splitlines() if line and not line.startswith("#")]
     defaults = dict(line.split("=", 1) for line in lines)
@@ -76,7 +76,7 @@ def test_what_env_fills_in_is_used_and_has_the_same_default() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_no_service_may_more_than_it_needs(name: str) -> None:
+def test_services_have_minimal_rights_and_limits(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
@@ -89,7 +89,7 @@ def test_no_service_may_more_than_it_needs(name: str) -> None:
     assert all(re.fullmatch(r"/\w+:size=\w+", mount) for mount in service.get("tmpfs", []))
 
 
-def test_images_end_as_nobody_and_are_looked_after() -> None:
+def test_images_have_an_unprivileged_user_and_a_healthcheck() -> None:
     stages = re.split(r"^FROM ", DOCKERFILE.read_text(), flags=re.MULTILINE)
     for target in {SERVICES[name]["build"]["target"] for name in BUILT}:
         (stage,) = [stage for stage in stages if re.match(rf"\S+ AS {target}\n", stage)]
@@ -105,7 +105,7 @@ def test_every_image_has_one_exact_version() -> None:
     assert all(re.search(r":\d+\.\d+\.\d+", image) for image in images)
 
 
-def test_the_queue_is_kept_and_nothing_is_thrown_out_of_it() -> None:
+def test_the_queue_is_persistent_and_never_evicts() -> None:
     lines = [line.split(maxsplit=1) for line in (ROOT / "docker/valkey.conf").read_text().splitlines() if line]
     settings = {line[0]: line[1] for line in lines}
     assert settings["appendonly"] == "yes"
@@ -113,7 +113,7 @@ def test_the_queue_is_kept_and_nothing_is_thrown_out_of_it() -> None:
     assert settings["include"] == "/run/wordlight/password.conf"
 
 
-def test_the_password_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_is_created_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shell("password", folder=tmp_path).returncode == 0
     url, conf = (tmp_path / "redis_url").read_text(), (tmp_path / "password.conf").read_text()
     match = re.fullmatch(r"redis://:([0-9a-f]{64})@valkey:6379/0\n", url)
@@ -130,13 +130,13 @@ def test_the_password_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert QueueSettings().redis_url == url.strip()
 
 
-def test_the_backup_is_a_script_that_can_be_read() -> None:
+def test_the_backup_script_has_valid_syntax() -> None:
     done = subprocess.run(["sh", "-n", ROOT / "docker/backup.sh"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("extra", ["app", "worker"])
-def test_the_first_layer_of_an_image_is_what_the_project_says(extra: str) -> None:
+def test_the_dependency_layer_matches_pyproject(extra: str) -> None:
     program = ROOT / "docker/requirements.py"
     done = subprocess.run([sys.executable, program, extra], cwd=ROOT, capture_output=True, text=True, check=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -144,7 +144,7 @@ def test_the_first_layer_of_an_image_is_what_the_project_says(extra: str) -> Non
     assert any(line.startswith("torch") for line in done.stdout.splitlines()) == (extra == "worker")
 
 
-def test_what_the_images_need_is_sent_to_the_builder() -> None:
+def test_the_build_context_has_what_the_images_need() -> None:
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert sent == {
         "app",

@@ -1,8 +1,7 @@
-"""The Kubernetes files, held against the schemas of Kubernetes itself, and in step with images and settings.
+"""The Kubernetes files: valid by the schemas of Kubernetes, and in agreement with images and settings.
 
-Not held here against schemas: KEDA's ScaledObject, which those of Kubernetes do not have. Who changes it can hold it
-against those of the npm package @kubernetes-models/keda: `new ScaledObject(…).validate()`; of names that KEDA does not
-know, that says nothing.
+The schemas of Kubernetes do not include KEDA's ScaledObject. After a change, validate it with the npm package
+@kubernetes-models/keda: `new ScaledObject(…).validate()`. That does not report unknown fields.
 """
 
 import importlib.util
@@ -48,7 +47,7 @@ def container(deployment: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("key", ALL, ids="-".join)
-def test_what_is_there_is_as_kubernetes_has_it(key: tuple[str, str]) -> None:
+def test_resources_match_the_schemas_of_kubernetes(key: tuple[str, str]) -> None:
     if ALL[key]["apiVersion"].startswith("keda.sh/"):
         with pytest.raises(kubernetes_validate.SchemaNotFoundError):
             kubernetes_validate.validate(ALL[key], kubernetes_validate.latest_version(), strict=True)
@@ -56,13 +55,13 @@ def test_what_is_there_is_as_kubernetes_has_it(key: tuple[str, str]) -> None:
     kubernetes_validate.validate(ALL[key], kubernetes_validate.latest_version(), strict=True)
 
 
-def test_a_field_that_is_none_is_noticed() -> None:
+def test_an_unknown_field_fails_validation() -> None:
     wrong = ALL["Deployment", "wordlight-web"] | {"specs": {}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_everything_that_is_needed_is_there() -> None:
+def test_the_base_has_all_kinds_of_resources() -> None:
     assert {kind for kind, _ in ALL} == {
         "ConfigMap",
         "Deployment",
@@ -91,7 +90,7 @@ def test_pods_meet_the_restricted_standard(deployment: dict[str, Any]) -> None:
 
 
 @DEPLOYED
-def test_pods_say_what_they_need_and_may_have(deployment: dict[str, Any]) -> None:
+def test_pods_have_requests_limits_and_mounted_volumes(deployment: dict[str, Any]) -> None:
     resources = container(deployment)["resources"]
     assert {"cpu", "memory"} <= set(resources["requests"])
     assert "memory" in resources["limits"]
@@ -101,16 +100,16 @@ def test_pods_say_what_they_need_and_may_have(deployment: dict[str, Any]) -> Non
 
 
 @DEPLOYED
-def test_pods_are_told_only_what_there_is_to_tell(deployment: dict[str, Any]) -> None:
-    told = {variable["name"] for variable in container(deployment)["env"]}
-    told |= set(ALL["ConfigMap", "wordlight"]["data"])
-    assert {name.removesuffix("_FILE") for name in told} <= SETTINGS
+def test_pods_set_only_existing_settings(deployment: dict[str, Any]) -> None:
+    variables = {variable["name"] for variable in container(deployment)["env"]}
+    variables |= set(ALL["ConfigMap", "wordlight"]["data"])
+    assert {name.removesuffix("_FILE") for name in variables} <= SETTINGS
     url = ALL["ConfigMap", "wordlight"]["data"]["REDIS_URL_FILE"]
     assert url == "/run/wordlight/redis-url"  # as the mounted Secret has it
 
 
 @DEPLOYED
-def test_probes_run_what_the_images_have(deployment: dict[str, Any]) -> None:
+def test_probes_run_modules_of_the_images(deployment: dict[str, Any]) -> None:
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         command = container(deployment)[name]["exec"]["command"]
         assert command[:2] == ["python", "-m"]
@@ -119,7 +118,7 @@ def test_probes_run_what_the_images_have(deployment: dict[str, Any]) -> None:
     assert f" AS {image.removeprefix('wordlight-')}\n" in (ROOT / "docker/Dockerfile").read_text()
 
 
-def test_everything_that_selects_selects_pods() -> None:
+def test_every_selector_selects_one_deployment() -> None:
     labels = [deployment["spec"]["template"]["metadata"]["labels"] for deployment in DEPLOYMENTS]
     selectors = [deployment["spec"]["selector"]["matchLabels"] for deployment in DEPLOYMENTS]
     for (kind, _), found in ALL.items():
@@ -136,7 +135,7 @@ def test_everything_that_selects_selects_pods() -> None:
     assert "replicas" not in ALL["Deployment", target]["spec"]
 
 
-def test_the_overlay_changes_what_is_there() -> None:
+def test_the_overlay_patches_resources_of_the_base() -> None:
     overlay = FOLDER / "gpu"
     kustomization = yaml.safe_load((overlay / "kustomization.yaml").read_text())
     assert [(overlay / name).resolve() for name in kustomization["resources"]] == [BASE]

@@ -1,4 +1,4 @@
-"""Rules, alerts, dashboard, scaling and runbook: they ask for metrics that there are, and each alert is explained."""
+"""Rules, alerts, dashboard, scaling and runbook: all queried metrics exist, and the runbook explains each alert."""
 
 import json
 import re
@@ -29,9 +29,9 @@ DASHBOARD: dict[str, Any] = json.loads((FOLDER / "dashboard.json").read_text())
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 SCALING: dict[str, Any] = yaml.safe_load((ROOT / "deploy/kubernetes/base/scaling.yaml").read_text())
 
-# Made by Prometheus itself.
+# Series that Prometheus creates itself.
 OF_PROMETHEUS = {"up": {"job", "instance"}}
-# Put to every series by Prometheus.
+# Labels that Prometheus adds to every series.
 OF_TARGETS = {"job", "instance"}
 
 
@@ -40,7 +40,7 @@ def panels() -> Iterator[dict[str, Any]]:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """All that is asked for, with where it stands."""
+    """Yield all PromQL expressions with their places."""
     for rule in RULES:
         yield rule.get("alert", rule.get("record", "")), rule["expr"]
     for panel in panels():
@@ -52,7 +52,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 def selectors(expression: str) -> list[promql_parser.VectorSelector]:
-    """The series that an expression selects. Raises ValueError where it is no PromQL."""
+    """Return the series that an expression selects. Raises ValueError if it is not PromQL."""
     found: list[promql_parser.VectorSelector] = []
 
     def visit(node: promql_parser.Expr) -> None:
@@ -66,10 +66,10 @@ def selectors(expression: str) -> list[promql_parser.VectorSelector]:
 
 
 @pytest.fixture
-def told(redis_url: str) -> dict[str, set[str]]:
-    """The names of all series that a web process tells of, with their labels as far as they have been seen."""
+def exported(redis_url: str) -> dict[str, set[str]]:
+    """The names of all series of a web process, with the labels of their samples."""
     command, address = start_api(REDIS_URL=redis_url)
-    httpx.get(f"{address}/v1/captions/nothing")  # so that there is a request, and a problem
+    httpx.get(f"{address}/v1/captions/nothing")  # creates the series of requests and problems
     answer = httpx.get(f"{address}/metrics").text
     command.end()
     found: dict[str, set[str]] = {}
@@ -79,25 +79,25 @@ def told(redis_url: str) -> dict[str, set[str]]:
     return found
 
 
-def test_every_metric_that_is_asked_for_is_there(told: dict[str, set[str]]) -> None:
-    there = told | OF_PROMETHEUS
-    asked = set()
+def test_every_queried_metric_exists_and_every_metric_is_queried(exported: dict[str, set[str]]) -> None:
+    known = exported | OF_PROMETHEUS
+    queried = set()
     for where, expression in expressions():
         found = selectors(expression)
         assert found, where
         for selector in found:
             if selector.name in RECORDED:
                 continue
-            assert selector.name in there, f"{where}: there is no {selector.name}"
+            assert selector.name in known, f"{where}: there is no {selector.name}"
             labels = {matcher.name for matcher in selector.matchers.matchers}
-            assert labels <= there[selector.name] | OF_TARGETS, f"{where}: {selector.name} has no such label"
-            asked.add(selector.name)
-    # Whoever adds a metric decides whether anybody looks at it: these are for who digs deeper.
-    ours = {re.sub("_(bucket|sum|count)$", "", name) for name in told if name.startswith("wordlight_")}
-    assert ours - {re.sub("_(bucket|sum|count)$", "", name) for name in asked} == set()
+            assert labels <= known[selector.name] | OF_TARGETS, f"{where}: {selector.name} has no such label"
+            queried.add(selector.name)
+    # Every metric is used by a rule, the dashboard or the scaling.
+    ours = {re.sub("_(bucket|sum|count)$", "", name) for name in exported if name.startswith("wordlight_")}
+    assert ours - {re.sub("_(bucket|sum|count)$", "", name) for name in queried} == set()
 
 
-def test_values_that_are_asked_for_can_be() -> None:
+def test_queried_label_values_exist() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "app").rglob("*.py"))
     kinds = set(re.findall(r'"([a-z]+(?:-[a-z]+)+|busy)"', sources))
     for where, expression in expressions():
@@ -109,7 +109,7 @@ def test_values_that_are_asked_for_can_be() -> None:
                     assert matcher.value in set(Stage), where
 
 
-def test_what_is_recorded_is_named_after_what_it_is() -> None:
+def test_recording_rules_follow_the_naming_convention() -> None:
     assert len(RECORDED) == len(RULES) - len(ALERTS)
     for name in RECORDED:
         assert re.fullmatch(r"job(_[a-z]+)?:wordlight_[a-z_]+:[a-z0-9_]+", name)
@@ -118,7 +118,7 @@ def test_what_is_recorded_is_named_after_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_every_alert_says_what_to_do(alert: dict[str, Any]) -> None:
+def test_the_runbook_explains_every_alert(alert: dict[str, Any]) -> None:
     name = alert["alert"]
     assert alert["labels"]["severity"] in ("critical", "warning", "info")
     assert alert["annotations"]["summary"]
@@ -129,11 +129,11 @@ def test_every_alert_says_what_to_do(alert: dict[str, Any]) -> None:
         assert part in section[1]
 
 
-def test_the_runbook_is_of_alerts_that_there_are() -> None:
+def test_the_runbook_lists_the_existing_alerts_in_order() -> None:
     assert re.findall(r"^### (Wordlight\w+)$", RUNBOOK, flags=re.MULTILINE) == [alert["alert"] for alert in ALERTS]
 
 
-def test_every_alert_has_been_seen_to_fire() -> None:
+def test_every_alert_has_a_test() -> None:
     tests = yaml.safe_load((FOLDER / "rules.test.yml").read_text())["tests"]
     assert [test["name"] for test in tests[1:]] == [alert["alert"] for alert in ALERTS]
     for test in tests[1:]:
@@ -144,16 +144,16 @@ def test_every_alert_has_been_seen_to_fire() -> None:
 
 @pytest.fixture
 def promtool() -> str:
-    """Prometheus's own tool. Without it the tests that need it are skipped, but where CI says that it must be there."""
+    """The path of promtool. Without it, the tests are skipped, or fail in CI."""
     return installed(
         "promtool",
-        "NO PROMTOOL: no alert was seen to fire (Debian: apt-get install prometheus)",
+        "NO PROMTOOL: alerts were not tested (Debian: apt-get install prometheus)",
         "WORDLIGHT_REQUIRE_PROMTOOL",
     )
 
 
 def run(folder: Path, *command: str) -> str:
-    """What a command says that finds nothing wrong in a folder."""
+    """Run a command that must succeed in a folder; return its output."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -161,22 +161,22 @@ def run(folder: Path, *command: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the files, with the key that their user puts beside them."""
+    """A copy of the files, with the key file that users add."""
     copy = shutil.copytree(FOLDER, tmp_path / "monitoring")
     (copy / "metrics.key").touch()
     return Path(copy)
 
 
-def test_prometheus_takes_configuration_and_rules(promtool: str, folder: Path) -> None:
+def test_promtool_accepts_configuration_and_rules(promtool: str, folder: Path) -> None:
     assert f"{len(RULES)} rules found" in run(folder, promtool, "check", "config", "prometheus.yml")
 
 
-def test_alerts_fire_when_they_shall_and_not_before(promtool: str, folder: Path) -> None:
+def test_alerts_fire_when_they_should_and_not_before(promtool: str, folder: Path) -> None:
     run(folder, promtool, "test", "rules", "rules.test.yml")
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_an_alert_that_never_fires_is_noticed(promtool: str, folder: Path, alert: dict[str, Any]) -> None:
+def test_the_test_of_an_alert_fails_if_it_never_fires(promtool: str, folder: Path, alert: dict[str, Any]) -> None:
     rules = yaml.safe_load((folder / "rules.yml").read_text())
     (found,) = (rule for group in rules["groups"] for rule in group["rules"] if rule.get("alert") == alert["alert"])
     found["expr"] = "vector(1) < 0"
@@ -185,13 +185,13 @@ def test_an_alert_that_never_fires_is_noticed(promtool: str, folder: Path, alert
         run(folder, promtool, "test", "rules", "rules.test.yml")
 
 
-def test_prometheus_understands_all_that_is_asked(promtool: str, folder: Path) -> None:
+def test_promtool_accepts_all_expressions(promtool: str, folder: Path) -> None:
     rules = [{"record": f"asked_{number}", "expr": asked} for number, (_, asked) in enumerate(expressions())]
     (folder / "asked.yml").write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}))
     assert f"{len(rules)} rules found" in run(folder, promtool, "check", "rules", "asked.yml")
 
 
-def test_the_dashboard_is_whole() -> None:
+def test_the_dashboard_has_valid_panels() -> None:
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))
     places = set()
@@ -209,7 +209,7 @@ def test_the_dashboard_is_whole() -> None:
         assert all('job="$job"' in target["expr"] for target in panel["targets"])
 
 
-def test_prometheus_is_told_the_job_that_is_asked_for() -> None:
+def test_prometheus_scrapes_the_queried_job() -> None:
     found = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     (scrape,) = found["scrape_configs"]
     assert scrape["job_name"] == "wordlight"

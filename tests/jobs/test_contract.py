@@ -1,4 +1,4 @@
-"""The contract's bytes: what one version writes to Redis, another must be able to read."""
+"""The bytes of the contract in Redis. Versions that run side by side must read each other's records."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_result_bytes() -> None:
     assert result().model_dump_json() + "\n" == (GOLDEN / "result.json").read_text()
 
 
-def test_bytes_of_a_word_as_soon_as_it_is_decided() -> None:
+def test_word_event_bytes() -> None:
     (word,) = result().captions[0].words
     event = WordEvent(attempt=1, caption=0, position=2, word=word.model_copy(update={"visual_grounding": 0.5}))
     assert event.model_dump_json() + "\n" == (GOLDEN / "word.json").read_text()
@@ -33,7 +33,7 @@ def test_problem_bytes() -> None:
     assert problem.model_dump_json() + "\n" == (GOLDEN / "problem.json").read_text()
 
 
-def test_record_of_an_earlier_version_is_read() -> None:
+def test_a_record_of_version_0_1_0_can_be_read() -> None:
     fields = json.loads((GOLDEN / "record-0.1.0.json").read_text())
     job = Job.from_record("abc", {key.encode(): value.encode() for key, value in fields.items()}, 3600)
     assert json.loads(job.model_dump_json()) == json.loads((GOLDEN / "job.json").read_text())

@@ -1,4 +1,4 @@
-"""Sentinel failover with real processes: accepted jobs that a replica has are done once, on the new primary."""
+"""Sentinel failover with real processes: jobs that a replica has end exactly once, on the new primary."""
 
 import threading
 from collections import Counter
@@ -8,20 +8,17 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support import tiny
-from support.api import encode, start_api
+from support.api import start_api
 from support.command import Command
 from support.queue_servers import Certificates, Node, SentinelGroup, certificates, sentinel_group, wait_until
 from support.queueing import history
 from support.running import follow
-from support.workers import start_worker, wait_until_ended
+from support.workers import JPEG, PICTURES, start_worker, wait_until_ended
 
 from jobs import keys
 from jobs.settings import QueueSettings
 
-JPEG = {"Content-Type": "image/jpeg"}
 _ACCEPTED = {202, 200}  # 200: the job ended while the web process waited for a replica
-PICTURES = [encode(tiny.picture(top, bottom)) for top in tiny.COLOURS for bottom in tiny.COLOURS if top != bottom]
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -63,7 +60,7 @@ def submit_until_accepted(client: httpx.Client, beam_size: int) -> str:
 def assert_no_tracebacks(*commands: Command) -> None:
     for command in commands:
         command.end()
-        assert "Traceback" not in (said := "\n".join(command.lines)), said
+        assert "Traceback" not in (output := "\n".join(command.lines)), output
 
 
 def assert_all_succeed_once(settings: QueueSettings, job_ids: list[str]) -> None:
@@ -78,7 +75,7 @@ def submitted(node: Node) -> int:
     return int(node.client.hget(keys.COUNTS, "jobs_submitted") or 0)
 
 
-def replicas_are_good(group: SentinelGroup) -> bool:
+def replicas_are_healthy(group: SentinelGroup) -> bool:
     """Whether a Sentinel would promote one of the replicas."""
     replicas = group.sentinels[0].client.execute_command("SENTINEL SLAVES", "queue")
     return all(state["flags"] == {"slave"} or state["flags"] == "slave" for state in replicas)
@@ -106,7 +103,7 @@ def test_no_replicated_job_is_lost_when_the_primary_dies(sentinels: SentinelGrou
         assert answers[503] > 0
         assert set(answers) <= _ACCEPTED | {503}
         assert_all_succeed_once(settings, [before, *accepted, after])
-        # The listener for notices has found the new primary too.
+        # The listener for notifications has found the new primary too.
         assert follow(client, f"/v1/captions/{after}/events")[-1].name == "succeeded"
     assert_no_tracebacks(worker, api)
 
@@ -122,7 +119,7 @@ def test_clients_follow_a_planned_failover(sentinels: SentinelGroup, tiny_captio
         before = submit_until_accepted(client, 7)
         wait_until_ended(settings, [before])
         # The old primary stays alive and becomes a replica.
-        wait_until(lambda: replicas_are_good(sentinels))
+        wait_until(lambda: replicas_are_healthy(sentinels))
         sentinels.sentinels[0].client.execute_command("SENTINEL FAILOVER", "queue")
         wait_until(lambda: sentinels.primary.info("replication")["role"] == "slave")
         after = submit_until_accepted(client, 8)

@@ -32,7 +32,7 @@ raise SystemExit(0) if FORMAT == "text" else RuntimeError("the end")
 
 
 def logged(command: Command) -> list[dict[str, Any]]:
-    """The log of a command that has ended, every line of which must be one JSON object."""
+    """Parse the log of a command that has ended. Every line must be one JSON object."""
     return [json.loads(line) for line in command.lines if line != "(end of output)"]
 
 

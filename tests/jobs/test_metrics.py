@@ -30,7 +30,7 @@ def backlog(settings: QueueSettings) -> Backlog:
 
 
 def test_waiting_and_pending_jobs_are_counted_exactly(settings: QueueSettings, redis: Redis) -> None:
-    """Whatever is submitted, claimed, ended and expired in whatever order."""
+    """Jobs are submitted, claimed, ended and expired in random order."""
     chance = random.Random(0)
     consumer = Consumer(redis, settings)
     waiting: list[str] = []
@@ -49,11 +49,11 @@ def test_waiting_and_pending_jobs_are_counted_exactly(settings: QueueSettings, r
             case "expire" if waiting:
                 job_id = waiting.pop(chance.randrange(len(waiting)))
                 redis.hset(keys.record(job_id), "deadline", 0)
-                assert get(settings, job_id).status is Status.EXPIRED  # asking lets it expire
-        found = backlog(settings)
-        assert (found.waiting, found.pending) == (len(waiting), len(pending))
-        assert (found.oldest_waiting_seconds > 0) == bool(waiting)
-        assert (found.oldest_pending_seconds > 0) == bool(pending)
+                assert get(settings, job_id).status is Status.EXPIRED  # reading the job expires it
+        measured = backlog(settings)
+        assert (measured.waiting, measured.pending) == (len(waiting), len(pending))
+        assert (measured.oldest_waiting_seconds > 0) == bool(waiting)
+        assert (measured.oldest_pending_seconds > 0) == bool(pending)
 
 
 def test_the_age_of_the_oldest_job(settings: QueueSettings, redis: Redis) -> None:
@@ -61,10 +61,10 @@ def test_the_age_of_the_oldest_job(settings: QueueSettings, redis: Redis) -> Non
     for age in (300, 200, 100):
         redis.xadd(keys.STREAM, {"job": str(age)}, id=f"{(seconds - age) * 1000}-0")
     claim_all(Consumer(redis, settings), 1)
-    found = backlog(settings)
-    assert 300 <= found.oldest_pending_seconds < 310
-    assert 200 <= found.oldest_waiting_seconds < 210
-    take_over_all(Consumer(redis, settings), 1)  # another worker's claim makes a job no younger
+    measured = backlog(settings)
+    assert 300 <= measured.oldest_pending_seconds < 310
+    assert 200 <= measured.oldest_waiting_seconds < 210
+    take_over_all(Consumer(redis, settings), 1)  # a takeover does not reset the age
     assert backlog(settings).oldest_pending_seconds >= 300
 
 

@@ -224,7 +224,7 @@ class QueueMachine(RuleBasedStateMachine):
         return multiple(*(job.id for job in batch.jobs))
 
     @rule(job_id=jobs, limit=st.integers(1, 3))
-    def look(self, job_id: str, limit: int) -> None:
+    def read_jobs(self, job_id: str, limit: int) -> None:
         for owner in OWNERS:
             job = self._await(self.producers[0].get(job_id, owner))
             assert bool(job) == (job_id in self.accepted and self.accepted[job_id].owner == owner)
@@ -281,10 +281,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(worker=workers, version=st.one_of(versions, st.just("")))
     def heartbeat(self, worker: int, version: str) -> None:
-        one = self.workers[worker]
+        current = self.workers[worker]
         holders = self._holders()
-        held = {entry for entry in one.entries if holders.get(entry) == one.consumer.name}
-        assert one.consumer.heartbeat(sorted(one.entries), version) == held
+        held = {entry for entry in current.entries if holders.get(entry) == current.consumer.name}
+        assert current.consumer.heartbeat(sorted(current.entries), version) == held
 
     @rule(run=runs, count=st.integers(1, 2), again=st.booleans(), lost=rarely)
     def publish_words(self, run: Run, count: int, again: bool, lost: bool) -> None:
@@ -309,7 +309,7 @@ class QueueMachine(RuleBasedStateMachine):
         self._finish(run, version, well=True)
 
     @rule(worker=workers, how=st.sampled_from(("crash", "leave")))
-    def go(self, worker: int, how: str) -> None:
+    def replace_worker(self, worker: int, how: str) -> None:
         if how == "leave":
             holders = self._holders()
             self.workers[worker].consumer.leave(sorted(self.workers[worker].entries))
@@ -366,7 +366,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_in_a_valid_state(self) -> None:
-        view = self._look()
+        view = self._read_view()
         for job in self.accepted.values():
             self._check_history(job, view.records[job.id], view.events[job.id])
             if _ended(view.records[job.id]):
@@ -536,7 +536,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Valkey.
 
-    def _look(self) -> View:
+    def _read_view(self) -> View:
         job_ids = list(self.accepted)
         pipeline = self.redis.pipeline(transaction=False)
         for job_id in job_ids:
@@ -598,17 +598,17 @@ class QueueMachine(RuleBasedStateMachine):
             pending = self.redis.xpending_range(keys.STREAM, keys.GROUP, "-", "+", 100)
         except ResponseError:
             return {}
-        return {one["message_id"].decode(): one["consumer"].decode() for one in pending}
+        return {entry["message_id"].decode(): entry["consumer"].decode() for entry in pending}
 
     def _newly_claimed(self, worker: int, count: int) -> list[tuple[Worker, Claim]]:
-        one = self.workers[worker]
-        return self._claimed(one, one.consumer.claim(count)) if self._something_new() else []
+        current = self.workers[worker]
+        return self._claimed(current, current.consumer.claim(count)) if self._something_new() else []
 
     def _taken_over(self, worker: int, count: int) -> list[tuple[Worker, Claim]]:
         """Claim jobs of all other workers, which look silent: they may be dead, stopped or signed off."""
-        one = self.workers[worker]
-        self._make_idle(besides=one)
-        return self._claimed(one, one.consumer.take_over(count))
+        current = self.workers[worker]
+        self._make_idle(besides=current)
+        return self._claimed(current, current.consumer.take_over(count))
 
     def _claimed(self, worker: Worker, claims: list[Claim]) -> list[tuple[Worker, Claim]]:
         worker.entries |= {claim.entry for claim in claims}

@@ -60,7 +60,7 @@ def use_everything(url: str, captioner: Path) -> None:
     headers = {"Authorization": f"Bearer {secret}"}
     first, second, third = (encode(tiny.picture("red", colour)) for colour in ("green", "blue", "white"))
     with httpx.Client(base_url=address, timeout=90, headers=headers) as client:
-        # A job with a webhook that nobody answers: two attempts.
+        # A job with a webhook that gets no answer: two attempts.
         form = {"webhook_url": f"http://127.0.0.1:{free_port()}/"}
         waiting = {"Prefer": "wait=60", "Idempotency-Key": "once"}
         job = client.post("/v1/captions", data=form, files={"image": first}, headers=waiting).json()
@@ -71,7 +71,7 @@ def use_everything(url: str, captioner: Path) -> None:
         names = [event.name for event in follow(client, f"/v1/captions/{job['id']}/events")]
         assert [names[0], names[1], names[-1]] == ["queued", "processing", "succeeded"]
         assert client.get(f"/v1/captions/{job['id']}/captions/0/sheet.png").status_code == 200
-        # The follower of a waiting job is woken by a notice.
+        # The follower of a waiting job is woken by a notification.
         waiting_job = client.post(
             "/v1/captions?strategy=greedy", content=second, headers={"Content-Type": "image/jpeg"}
         ).json()
@@ -83,9 +83,9 @@ def use_everything(url: str, captioner: Path) -> None:
         with connect(url) as redis:
             consumer = Consumer(redis, QueueSettings(redis_url=url, takeover_seconds=0.001))
             consumer.sweep()
-            held = [claim.entry for claim in consumer.claim(1)]
-            assert consumer.heartbeat(held) == set(held)
-            consumer.leave(held)
+            entries = [claim.entry for claim in consumer.claim(1)]
+            assert consumer.heartbeat(entries) == set(entries)
+            consumer.leave(entries)
         assert client.post(f"/v1/captions/{ids[2]}/cancel").json()["status"] == "canceled"
         assert "3 jobs" not in wordlight(url, "jobs", "list")
         assert "0 dead letters" in wordlight(url, "jobs", "dead")
@@ -95,14 +95,14 @@ def use_everything(url: str, captioner: Path) -> None:
         assert client.delete(f"/v1/captions/{ids[0]}").status_code == 204
         assert len(client.get("/v1/captions").json()["jobs"]) == 4
         metrics = wordlight(url, "keys", "create", "meter", "--scope", "metrics").strip()
-        told = client.get("/metrics", headers={"Authorization": f"Bearer {metrics}"}).text
-        assert "wordlight_queue_up 1.0" in told
+        answer = client.get("/metrics", headers={"Authorization": f"Bearer {metrics}"}).text
+        assert "wordlight_queue_up 1.0" in answer
         assert client.get("/readyz").status_code == 200
     assert worker.end() == 0
     api.end()
     for command in (api, worker):
-        assert "Traceback" not in (said := "\n".join(command.lines)), said
-        assert PASSWORD not in said
+        assert "Traceback" not in (output := "\n".join(command.lines)), output
+        assert PASSWORD not in output
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_a_whole_service_runs_on_every_queue_server(redis_url: str, tiny_caption
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_documented_user_has_all_rights_that_are_needed_and_no_more(tiny_captioner: Path, tmp_path: Path) -> None:
+def test_the_documented_user_has_exactly_the_rights_that_are_used(tiny_captioner: Path, tmp_path: Path) -> None:
     users = tmp_path / "users.acl"
     users.write_text(documented_user() + "\n")
     with one_server(tmp_path, "--aclfile", str(users)) as node:

@@ -44,7 +44,7 @@ def test_arguments_take_precedence_and_an_empty_path_is_ignored(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "error"),
     [
         (None, "cannot be read: No such file or directory"),
         (b"", "is empty"),
@@ -54,13 +54,13 @@ def test_arguments_take_precedence_and_an_empty_path_is_ignored(monkeypatch: pyt
     ],
     ids=["missing", "empty", "blank", "binary", "large"],
 )
-def test_an_unusable_file_is_reported_in_one_line(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_an_unusable_file_is_reported_in_one_line(tmp_path: Path, content: bytes | None, error: str) -> None:
     path = tmp_path / "url"
     if content is not None:
         path.write_bytes(content)
     command = start_command("jobs", "list", REDIS_URL_FILE=str(path))
     assert command.end(0) == os.EX_CONFIG
-    assert command.lines[:-1] == [f"wordlight: REDIS_URL_FILE: {path} {said}"]
+    assert command.lines[:-1] == [f"wordlight: REDIS_URL_FILE: {path} {error}"]
 
 
 def test_a_value_and_a_file_together_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What clients may ask of the queue besides captioning: the same again, something else instead, or never mind."""
+"""The queue beyond one job: cached results, cancellation, deletion, idempotency, batches, lists and lost data."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from jobs.settings import QueueSettings
 
 @pytest.fixture
 def worker(redis: Redis, settings: QueueSettings) -> Consumer:
-    """A worker that has told which captioner it has."""
+    """A worker that has reported its captioner."""
     consumer = Consumer(redis, settings)
     consumer.claim(1)
     consumer.heartbeat([], RESULT.model.version)
@@ -31,13 +31,13 @@ def worker(redis: Redis, settings: QueueSettings) -> Consumer:
 
 
 def finish_one(worker: Consumer, *, well: bool = True) -> str:
-    """Run the next job; returns its id."""
+    """Run the next job and return its id."""
     (started,) = worker.start(claim_all(worker, 1))
     assert worker.succeed(started, RESULT) if well else worker.fail(started, PROBLEM)
     return started.job_id
 
 
-def test_the_same_again_is_answered_at_once(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+def test_a_repeated_picture_gets_the_cached_result(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
     (first,) = submit(settings)
     finish_one(worker)
     (again,) = submit(settings)
@@ -63,7 +63,7 @@ def test_the_same_again_is_answered_at_once(settings: QueueSettings, worker: Con
         (Submission(CaptionOptions(), owner="somebody"), PICTURE),
     ],
 )
-def test_something_else_is_not(
+def test_a_different_picture_option_or_owner_misses_the_cache(
     settings: QueueSettings, worker: Consumer, redis: Redis, submission: Submission, picture: Picture
 ) -> None:
     submit(settings)
@@ -73,25 +73,25 @@ def test_something_else_is_not(
     assert redis.xlen(keys.STREAM) == 1
 
 
-def test_how_long_a_job_may_wait_does_not_change_the_answer(settings: QueueSettings, worker: Consumer) -> None:
+def test_expires_in_does_not_affect_the_cache(settings: QueueSettings, worker: Consumer) -> None:
     submit(settings)
     finish_one(worker)
     (again,) = submit(settings, submission=Submission(CaptionOptions(expires_in=5)))
     assert get(settings, again).cached
 
 
-def test_another_captioner_is_asked_anew(settings: QueueSettings, worker: Consumer) -> None:
+def test_a_new_captioner_misses_the_cache_of_the_old_one(settings: QueueSettings, worker: Consumer) -> None:
     submit(settings)
     finish_one(worker)
     worker.heartbeat([], "a newer version")
     (again,) = submit(settings)
     assert get(settings, again).status is Status.QUEUED
-    finish_one(worker)  # by the older one, which is still at work: not what the newer one would have said
+    finish_one(worker)  # with the result of the old captioner, which still runs
     (third,) = submit(settings)
     assert get(settings, third).status is Status.QUEUED
 
 
-def test_failures_are_not_remembered(settings: QueueSettings, worker: Consumer) -> None:
+def test_failures_are_not_cached(settings: QueueSettings, worker: Consumer) -> None:
     submit(settings)
     finish_one(worker, well=False)
     (again,) = submit(settings)
@@ -109,7 +109,7 @@ def test_twins_share_one_run(settings: QueueSettings, worker: Consumer, redis: R
     assert not redis.exists(keys.ACTIVE)
 
 
-def test_twins_share_a_failure_but_it_is_not_remembered(settings: QueueSettings, worker: Consumer) -> None:
+def test_twins_share_a_failure_that_is_not_cached(settings: QueueSettings, worker: Consumer) -> None:
     ids = submit(settings, 2)
     finish_one(worker, well=False)
     assert [get(settings, job_id).error for job_id in ids] == [PROBLEM, PROBLEM]
@@ -118,7 +118,7 @@ def test_twins_share_a_failure_but_it_is_not_remembered(settings: QueueSettings,
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete", "expire"])
-def test_a_twin_takes_the_place_of_one_that_nobody_wants(
+def test_a_twin_replaces_a_leader_that_was_canceled_deleted_or_expired(
     settings: QueueSettings, worker: Consumer, redis: Redis, end: str
 ) -> None:
     first = submit(settings)[0]
@@ -130,13 +130,13 @@ def test_a_twin_takes_the_place_of_one_that_nobody_wants(
     else:
         redis.hset(keys.record(first), "deadline", 0)
         assert get(settings, first).status is Status.EXPIRED
-    (fourth,) = submit(settings)  # which joins the new one
+    (fourth,) = submit(settings)  # joins the new leader
     assert finish_one(worker) == second
     assert [get(settings, job_id).cached for job_id in (second, third, fourth)] == [False, True, True]
     assert redis.xlen(keys.STREAM) == 0
 
 
-def test_a_twin_that_leaves_is_left_alone(settings: QueueSettings, worker: Consumer) -> None:
+def test_a_canceled_twin_does_not_get_the_result(settings: QueueSettings, worker: Consumer) -> None:
     first, second = submit(settings, 2)
     produce(settings, lambda producer: producer.cancel(second))
     assert finish_one(worker) == first
@@ -151,14 +151,14 @@ def test_a_queued_job_that_is_canceled_is_never_run(settings: QueueSettings, red
     assert redis.xlen(keys.STREAM) == 0
 
 
-def test_a_claimed_job_that_is_canceled_is_not_begun(settings: QueueSettings, worker: Consumer) -> None:
+def test_a_claimed_job_that_is_canceled_is_not_started(settings: QueueSettings, worker: Consumer) -> None:
     (job_id,) = submit(settings)
     claims = claim_all(worker, 1)
     produce(settings, lambda producer: producer.cancel(job_id))
     assert worker.start(claims) == []
 
 
-def test_workers_learn_whom_somebody_follows(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+def test_workers_learn_which_jobs_have_followers(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
     waiting, running, nobodys = (
         submit(settings, submission=Submission(CaptionOptions(max_words=words)))[0] for words in (3, 4, 5)
     )
@@ -169,12 +169,12 @@ def test_workers_learn_whom_somebody_follows(settings: QueueSettings, worker: Co
     assert worker.interest(claims).followed == {claims[0].entry, claims[1].entry}
     for claim in claims:
         worker.succeed(claim, RESULT)
-    for job_id in (nobodys, "nothing"):  # too late: that must bring nothing back that is about to be forgotten
+    for job_id in (nobodys, "nothing"):  # too late: no record is created again
         produce(settings, lambda producer, job_id=job_id: producer.follow(job_id))  # type: ignore[misc]
         assert not redis.hexists(keys.record(job_id), "followed")
 
 
-def test_a_running_job_that_is_canceled_takes_no_result(settings: QueueSettings, worker: Consumer) -> None:
+def test_results_of_a_canceled_job_are_refused(settings: QueueSettings, worker: Consumer) -> None:
     job_id, other = submit(settings)[0], submit(settings, submission=Submission(CaptionOptions(max_words=3)))[0]
     started = worker.start(claim_all(worker, 2))
     assert worker.interest(started).unwanted == set()
@@ -187,7 +187,7 @@ def test_a_running_job_that_is_canceled_takes_no_result(settings: QueueSettings,
     assert history(settings, other) == ["queued", "processing", "word", "word", "succeeded"]
 
 
-def test_a_job_that_is_over_cannot_be_canceled(settings: QueueSettings, worker: Consumer) -> None:
+def test_canceling_a_finished_job_changes_nothing(settings: QueueSettings, worker: Consumer) -> None:
     (job_id,) = submit(settings)
     finish_one(worker)
     produce(settings, lambda producer: producer.cancel(job_id))
@@ -195,7 +195,7 @@ def test_a_job_that_is_over_cannot_be_canceled(settings: QueueSettings, worker: 
 
 
 @pytest.mark.parametrize("when", ["queued", "processing", "succeeded"])
-def test_a_deleted_job_leaves_nothing(settings: QueueSettings, worker: Consumer, redis: Redis, when: str) -> None:
+def test_a_deleted_job_leaves_no_keys(settings: QueueSettings, worker: Consumer, redis: Redis, when: str) -> None:
     (job_id,) = submit(settings)
     if when == "processing":
         worker.start(claim_all(worker, 1))
@@ -211,17 +211,17 @@ def test_a_deleted_job_leaves_nothing(settings: QueueSettings, worker: Consumer,
     assert get(settings, again).status is Status.QUEUED
 
 
-def test_an_idempotency_key_makes_one_job(settings: QueueSettings, redis: Redis) -> None:
-    asked = replace(ANY, idempotency="k", fingerprint="f")
+def test_concurrent_requests_with_one_idempotency_key_create_one_job(settings: QueueSettings, redis: Redis) -> None:
+    submission = replace(ANY, idempotency="k", fingerprint="f")
 
     async def burst(producer: Producer) -> list[str]:
-        return await asyncio.gather(*(producer.submit(asked, Picture(bytes([n]), 1, 1)) for n in range(9)))
+        return await asyncio.gather(*(producer.submit(submission, Picture(bytes([n]), 1, 1)) for n in range(9)))
 
     assert len(set(produce(settings, burst))) == 1
     assert redis.xlen(keys.STREAM) == 1
 
 
-def test_an_idempotency_key_is_for_one_request_of_one_owner(settings: QueueSettings) -> None:
+def test_an_idempotency_key_cannot_be_reused_for_another_request(settings: QueueSettings) -> None:
     (job_id,) = submit(settings, submission=replace(ANY, idempotency="k", fingerprint="f"))
     with pytest.raises(KeyReused):
         submit(settings, submission=replace(ANY, idempotency="k", fingerprint="another"))
@@ -231,20 +231,20 @@ def test_an_idempotency_key_is_for_one_request_of_one_owner(settings: QueueSetti
     assert other != job_id
 
 
-def test_an_idempotency_key_is_free_again_when_its_job_is_gone(settings: QueueSettings) -> None:
-    asked = replace(ANY, idempotency="k", fingerprint="f")
-    (job_id,) = submit(settings, submission=asked)
+def test_an_idempotency_key_can_be_reused_after_its_job_is_deleted(settings: QueueSettings) -> None:
+    submission = replace(ANY, idempotency="k", fingerprint="f")
+    (job_id,) = submit(settings, submission=submission)
     produce(settings, lambda producer: producer.delete(job_id))
-    assert submit(settings, submission=asked) != [job_id]
+    assert submit(settings, submission=submission) != [job_id]
 
 
-def test_a_batch_is_taken_whole_or_not_at_all(settings: QueueSettings, redis: Redis) -> None:
+def test_a_batch_is_accepted_whole_or_not_at_all(settings: QueueSettings, redis: Redis) -> None:
     settings = settings.model_copy(update={"max_jobs": 3})
     files = [File(Picture(bytes([n]), 1, 1), f"{n}.jpg") for n in range(3)]
     with pytest.raises(QueueFull):
         produce(settings, lambda producer: producer.submit_batch(ANY, [*files, File(PICTURE)]))
     assert not redis.exists(keys.ACTIVE, keys.STREAM)
-    # A file without a picture takes no place.
+    # A file without a picture does not count.
     batch_id = produce(settings, lambda producer: producer.submit_batch(ANY, [*files, File(PROBLEM, "bad.txt")]))
     batch = produce(settings, lambda producer: producer.batch(batch_id))
     assert batch
@@ -259,7 +259,7 @@ def test_a_batch_is_taken_whole_or_not_at_all(settings: QueueSettings, redis: Re
     assert produce(settings, lambda producer: producer.batch(batch_id, "another")) is None
 
 
-def test_answers_that_are_known_need_no_place(settings: QueueSettings, worker: Consumer) -> None:
+def test_cached_results_are_accepted_when_the_queue_is_full(settings: QueueSettings, worker: Consumer) -> None:
     settings = settings.model_copy(update={"max_jobs": 1})
     submit(settings)
     finish_one(worker)
@@ -270,7 +270,7 @@ def test_answers_that_are_known_need_no_place(settings: QueueSettings, worker: C
     assert get(settings, again).cached
 
 
-def test_an_owner_sees_only_what_is_its_own(settings: QueueSettings) -> None:
+def test_an_owner_sees_only_its_own_jobs(settings: QueueSettings) -> None:
     theirs = produce(settings, lambda producer: producer.submit(replace(ANY, owner="them"), PICTURE))
     (ours,) = submit(settings)
     assert produce(settings, lambda producer: producer.get(theirs)) is None
@@ -280,7 +280,7 @@ def test_an_owner_sees_only_what_is_its_own(settings: QueueSettings) -> None:
     assert produce(settings, lambda producer: producer.was_issued(theirs, "them"))
 
 
-def test_a_list_goes_on_where_it_ended(settings: QueueSettings) -> None:
+def test_a_list_continues_after_the_last_job_of_a_page(settings: QueueSettings) -> None:
     ids = submit(settings, 7)
 
     async def walk(producer: Producer) -> list[str]:
@@ -296,18 +296,18 @@ def test_a_list_goes_on_where_it_ended(settings: QueueSettings) -> None:
     assert [job_id[:12] for job_id in seen] == sorted([job_id[:12] for job_id in seen], reverse=True)
 
 
-def test_lists_and_pictures_are_forgotten_in_time(settings: QueueSettings, redis: Redis) -> None:
+def test_old_pictures_and_list_entries_are_cleaned_up(settings: QueueSettings, redis: Redis) -> None:
     settings = settings.model_copy(update={"result_ttl_seconds": 1, "max_pictures": 2})
-    brief = Consumer(redis, settings)
+    worker_with_short_ttl = Consumer(redis, settings)
     ids = []
     for n in range(5):
         ids.append(produce(settings, lambda producer, n=n: producer.submit(ANY, Picture(bytes([n]), 1, 1))))
-        finish_one(brief)
+        finish_one(worker_with_short_ttl)
     assert [bool(redis.exists(keys.image(job_id))) for job_id in ids] == [False, False, False, True, True]
     while redis.exists(*map(keys.record, ids)):
-        redis.wait(0, 50)  # what waits is the server: the records expire by themselves
+        redis.wait(0, 50)  # the server waits; the records expire by themselves
     produce(settings, lambda producer: producer.submit(ANY, Picture(b"last", 1, 1)))
-    finish_one(brief)
+    finish_one(worker_with_short_ttl)
     left = {key.decode().removeprefix(keys.TAG).partition(":")[0] for key in redis.scan_iter("*")}
     assert redis.zcard(keys.owned("")) == 1
     assert left <= {"jobs", "workers", "model", "metrics", "secret", "job", "image", "events", "owner", "expiring"} | {
@@ -317,7 +317,7 @@ def test_lists_and_pictures_are_forgotten_in_time(settings: QueueSettings, redis
 
 
 @pytest.mark.parametrize("lost", ["stream", "group", "entry"])
-def test_jobs_that_the_stream_has_lost_are_put_back(
+def test_jobs_that_the_stream_has_lost_are_requeued(
     settings: QueueSettings, worker: Consumer, redis: Redis, lost: str
 ) -> None:
     waiting = submit(settings)[0]
@@ -345,33 +345,35 @@ def test_entries_deleted_while_pending_are_not_stuck(settings: QueueSettings, wo
     (job_id,) = submit(settings)
     (claim,) = claim_all(worker, 1)
     redis.xdel(keys.STREAM, claim.entry)
-    heir = Consumer(redis, settings)
-    assert heir.take_over(10) == []
-    heir.sweep()
-    (again,) = heir.start(claim_all(heir, 1))
-    assert heir.succeed(again, RESULT)
+    other = Consumer(redis, settings)
+    assert other.take_over(10) == []
+    other.sweep()
+    (again,) = other.start(claim_all(other, 1))
+    assert other.succeed(again, RESULT)
     assert get(settings, job_id).status is Status.SUCCEEDED
 
 
-def test_what_nobody_asks_about_expires_too(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+def test_a_sweep_expires_jobs(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
     (job_id,) = submit(settings)
     redis.hset(keys.record(job_id), "deadline", 0)
     worker.sweep()
     assert redis.hget(keys.record(job_id), "status") == b"expired"
 
 
-def test_two_who_take_over_at_once_share_the_jobs(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+def test_two_workers_that_take_over_at_once_share_the_jobs(
+    settings: QueueSettings, worker: Consumer, redis: Redis
+) -> None:
     ids = [produce(settings, lambda p, n=n: p.submit(ANY, Picture(bytes([n]), 1, 1))) for n in range(20)]
     worker.leave([claim.entry for claim in claim_all(worker, 20)])
-    heirs = Consumer(redis, settings), Consumer(redis, settings)
+    others = Consumer(redis, settings), Consumer(redis, settings)
     taken: list[str] = []
     while len(taken) < 20:
-        for heir in heirs:
-            taken += [claim.job_id for claim in heir.start(heir.take_over(3))]
+        for other in others:
+            taken += [claim.job_id for claim in other.start(other.take_over(3))]
     assert sorted(taken) == sorted(ids)
 
 
-def test_ids_are_known_by_their_seal() -> None:
+def test_ids_are_recognised_by_tother_mac() -> None:
     made = new_id(b"secret", "owner")
     assert issued(b"secret", "owner", made)
     assert not issued(b"secret", "another", made)
@@ -380,7 +382,7 @@ def test_ids_are_known_by_their_seal() -> None:
         assert not issued(b"secret", "owner", other)
 
 
-def test_no_word_is_told_twice(settings: QueueSettings, worker: Consumer) -> None:
+def test_no_word_is_published_twice(settings: QueueSettings, worker: Consumer) -> None:
     (job_id,) = submit(settings)
     (claim,) = worker.start(claim_all(worker, 1))
     for before, words in ((0, ["1", "2"]), (0, ["1", "2"]), (1, ["2", "3"]), (3, ["4"])):
@@ -389,10 +391,10 @@ def test_no_word_is_told_twice(settings: QueueSettings, worker: Consumer) -> Non
     assert [event.data for event in events if event.name == "word"] == ["1", "2", "3", "4"]
 
 
-def test_a_dead_letter_is_sent_back_as_a_new_job(settings: QueueSettings, redis: Redis) -> None:
+def test_a_retried_dead_letter_becomes_a_new_job(settings: QueueSettings, redis: Redis) -> None:
     settings = settings.model_copy(update={"max_attempts": 1, "takeover_seconds": 0.01, "result_ttl_seconds": 1})
-    asked = replace(ANY, owner="o", request_id="r")
-    (job_id,) = [produce(settings, lambda p: p.submit(asked, PICTURE))]
+    submission = replace(ANY, owner="o", request_id="r")
+    (job_id,) = [produce(settings, lambda p: p.submit(submission, PICTURE))]
     first, second = Consumer(redis, settings), Consumer(redis, settings)
     assert first.start(claim_all(first, 1))
     assert second.start(take_over_all(second, 1)) == []
@@ -410,7 +412,7 @@ def test_a_dead_letter_is_sent_back_as_a_new_job(settings: QueueSettings, redis:
     new = inspector.send_back(job_id)
     assert [row.id for row in inspector.active(10)] == [new]
     (claim,) = claim_all(second, 1)
-    assert (claim.job_id, claim.image, claim.request_id, claim.options) == (new, PICTURE.data, "r", asked.options)
+    assert (claim.job_id, claim.image, claim.request_id, claim.options) == (new, PICTURE.data, "r", submission.options)
     job = produce(settings, lambda producer: producer.get(job_id, "o"))
     assert job
     assert job.status is Status.FAILED
@@ -427,7 +429,7 @@ def lossy(settings: QueueSettings) -> Iterator[Redis]:
 
 
 def kill_its_workers(settings: QueueSettings, redis: Redis) -> tuple[Consumer, Claim]:
-    """Take the next job to the dead letters; returns the worker that began its last attempt, and that attempt."""
+    """Make the next job a dead letter; return the worker that started its last attempt, and that attempt."""
     hasty = settings.model_copy(update={"takeover_seconds": 0.01, "max_attempts": 1})
     first, second = Consumer(redis, hasty), Consumer(redis, hasty)
     (started,) = first.start(claim_all(first, 1))
@@ -435,7 +437,9 @@ def kill_its_workers(settings: QueueSettings, redis: Redis) -> tuple[Consumer, C
     return first, started
 
 
-def test_what_took_the_place_of_another_is_remembered(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+def test_the_result_of_a_twin_that_replaced_its_leader_is_cached(
+    settings: QueueSettings, worker: Consumer, redis: Redis
+) -> None:
     first = submit(settings, 2)[0]
     produce(settings, lambda producer: producer.cancel(first))
     finish_one(worker)
@@ -445,27 +449,27 @@ def test_what_took_the_place_of_another_is_remembered(settings: QueueSettings, w
     assert redis.ttl(cache) > 0
 
 
-def test_what_took_the_place_of_another_is_forgotten_if_another_captioner_ran_it(
+def test_the_result_of_a_replacing_twin_is_not_cached_if_another_captioner_ran_it(
     settings: QueueSettings, worker: Consumer
 ) -> None:
     worker.heartbeat([], "a newer version")
     first = submit(settings, 2)[0]
     produce(settings, lambda producer: producer.cancel(first))
-    finish_one(worker)  # by the older one
+    finish_one(worker)  # with the result of the old captioner
     (again,) = submit(settings)
     assert get(settings, again).status is Status.QUEUED
 
 
-def test_a_twin_of_a_job_that_is_lost_is_run_itself(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+def test_a_twin_of_a_lost_job_is_run_itself(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
     first, second = submit(settings, 2)
     redis.delete(keys.record(first))
     worker.sweep()
-    assert worker.start(claim_all(worker, 1)) == []  # the entry of the lost one
+    assert worker.start(claim_all(worker, 1)) == []  # the entry of the lost job
     assert finish_one(worker) == second
 
 
 @pytest.mark.slow
-def test_thousands_at_once(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+def test_thousands_of_jobs_at_once(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
     settings = settings.model_copy(update={"max_jobs": 9000})
     different = [File(Picture(n.to_bytes(2, "big"), 1, 1)) for n in range(9000)]
     produce(settings, lambda producer: producer.submit_batch(ANY, different))
@@ -482,7 +486,7 @@ def test_thousands_at_once(settings: QueueSettings, worker: Consumer, redis: Red
     assert batch.counts[Status.SUCCEEDED] == 9000
 
 
-def test_an_answer_that_is_lost_costs_no_attempt(settings: QueueSettings, lossy: Redis) -> None:
+def test_a_lost_answer_costs_no_attempt(settings: QueueSettings, lossy: Redis) -> None:
     (job_id,) = submit(settings)
     worker = Consumer(lossy, settings.model_copy(update={"max_attempts": 1}))
     claims = claim_all(worker, 1)
@@ -494,7 +498,7 @@ def test_an_answer_that_is_lost_costs_no_attempt(settings: QueueSettings, lossy:
 
 
 @pytest.mark.parametrize("lost", ["stream", "group"])
-def test_who_holds_what_is_lost_holds_nothing(
+def test_a_worker_holds_nothing_after_the_stream_or_group_is_lost(
     settings: QueueSettings, worker: Consumer, redis: Redis, lost: str
 ) -> None:
     submit(settings)
@@ -508,14 +512,14 @@ def test_who_holds_what_is_lost_holds_nothing(
     worker.leave([claim.entry])
 
 
-def test_a_dead_letters_worker_cannot_end_it_again(settings: QueueSettings, redis: Redis) -> None:
+def test_a_late_result_of_a_dead_letter_is_refused(settings: QueueSettings, redis: Redis) -> None:
     (job_id,) = submit(settings)
     late, attempt = kill_its_workers(settings, redis)
     assert not late.fail(attempt, PROBLEM)
     assert get(settings, job_id).error != PROBLEM
 
 
-def test_a_dead_letters_picture_is_kept_where_others_are_not(settings: QueueSettings, redis: Redis) -> None:
+def test_the_picture_of_a_dead_letter_is_kept_beyond_max_pictures(settings: QueueSettings, redis: Redis) -> None:
     settings = settings.model_copy(update={"max_pictures": 0})
     (job_id,) = submit(settings)
     kill_its_workers(settings, redis)
@@ -523,14 +527,14 @@ def test_a_dead_letters_picture_is_kept_where_others_are_not(settings: QueueSett
     assert redis.ttl(keys.image(job_id)) > settings.result_ttl_seconds
 
 
-def test_a_dead_letter_goes_with_its_job(settings: QueueSettings, redis: Redis) -> None:
+def test_deleting_a_job_deletes_its_dead_letter(settings: QueueSettings, redis: Redis) -> None:
     (job_id,) = submit(settings)
     kill_its_workers(settings, redis)
     produce(settings, lambda producer: producer.delete(job_id))
     assert list(Inspector(redis, settings).dead(10)) == []
 
 
-def test_a_dead_letter_is_sent_back_once_when_the_answer_is_lost(
+def test_a_dead_letter_is_retried_once_when_the_answer_is_lost(
     settings: QueueSettings, redis: Redis, lossy: Redis
 ) -> None:
     (job_id,) = submit(settings)
@@ -544,7 +548,7 @@ def test_a_dead_letter_is_sent_back_once_when_the_answer_is_lost(
     assert [row.id for row in inspector.active(10)] == [new]
 
 
-def test_processes_agree_on_the_secret_when_redis_has_lost_it(settings: QueueSettings, redis: Redis) -> None:
+def test_processes_agree_on_a_new_secret_after_redis_has_lost_it(settings: QueueSettings, redis: Redis) -> None:
     async def act() -> None:
         async with connect_async(settings.redis_url) as one, connect_async(settings.redis_url) as other:
             producer, newcomer = Producer(one, settings), Producer(other, settings)
@@ -558,18 +562,18 @@ def test_processes_agree_on_the_secret_when_redis_has_lost_it(settings: QueueSet
     asyncio.run(act())
 
 
-def test_lists_are_forgotten_when_no_job_ends_any_more(settings: QueueSettings, redis: Redis) -> None:
+def test_a_sweep_cleans_up_lists_when_no_job_ends(settings: QueueSettings, redis: Redis) -> None:
     settings = settings.model_copy(update={"result_ttl_seconds": 1})
-    brief = Consumer(redis, settings)
+    worker_with_short_ttl = Consumer(redis, settings)
     (job_id,) = submit(settings)
-    finish_one(brief)
+    finish_one(worker_with_short_ttl)
     while redis.exists(keys.record(job_id)):
         redis.wait(0, 50)
-    brief.sweep()
+    worker_with_short_ttl.sweep()
     assert not redis.exists(keys.owned(""), keys.EXPIRING, keys.PICTURES)
 
 
-def test_a_full_memory_takes_nothing_in_but_lets_work_end(
+def test_when_memory_is_full_jobs_are_refused_but_running_ones_end(
     settings: QueueSettings, worker: Consumer, redis: Redis
 ) -> None:
     running, waiting = (produce(settings, lambda p, n=n: p.submit(ANY, Picture(bytes([n]), 1, 1))) for n in range(2))
@@ -590,7 +594,7 @@ def test_a_full_memory_takes_nothing_in_but_lets_work_end(
     assert redis.zcard(keys.owned("")) == 2
 
 
-def test_a_job_of_the_first_version_is_run(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
+def test_a_job_of_version_0_1_0_is_run(settings: QueueSettings, worker: Consumer, redis: Redis) -> None:
     (job_id,) = submit(settings)
     redis.hdel(keys.record(job_id), "options", "owner", "request")
     (claim,) = claim_all(worker, 1)

@@ -1,7 +1,7 @@
 """The page in a real browser, against a real service with a tiny model.
 
 The captions of the tiny model are unpredictable, so no test depends on certain words. No test sleeps: each step waits
-for the state in ``body[data-state]``.
+for the state in `body[data-state]`.
 """
 
 import json

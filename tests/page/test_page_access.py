@@ -16,10 +16,10 @@ WIDE, NARROW = (1300, 900), (360, 740)
 
 def serious_violations(page: Page) -> list[str]:
     """Serious violations that axe-core finds on the page: rule and element."""
-    found = Axe().run(page).response["violations"]
+    violations = Axe().run(page).response["violations"]
     return [
         f"{violation['id']}: {node['target']}"
-        for violation in found
+        for violation in violations
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]

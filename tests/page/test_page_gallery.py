@@ -118,11 +118,11 @@ def test_queue_position_is_shown(page: Page, idle_service: Service, tmp_path: Pa
     page.goto(idle_service.url)
     page.set_input_files("#file", photographs(tmp_path, "red", "green", "blue"))
     wait_for_cards(page, "queued", 3)
-    said = [page.locator("#gallery .card").nth(index) for index in range(3)]
-    # They were sent at the same time, so their order is open.
+    cards = [page.locator("#gallery .card").nth(index) for index in range(3)]
+    # They are sent concurrently, so their order may vary.
     expect(page.locator("#gallery")).to_contain_text("1 ahead", timeout=PATIENCE_MS)
     expect(page.locator("#gallery")).to_contain_text("2 ahead", timeout=PATIENCE_MS)
-    assert sorted(card.inner_text() for card in said) == [
+    assert sorted(card.inner_text() for card in cards) == [
         "In the queue",
         "In the queue, 1 ahead",
         "In the queue, 2 ahead",

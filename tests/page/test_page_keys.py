@@ -20,13 +20,13 @@ REFUSED = re.compile("Failed to load resource: the server responded with a statu
 
 
 @dataclass(frozen=True)
-class Locked:
-    """A service that needs keys, and three keys; a test may revoke `brief`."""
+class KeyedService:
+    """A service that needs keys, and three keys; a test may revoke the key `brief`."""
 
     service: Running
     secret: str
-    others: str
-    brief: str
+    other_secret: str
+    brief_secret: str
 
     @property
     def url(self) -> str:
@@ -34,10 +34,10 @@ class Locked:
 
 
 @pytest.fixture(scope="module")
-def locked(tiny_captioner: Path) -> Iterator[Locked]:
+def keyed(tiny_captioner: Path) -> Iterator[KeyedService]:
     with running(tiny_captioner, WORDLIGHT_REQUIRE_KEYS="true") as service:
-        names = ("somebody", "somebody else", "brief")
-        yield Locked(service, *(make_key(service.redis_url, name)[1] for name in names))
+        names = ("owner", "another", "brief")
+        yield KeyedService(service, *(make_key(service.redis_url, name)[1] for name in names))
 
 
 def signed_in(browser: Browser, secret: str) -> Page:
@@ -46,25 +46,25 @@ def signed_in(browser: Browser, secret: str) -> Page:
 
 
 def complaints_of(page: Page) -> list[str]:
-    found: list[str] = []
-    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: found.append(str(error)))
-    return found
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    return messages
 
 
-def test_whole_page_works_with_a_key(browser: Browser, locked: Locked, photo: Path) -> None:
-    page = signed_in(browser, locked.secret)
+def test_whole_page_works_with_a_key(browser: Browser, keyed: KeyedService, photo: Path) -> None:
+    page = signed_in(browser, keyed.secret)
     complaints = complaints_of(page)
     followed: list[int] = []
     page.on("response", lambda answer: followed.append(answer.status) if "/events?ticket=" in answer.url else None)
-    page.goto(locked.url)
+    page.goto(keyed.url)
     page.locator("#strategy").select_option("greedy")
     drop_file(page, photo.name, "image/jpeg", photo.read_bytes())
     wait_for_state(page, "succeeded")
     assert followed == [200]
 
-    said = sentence(page)
-    assert page.locator("button.word").count() == len(said.split()) > 0
+    caption = sentence(page)
+    assert page.locator("button.word").count() == len(caption.split()) > 0
     page.locator("button.word").first.hover()
     assert not map_is_blank(page)
     page.mouse.move(0, 0)
@@ -81,7 +81,7 @@ def test_whole_page_works_with_a_key(browser: Browser, locked: Locked, photo: Pa
 
     page.reload()
     wait_for_state(page, "succeeded")
-    assert sentence(page) == said
+    assert sentence(page) == caption
     assert page.evaluate("document.querySelector('#photo').decode().then(() => true)")
     page.locator("button.word").first.hover()
     assert not map_is_blank(page)
@@ -91,13 +91,13 @@ def test_whole_page_works_with_a_key(browser: Browser, locked: Locked, photo: Pa
     fetch, ask = (shlex.split(line) for line in page.locator("#curl").inner_text().splitlines())
     for command in (fetch, ask):
         assert command[1:3] == ["-H", "Authorization: Bearer YOUR-KEY"]
-    assert httpx.get(fetch[-1], headers=bearer(locked.secret)).headers["content-type"] == "image/jpeg"
+    assert httpx.get(fetch[-1], headers=bearer(keyed.secret)).headers["content-type"] == "image/jpeg"
 
     # Another key cannot open the link.
-    stranger = signed_in(browser, locked.others)
-    stranger.goto(page.url)
-    wait_for_state(stranger, "failed")
-    expect(stranger.locator("#error")).to_contain_text("does not exist")
+    other = signed_in(browser, keyed.other_secret)
+    other.goto(page.url)
+    wait_for_state(other, "failed")
+    expect(other.locator("#error")).to_contain_text("does not exist")
 
 
 def cancelled(route: Route) -> None:
@@ -108,21 +108,21 @@ def cancelled(route: Route) -> None:
     route.fulfill(response=answer, headers=headers)
 
 
-def test_page_without_a_key_explains_what_to_do(page: Page, locked: Locked) -> None:
+def test_page_without_a_key_explains_what_to_do(page: Page, keyed: KeyedService) -> None:
     page.route("**", cancelled)
     for path in ("/", "/docs"):
-        answer = page.goto(locked.url + path)
+        answer = page.goto(keyed.url + path)
         assert answer
         assert answer.status == 401
         expect(page.get_by_role("heading")).to_have_text("This service needs a key")
         expect(page.get_by_role("main")).to_contain_text("the password is your key")
 
 
-def test_revoked_key_shows_what_to_do(browser: Browser, locked: Locked, photo: Path) -> None:
-    page = signed_in(browser, locked.brief)
+def test_revoked_key_shows_what_to_do(browser: Browser, keyed: KeyedService, photo: Path) -> None:
+    page = signed_in(browser, keyed.brief_secret)
     complaints = complaints_of(page)
-    page.goto(locked.url)
-    assert run_keys("revoke", "brief", REDIS_URL=locked.service.redis_url).returncode == 0
+    page.goto(keyed.url)
+    assert run_keys("revoke", "brief", REDIS_URL=keyed.service.redis_url).returncode == 0
     page.set_input_files("#file", photo)
     wait_for_state(page, "failed")
     expect(page.locator("#error")).to_contain_text("needs a key")
@@ -130,14 +130,14 @@ def test_revoked_key_shows_what_to_do(browser: Browser, locked: Locked, photo: P
     assert not [complaint for complaint in complaints if not REFUSED.match(complaint)]
 
 
-def test_programs_get_a_problem_document(locked: Locked) -> None:
-    with httpx.Client(base_url=locked.url) as client:
-        for headers in ({}, {"Accept": "application/json"}, basic("somebody", "nonsense"), {"Accept": "*/*"}):
+def test_programs_get_a_problem_document(keyed: KeyedService) -> None:
+    with httpx.Client(base_url=keyed.url) as client:
+        for headers in ({}, {"Accept": "application/json"}, basic("anybody", "nonsense"), {"Accept": "*/*"}):
             answer = client.get("/", headers=headers)
             problem(answer, 401, "unauthorized")
         posted = client.post("/v1/captions", headers={"Accept": "text/html"})
         problem(posted, 401, "unauthorized")
-        page = client.get("/", headers={"Accept": "text/html,*/*;q=0.8"} | basic("somebody", "nonsense"))
+        page = client.get("/", headers={"Accept": "text/html,*/*;q=0.8"} | basic("anybody", "nonsense"))
         assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
         assert page.headers.get_list("www-authenticate") == posted.headers.get_list("www-authenticate") != []
         assert client.head("/", headers={"Accept": "text/html"}).status_code == 401

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 
 from app.access.api_keys import ApiKey, ApiKeys, Scope
 from jobs.connection import connect_async
-from support.command import Command, free_port, start_command
+from support.command import Command, clean_environment, free_port, start_command
 
 MB = 1024 * 1024
 
@@ -33,7 +32,7 @@ def encode(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 
 
 def problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
-    """The body of an error, after checking that it is a proper one."""
+    """Check that an answer is an error of that kind, and return its body."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()
@@ -63,8 +62,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 
 
 def run_keys(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("WORDLIGHT_") and key != "REDIS_URL"}
-    # Not by a path relative to the folder that it runs in.
-    clean["PYTHONPATH"] = str(Path(__file__).parents[2])
+    # Absolute, because the command may run in another folder.
+    environment = clean_environment() | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment
     command = [sys.executable, "-m", "wordlight", "keys", *arguments]
-    return subprocess.run(command, env=clean | environment, capture_output=True, text=True, cwd=cwd, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=cwd, timeout=60)

@@ -1,4 +1,4 @@
-"""What the tests of the page do in a browser, and what they wait for: the state that the page itself declares."""
+"""Actions on the page in a browser, and waiting for the states that the page declares in its attributes."""
 
 import base64
 from pathlib import Path
@@ -22,14 +22,14 @@ def wait_for_cards(page: Page, state: str, count: int) -> None:
 
 
 def caption_photograph(page: Page, service: Service, photo: Path) -> None:
-    """Open the page and have a photograph captioned."""
+    """Open the page and caption a photograph."""
     page.goto(service.url)
     page.set_input_files("#file", photo)
     wait_for_state(page, "succeeded")
 
 
 def photographs(folder: Path, *colours: str) -> list[Path]:
-    """Pictures of one colour each."""
+    """Write pictures of one colour each; return their paths."""
     paths = [folder / f"{colour}.png" for colour in colours]
     for path in paths:
         Image.new("RGB", (64, 48), path.stem).save(path)
@@ -37,13 +37,13 @@ def photographs(folder: Path, *colours: str) -> list[Path]:
 
 
 def sentence(page: Page) -> str:
-    """The caption in view."""
+    """Return the caption in view."""
     text: str = page.locator("#caption").text_content() or ""
     return text
 
 
 def map_pixels(page: Page) -> str:
-    """The map over the photograph, as a data URL."""
+    """Return the heatmap over the photograph as a data URL."""
     pixels: str = page.evaluate("document.querySelector('canvas#heatmap').toDataURL()")
     return pixels
 
@@ -62,7 +62,7 @@ def is_blank(page: Page, canvas: str) -> bool:
 
 
 def map_is_blank(page: Page) -> bool:
-    """Whether there is no map over the photograph."""
+    """Whether there is no heatmap over the photograph."""
     return is_blank(page, "canvas#heatmap")
 
 

@@ -31,5 +31,5 @@ def finished(client: httpx.Client, path: str = "/v1/captions", picture: bytes = 
 
 
 def texts(job: Any) -> list[str]:
-    """The captions of a job."""
+    """Return the texts of a job's captions."""
     return [caption["text"] for caption in job["captions"]]

@@ -16,7 +16,7 @@ class Command:
 
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
-    _said: threading.Condition = field(default_factory=threading.Condition)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def __post_init__(self) -> None:
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -26,30 +26,30 @@ class Command:
         assert self.process.stdout
         with self.process.stdout:
             for line in self.process.stdout:
-                with self._said:
+                with self._changed:
                     self.lines.append(line.rstrip())
-                    self._said.notify_all()
-        with self._said:
+                    self._changed.notify_all()
+        with self._changed:
             self.lines.append("(end of output)")
-            self._said.notify_all()
+            self._changed.notify_all()
 
     def wait_for_line(self, *parts: str, timeout: float = 60) -> str:
-        """The first line that holds one of `parts`; fails with the whole output when none comes."""
+        """Return the first line with one of `parts`. Fail with the whole output if none comes."""
 
-        def said(line: str) -> bool:
+        def matches(line: str) -> bool:
             return any(part in line for part in parts)
 
-        def ended_or_said() -> bool:
-            return any(said(line) or line == "(end of output)" for line in self.lines)
+        def ended_or_matched() -> bool:
+            return any(matches(line) or line == "(end of output)" for line in self.lines)
 
-        with self._said:
-            self._said.wait_for(ended_or_said, timeout)
-        found = [line for line in self.lines if said(line)]
-        assert found, f"none of {parts} in the output:\n" + "\n".join(self.lines)
-        return found[0]
+        with self._changed:
+            self._changed.wait_for(ended_or_matched, timeout)
+        matching = [line for line in self.lines if matches(line)]
+        assert matching, f"none of {parts} in the output:\n" + "\n".join(self.lines)
+        return matching[0]
 
     def end(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
-        """Send a signal and wait; returns the exit status."""
+        """Send a signal, wait for the end, and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(timeout)
@@ -65,15 +65,21 @@ class Service:
     command: Command
 
 
+def clean_environment() -> dict[str, str]:
+    """Return the environment of the tests without settings of Wordlight."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("WORDLIGHT_") and name != "REDIS_URL"
+    }
+
+
 def start_command(*arguments: str, prefix: Sequence[str] = (), **environment: str) -> Command:
-    """Start `wordlight` with these arguments, in an environment without settings of its own but `environment`.
+    """Start `wordlight` with these arguments. Of its settings, it gets `environment` only.
 
     `prefix` goes before the command.
     """
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("WORDLIGHT_") and key != "REDIS_URL"}
     process = subprocess.Popen(
         [*prefix, sys.executable, "-m", "wordlight", *arguments],
-        env=clean | environment,
+        env=clean_environment() | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -82,6 +88,6 @@ def start_command(*arguments: str, prefix: Sequence[str] = (), **environment: st
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])

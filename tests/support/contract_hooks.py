@@ -1,6 +1,6 @@
-"""What schemathesis must know to send good requests: pictures, and what JSON Schema cannot say of our fields.
+"""Hooks for schemathesis: pictures, and rules between fields that JSON Schema cannot express.
 
-Loaded by schemathesis itself, which tests/app/api/test_openapi.py runs.
+tests/app/api/test_openapi.py runs schemathesis, which loads this module.
 """
 
 import io
@@ -37,14 +37,14 @@ schemathesis.openapi.media_type("application/zip", PICTURES.map(_zip))
 
 @schemathesis.hook
 def map_case(context: schemathesis.HookContext, case: Any) -> Any:  # noqa: ARG001
-    """Make requests that are meant to be good agree with themselves.
+    """Make positive test cases valid.
 
-    Which options go with which strategy, and how many beams captions need, depends on several fields at once; and an
-    Idempotency-Key is refused when it came with another request.
+    The options of a strategy and the number of beams depend on several fields, and an Idempotency-Key must not come
+    with two different requests.
     """
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return case
-    # All is changed in place: what is assigned anew, schemathesis would take for something that it has to judge anew.
+    # Change everything in place, because schemathesis would check assigned values again.
     if isinstance(case.body, dict) and "caption" not in case.body:
         strategy = case.body.get("strategy", "beam")
         for name in FOR_SAMPLES_ONLY if strategy != "sample" else ():
@@ -56,7 +56,7 @@ def map_case(context: schemathesis.HookContext, case: Any) -> Any:  # noqa: ARG0
         elif case.body.get("beam_size") is not None:
             case.body["beam_size"] = case.body.get("num_captions") or 3
     if case.operation.label == "POST /v1/scores" and (case.media_type or "").startswith("image/"):
-        case.query["caption"] = "a dog"  # beside a bare file, options are in the query
+        case.query["caption"] = "a dog"  # with an image body, options are in the query
     if key := case.headers.get("idempotency-key"):
-        case.headers["idempotency-key"] = (uuid4().hex + key)[: max(32, len(key))]  # a request has one of its own
+        case.headers["idempotency-key"] = (uuid4().hex + key)[: max(32, len(key))]  # unique to the request
     return case

@@ -1,6 +1,6 @@
-"""The documents as the tests read them: fenced blocks by section, and links into the code.
+"""Parse the documents: fenced blocks by section, and links into the code.
 
-Run as a program (`make links`) it sets the line numbers of links into the code right: the text of such a link names a
+Run as a program (`make links`), it corrects the line numbers of links into the code. The text of such a link names a
 symbol, as in [`LSTMCell`](../model/network/cells.py#L80), or quotes a line.
 """
 
@@ -21,7 +21,7 @@ _ANCHOR = re.compile(r"#L(\d+)$")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, and what is in it."""
+    """A fenced block: its language and its text."""
 
     language: str
     text: str
@@ -29,7 +29,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a console block, and what stands under it as its output."""
+    """A command of a console block, and the output below it."""
 
     line: str
     output: str
@@ -37,7 +37,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Link:
-    """A link: its text, and where it leads."""
+    """A link: its text and its target."""
 
     text: str
     target: str
@@ -52,22 +52,22 @@ class Link:
 
     @property
     def line(self) -> int | None:
-        """The line of code that it leads to, if it does."""
-        found = _ANCHOR.search(self.target)
-        return int(found[1]) if found else None
+        """The line number of a link into the code; None for other links."""
+        match = _ANCHOR.search(self.target)
+        return int(match[1]) if match else None
 
 
 def sections(path: Path) -> dict[str, list[Block]]:
-    """The fenced blocks under each heading of the second level; those before the first are under ""."""
-    found: dict[str, list[Block]] = {}
+    """Return the fenced blocks below each heading of the second level; those before the first are below ""."""
+    blocks: dict[str, list[Block]] = {}
     for part in re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
         title = part.partition("\n")[0].removeprefix("## ") if part.startswith("## ") else ""
-        found[title] = [Block(language, text) for language, text in _FENCE.findall(part)]
-    return found
+        blocks[title] = [Block(language, text) for language, text in _FENCE.findall(part)]
+    return blocks
 
 
 def commands(text: str) -> Iterator[Command]:
-    """The commands of a console block: lines after "$ ", which a backslash at the end continues."""
+    """Yield the commands of a console block: lines after "$ ". A backslash at the end continues a line."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         lines = part.splitlines()
         count = next((number for number, line in enumerate(lines, 1) if not line.endswith("\\")), len(lines))
@@ -75,21 +75,21 @@ def commands(text: str) -> Iterator[Command]:
 
 
 def links(text: str) -> list[Link]:
-    """The links of a document, but for those in fenced blocks."""
-    return [Link(found["text"], found["target"]) for found in _LINK.finditer(_FENCE.sub("", text))]
+    """Return the links of a document, except those in fenced blocks."""
+    return [Link(match["text"], match["target"]) for match in _LINK.finditer(_FENCE.sub("", text))]
 
 
 def headings(path: Path) -> set[str]:
-    """The fragments that lead to headings of a document, as GitHub makes them."""
+    """Return the fragments of the headings of a document, as GitHub forms them."""
     titles = re.findall(r"^#+ (.*)$", _FENCE.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def line_of(code: Path, text: str, current: int) -> int:
-    """The line that a link of that text leads to. Raises ValueError where there is none, or there are several.
+    """Return the line that a link with that text leads to. Raises ValueError unless there is exactly one.
 
-    Text in backticks that names a function, class, method or variable leads to its definition; other text in
-    backticks to the line that has it in it.
+    Text that names a function, class, method or variable leads to its definition, other text to the line that
+    contains it.
     """
     quoted = text.strip("`")
     source = code.read_text(encoding="utf-8")
@@ -104,39 +104,39 @@ def line_of(code: Path, text: str, current: int) -> int:
 
 
 def _definitions(source: str) -> dict[str, int]:
-    """The lines in which names are defined, those of methods and attributes with their class's and without."""
-    found: dict[str, int] = {}
+    """Return the lines of definitions by name. Names of methods and attributes include their class."""
+    lines: dict[str, int] = {}
 
     def visit(body: list[ast.stmt], prefix: str) -> None:
         for node in body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                found.setdefault(prefix + node.name, node.lineno)
+                lines.setdefault(prefix + node.name, node.lineno)
                 if isinstance(node, ast.ClassDef):
                     visit(node.body, f"{prefix}{node.name}.")
             elif isinstance(node, ast.Assign | ast.AnnAssign):
                 for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                     if isinstance(target, ast.Name):
-                        found.setdefault(prefix + target.id, node.lineno)
+                        lines.setdefault(prefix + target.id, node.lineno)
 
     visit(ast.parse(source).body, "")
-    return found
+    return lines
 
 
 def corrected(path: Path) -> str:
-    """The document at `path` with the line numbers as they should be. Raises ValueError."""
+    """Return the document with correct line numbers. Raises ValueError."""
 
-    def put_right(found: re.Match[str]) -> str:
-        link = Link(found["text"], found["target"])
+    def correct(match: re.Match[str]) -> str:
+        link = Link(match["text"], match["target"])
         if link.line is None:
-            return found[0]
+            return match[0]
         line = line_of(path.parent / link.file, link.text, link.line)
         return f"[{link.text}]({link.file}#L{line})"
 
-    return _LINK.sub(put_right, path.read_text(encoding="utf-8"))
+    return _LINK.sub(correct, path.read_text(encoding="utf-8"))
 
 
 def main() -> int:
-    """Set the documents right; the exit status says whether all could be."""
+    """Correct the documents. Return the exit status: 1 if a link leads nowhere."""
     status = 0
     for path in DOCUMENTS:
         try:

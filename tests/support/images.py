@@ -1,4 +1,4 @@
-"""Image files made by hand, and checks of what becomes of them."""
+"""Handmade image files, and checks of the images decoded from them."""
 
 import io
 import struct
@@ -78,7 +78,7 @@ def png(width: int, height: int, depth: int, colour_type: int, rows: bytes, *ext
 
 
 def tiff(width: int, height: int, samples: bytes, order: str = "<", **tags: int) -> bytes:
-    """An uncompressed one-strip TIFF; order is "<" or ">". Of the tags, `dng` and `sub_ifds` need only be there."""
+    """An uncompressed one-strip TIFF; order is "<" or ">". `dng` and `sub_ifds` are flags."""
     per_pixel, bits = tags.get("channels", 1), tags.get("bits", 16)
     entries = [
         (256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, tags.get("photometric", 1)),
@@ -87,14 +87,14 @@ def tiff(width: int, height: int, samples: bytes, order: str = "<", **tags: int)
         *([(254, 4, tags["subfile"])] if "subfile" in tags else []),
         *([(330, 4, 8)] if "sub_ifds" in tags else []), *([(50706, 4, 1)] if "dng" in tags else []),
     ]  # fmt: skip
-    many = 8 + 2 + 12 * len(entries) + 4  # where what is too long for the directory begins
+    values_start = 8 + 2 + 12 * len(entries) + 4  # offset of values that are too long for the directory
     directory = struct.pack(order + "H", len(entries))
     for tag, kind, value in sorted(entries):
-        value = many + 2 * per_pixel if tag == 273 else value
+        value = values_start + 2 * per_pixel if tag == 273 else value
         packed = struct.pack(order + "H2x" if kind == 3 else order + "I", value)
         count = 1
         if tag == 258 and per_pixel > 2:
-            count, packed = per_pixel, struct.pack(order + "I", many)
+            count, packed = per_pixel, struct.pack(order + "I", values_start)
         directory += struct.pack(order + "HHI", tag, kind, count) + packed
     magic = b"II*\0" if order == "<" else b"MM\0*"
     depths = struct.pack(order + "H", bits) * per_pixel
@@ -109,17 +109,17 @@ def bmp(bits: int, rows: bytes, compression: int = 0, tables: bytes = b"") -> by
 
 
 def ycck(image: Image.Image) -> bytes:
-    """A JPEG as Photoshop writes CMYK: inks inverted, the first three of them as YCbCr, and a marker that says so."""
+    """A CMYK JPEG as Photoshop writes it: inverted inks, the first three as YCbCr, with Adobe's marker."""
     cyan, magenta, yellow, black = image.convert("CMYK").split()
     inks = Image.merge("RGB", (cyan, magenta, yellow)).convert("YCbCr").split()
-    # Pillow inverts all that it writes as CMYK, and calls it so.
+    # Pillow inverts the inks of a CMYK file and marks it as CMYK.
     data = bytearray(encode(Image.merge("CMYK", (*map(ImageChops.invert, inks), black)), "JPEG"))
     data[data.index(b"Adobe") + 11] = 2
     return bytes(data)
 
 
 def greys(data: bytes) -> list[int]:
-    """The greys of a picture that is one row of 8 × 8 blocks."""
+    """Return the greys of a picture of one row of 8 × 8 blocks."""
     image = shown(data)
     return [image.getpixel((x, 4))[0] for x in range(4, image.width, 8)]
 

@@ -1,4 +1,4 @@
-"""Servers on loopback that misbehave as they are told: HTTP, with or without TLS, and DNS."""
+"""Servers on loopback that misbehave on request: HTTP, with or without TLS, and DNS."""
 
 import asyncio
 import ssl
@@ -17,7 +17,7 @@ from dns.asyncresolver import Resolver
 
 @dataclass(frozen=True)
 class Request:
-    """What a server has received. Names of headers are in lower case."""
+    """A received request. Header names are in lower case."""
 
     line: str
     headers: dict[str, str]
@@ -29,7 +29,7 @@ Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class Server:
-    """A server that runs, and the requests that came."""
+    """A running server, and the requests that it got."""
 
     host: str
     port: int
@@ -51,7 +51,7 @@ def answering(*parts: bytes) -> Answer:
 
 
 def hanging_after(*parts: bytes) -> Answer:
-    """Send these bytes, and nothing more for ever."""
+    """Send these bytes, then hang."""
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
         await answering(*parts)(request, writer)
@@ -67,7 +67,7 @@ def status(code: int, *headers: str) -> Answer:
 
 
 def in_turn(*answers: Answer) -> Answer:
-    """Another answer to each request."""
+    """Answer each request with the next of `answers`."""
     left = list(answers)
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -80,7 +80,7 @@ def in_turn(*answers: Answer) -> Answer:
 async def serving(
     answer: Answer, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Server]:
-    """A server that gives `answer` to every request. Connections that still hang in the end are cut."""
+    """Run a server that gives `answer` to every request. At the end, it closes hanging connections."""
     serving_now: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -114,7 +114,7 @@ async def _read(reader: asyncio.StreamReader) -> Request:
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers, for each name, with one list of addresses after another; with the last of them for ever."""
+    """Answers queries for a name with its lists of addresses in turn, and repeats the last one."""
 
     def __init__(self, names: dict[str, list[list[str]]]) -> None:
         self._names = names
@@ -138,7 +138,7 @@ class NameServer(asyncio.DatagramProtocol):
             wanted = [text for text in rounds[0] if (":" in text) == (kind == dns.rdatatype.AAAA)]
             if wanted:
                 response.answer.append(dns.rrset.from_text_list(question.name, 0, "IN", kind, wanted))
-            if kind == dns.rdatatype.A and len(rounds) > 1:  # of the two, this question comes last
+            if kind == dns.rdatatype.A and len(rounds) > 1:  # the second of the two queries for a name
                 rounds.pop(0)
         assert self._transport
         self._transport.sendto(response.to_wire(), address)
@@ -146,7 +146,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def naming(names: dict[str, list[list[str]]]) -> AsyncIterator[tuple[NameServer, Resolver]]:
-    """A name server, and a resolver that asks only that."""
+    """Run a name server; yield it and a resolver that uses it."""
     loop = asyncio.get_running_loop()
     transport, server = await loop.create_datagram_endpoint(lambda: NameServer(names), ("127.0.0.1", 0))
     resolver = Resolver(configure=False)

@@ -1,4 +1,4 @@
-"""Programs that some tests need and that no Python package brings."""
+"""Programs that some tests need and that no Python package installs."""
 
 import os
 import shutil
@@ -6,11 +6,11 @@ import shutil
 import pytest
 
 
-def installed(program: str, without: str, required: str) -> str:
-    """The program's path. `without` it the test is skipped, or fails where the variable `required` is set, as in CI."""
+def installed(program: str, reason: str, required: str) -> str:
+    """Return the program's path. Without it, skip the test, or fail if the variable `required` is set, as in CI."""
     path = shutil.which(program)
     if path is None:
         if os.environ.get(required):
-            pytest.fail(without)
-        pytest.skip(without)
+            pytest.fail(reason)
+        pytest.skip(reason)
     return path

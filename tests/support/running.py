@@ -1,4 +1,4 @@
-"""The two processes of a production Wordlight, and what a client sees of their events."""
+"""Web process and workers as in production, and the events that a client gets."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from support.command import Command, free_port, start_command
 
 @dataclass(frozen=True)
 class Running:
-    """`wordlight api` on a Valkey of its own, and as many `wordlight worker` as were started."""
+    """`wordlight api` with its own Valkey, and the started `wordlight worker` processes."""
 
     url: str
     redis_url: str
@@ -38,7 +38,7 @@ class Running:
 
 @contextmanager
 def running(captioner: Path | None = None, **environment: str) -> Iterator[Running]:
-    """Processes with these settings: a web process and, if there is a captioner, a worker."""
+    """Run a web process and, with a captioner, a worker, with these settings."""
     port = free_port()
     with ExitStack() as stack:
         redis_url = f"redis://127.0.0.1:{stack.enter_context(ValkeyServer(port=free_port())).port}/0"
@@ -52,9 +52,9 @@ def running(captioner: Path | None = None, **environment: str) -> Iterator[Runni
         if captioner:
             service.start_worker(captioner)
         yield service
-    # What was said is shown with the failure.
+    # A failure shows the log.
     for command in (api, *service.workers):
-        assert "Traceback" not in (said := "\n".join(command.lines)), said
+        assert "Traceback" not in (output := "\n".join(command.lines)), output
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Event:
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Event]:
-    """The events in the lines of a stream, as they come. Comments are not events."""
+    """Yield the events in the lines of a stream. Comments are not events."""
     fields: dict[str, str] = {}
     for line in lines:
         if line and not line.startswith(":"):
@@ -79,7 +79,7 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
 
 
 def follow(client: httpx.Client, address: str, last: str = "") -> list[Event]:
-    """All events of a job from `last` on, to the end of the stream."""
+    """Return the events of a job after `last`, to the end of the stream."""
     with client.stream("GET", address, headers={"Last-Event-ID": last} if last else {}) as answer:
         assert answer.status_code == 200, answer.read()
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -87,7 +87,7 @@ def follow(client: httpx.Client, address: str, last: str = "") -> list[Event]:
 
 
 def read_some(client: httpx.Client, address: str, count: int, last: str = "") -> list[Event]:
-    """The next `count` events of a job; then the connection is cut."""
+    """Return the next `count` events of a job, then cut the connection."""
     events: list[Event] = []
     with client.stream("GET", address, headers={"Last-Event-ID": last} if last else {}) as answer:
         for event in read_events(answer.iter_lines()):

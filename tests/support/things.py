@@ -1,7 +1,6 @@
-"""A tiny world of things with boxes: one thing fills the upper half of a picture and another the lower.
+"""Tiny data sets with boxes: one object fills the upper half of a picture, another the lower half.
 
-It makes the folders that `wordlight evaluate` reads, flickr8k/ with people's judgements and coco-dev/ with boxes, and
-trains a real captioner on them.
+They have the folders that `wordlight evaluate` reads: flickr8k/ with human judgements, and coco-dev/ with boxes.
 """
 
 import json
@@ -11,17 +10,17 @@ from pathlib import Path
 
 from support import tiny
 
-# What each colour of the tiny world is here: words that name a class of COCO's.
+# The object that each colour stands for. The words name classes of COCO.
 THINGS = {"red": "dog", "green": "bird", "blue": "boat", "white": "bus"}
 
 
 def captions(top: str, bottom: str) -> list[str]:
-    """What people say of `top` over `bottom`."""
+    """Return reference captions of `top` over `bottom`."""
     return [f"A {top} over a {bottom} .", f"A {top} above a {bottom} .", f"One {top} over one {bottom} ."]
 
 
 def write_data(folder: Path) -> Path:
-    """Both data sets, and what people think of the captions of Flickr8k's."""
+    """Write both data sets, and human judgements of the captions of flickr8k."""
     for name in ("flickr8k", "coco-dev"):
         (folder / name).mkdir()
     index, boxed = {}, {}
@@ -44,13 +43,13 @@ def write_data(folder: Path) -> Path:
 
 
 def _write_judgements(folder: Path, files: list[str]) -> None:
-    """A thing that is there is worth a grade and a half, in its place another half."""
+    """Grade captions: each correct object adds 1, and 0.5 more in the correct place."""
     experts, crowd = [], []
     for image in files:
         for source in files:
-            _, *there = Path(image).stem.split("-")
-            _, *said = Path(source).stem.split("-")
-            grade = 1 + len({*there} & {*said}) + (there[0] == said[0]) * 0.5 + (there[1] == said[1]) * 0.5
+            _, *shown = Path(image).stem.split("-")
+            _, *named = Path(source).stem.split("-")
+            grade = 1 + len({*shown} & {*named}) + (shown[0] == named[0]) * 0.5 + (shown[1] == named[1]) * 0.5
             experts.append(f"{image}\t{source}#0\t{int(grade)}\t{round(grade)}\t{int(grade)}")
             crowd.append(f"{image}\t{source}#1\t{(grade - 1) / 3:.3f}\t0\t0")
     (folder / "expert-annotations.txt").write_text("\n".join(experts) + "\n")

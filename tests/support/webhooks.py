@@ -1,4 +1,4 @@
-"""The sender of webhooks, in this process."""
+"""Send webhooks from the test's process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,11 +19,11 @@ NO_WAIT = (0.0,) * 6
 
 @asynccontextmanager
 async def sending(settings: QueueSettings, **options: Any) -> AsyncIterator[Deliveries]:
-    """A process's sender at work, as far as it is not a process."""
+    """Run the sender of webhooks in the background."""
     async with connect_async(settings.redis_url) as redis:
         deliveries = Deliveries(redis, settings)
         outbound = OutboundClient([ip_network("127.0.0.0/8")], total_seconds=20)
-        options = {"retry_seconds": NO_WAIT, "look_seconds": 0.02} | options
+        options = {"retry_seconds": NO_WAIT, "poll_seconds": 0.02} | options
         webhooks = Webhooks(deliveries, Producer(redis, settings), outbound, SECRET, **options)
         async with in_background(webhooks.run()):
             yield deliveries

@@ -46,11 +46,11 @@ def submit_long_jobs(settings: QueueSettings, count: int) -> list[str]:
 
 
 def wait_until_ended(settings: QueueSettings, job_ids: list[str], count: int | None = None) -> None:
-    """Wait until `count` of the jobs (by default all) are over. Check at each notice."""
+    """Wait until `count` of the jobs (by default all) are over. Check at each notification."""
 
     async def act(producer: Producer) -> None:
         async with asyncio.timeout(90):
-            async for _ in producer.notices():
+            async for _ in producer.notifications():
                 jobs = [await producer.get(job_id) for job_id in job_ids]
                 if sum(job is not None and job.status.terminal for job in jobs) >= (count or len(job_ids)):
                     return

@@ -1,4 +1,4 @@
-"""Web process, queue server and worker on three hosts: the link of each is cut while there is work, and healed."""
+"""Web process, queue server and worker on three hosts. The link of each is cut and restored while jobs run."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ import httpx
 import pytest
 from redis import Redis
 from support.command import start_command
-from support.network import Network, NoNamespaces
-from support.queue_server import RestartableValkey
+from support.namespaces import Network, NoNamespaces
+from support.restartable_valkey import RestartableValkey
 from support.workers import JPEG, PICTURES
 
 from jobs import keys
@@ -22,13 +22,15 @@ def network() -> Iterator[Network]:
     try:
         net = Network("app", "queue", "worker", "client")
     except NoNamespaces as error:
-        pytest.skip(f"NO NAMESPACES: cut links were not tested (it takes root and iproute2): {error}")
+        pytest.skip(f"NO NAMESPACES: cut links were not tested (needs root and iproute2): {error}")
     yield net
     net.close()
 
 
 @pytest.mark.parametrize("cut", ["app", "queue", "worker"])
-def test_a_link_that_is_cut_and_healed(network: Network, cut: str, slow_captioner: Path, tmp_path: Path) -> None:
+def test_no_job_is_lost_when_a_link_is_cut_and_restored(
+    network: Network, cut: str, slow_captioner: Path, tmp_path: Path
+) -> None:
     queue = RestartableValkey(tmp_path, network.address("queue"), network.command("queue"))
     network.on("client", queue.start)
     settings = {"REDIS_URL": queue.url, "WORDLIGHT_TAKEOVER_SECONDS": "2"}
@@ -67,7 +69,7 @@ def test_a_link_that_is_cut_and_healed(network: Network, cut: str, slow_captione
         with pytest.raises(httpx.TransportError):
             network.on("client", lambda: client.get(f"/v1/captions/{accepted[0]}", timeout=3))
     else:
-        # Longer than a worker may be silent: there is none, and it is said so.
+        # Wait longer than the takeover time: then /readyz reports that there is no worker.
         answer = network.on("client", lambda: client.get("/readyz"))
         while answer.status_code != 503:
             answer = network.on("client", lambda: client.get(f"/v1/captions/{accepted[-1]}?wait=1"))
@@ -80,7 +82,7 @@ def test_a_link_that_is_cut_and_healed(network: Network, cut: str, slow_captione
             try:
                 answer = network.on("client", lambda job_id=job_id: client.get(f"/v1/captions/{job_id}?wait=30"))
             except httpx.TransportError:
-                continue  # it is being healed
+                continue  # the link is not up yet
             status = answer.json()["status"]
             assert answer.status_code == 503 or status in ("queued", "processing", "succeeded")
     with Redis.from_url(queue.url) as redis:

@@ -99,8 +99,8 @@ def test_parquet_from_a_url_with_attention(folder: Path, tiny_captioner: Path, t
         *("--format", "parquet", "--attention", "both", "--json"),
     )
     assert done.returncode == 1, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["pictures"], told["failed"]) == (7, 7 - told["captioned"])
+    totals = json.loads(done.stdout)
+    assert (totals["pictures"], totals["failed"]) == (7, 7 - totals["captioned"])
     (path,) = output.iterdir()
     rows = parquet.read_table(path).to_pylist()
     assert len(rows) == 7

@@ -16,10 +16,10 @@ import pytest
 from support import tiny
 from support.api import encode
 from support.command import Service
+from support.in_process import Run
 from support.running import Running, running
 from support.synchronous_client import SOURCE, TARGET, synchronous
 
-from wordlight.cli import main
 from wordlight.client import (
     AsyncClient,
     CaptionOptions,
@@ -112,7 +112,7 @@ def test_jobs_can_be_followed_listed_drawn_and_deleted(client: Client) -> None:
     with pytest.raises(ProblemAnswer) as gone:
         client.job(job.id)
     assert gone.value.problem.kind == "gone"
-    assert not gone.value.passing
+    assert not gone.value.retryable
 
 
 def test_the_asynchronous_client_follows_and_lists(service: Service) -> None:
@@ -207,10 +207,10 @@ def test_keys_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(RateLimited, match="1 pictures per 1 hour") as limited:
                 client.submit(PICTURE)
             assert limited.value.retry_after
-            assert limited.value.passing
-            with pytest.raises(RateLimited, match="never 2 at once") as never:
+            assert limited.value.retryable
+            with pytest.raises(RateLimited, match="can never have 2") as never:
                 client.submit_batch([PICTURE, PICTURE])
-            assert not never.value.passing
+            assert not never.value.retryable
 
 
 class LosingAnswers(httpx2.HTTPTransport):
@@ -322,15 +322,10 @@ def test_unknown_fields_of_a_newer_service_are_ignored(client: Client) -> None:
     assert read_job(json.dumps(data).encode()) == job
 
 
-def test_jobs_cancel_prints_json(
-    idle: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_jobs_cancel_prints_json(idle: Running, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     with Client(idle.url) as client:
         job = client.submit(PICTURE)
-    monkeypatch.setattr("wordlight.cli.set_up_logs", lambda _: None)
     monkeypatch.setenv("REDIS_URL", idle.redis_url)
-    monkeypatch.setattr("sys.argv", ["wordlight", "jobs", "cancel", job.id, "--json"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert not end.value.code
-    assert json.loads(capsys.readouterr().out) == {"canceled": job.id}
+    done = run("jobs", "cancel", job.id, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {"canceled": job.id}

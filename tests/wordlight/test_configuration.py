@@ -6,16 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.command import clean_environment
+
 from wordlight.commands.configuration import markdown, sections
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def config(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("WORDLIGHT_") and key != "REDIS_URL"}
     return subprocess.run(
         [sys.executable, "-m", "wordlight", "config", *arguments],
-        env=clean | environment,
+        env=clean_environment() | environment,
         capture_output=True,
         text=True,
         check=False,

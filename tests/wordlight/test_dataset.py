@@ -86,10 +86,10 @@ def test_coco_becomes_a_data_folder_for_training(tmp_path: Path, run: Run) -> No
     packed(tmp_path / "coco/train2017")
     done = run("dataset", "coco", tmp_path / "coco", "-o", tmp_path / "data", "--side", str(SIDE))
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["train"] == len(PAIRS)
-    assert told["val"] + told["test"] == len(PAIRS)
-    assert told["left_out"] == 0
+    counts = json.loads(done.stdout.splitlines()[-1])
+    assert counts["train"] == len(PAIRS)
+    assert counts["val"] + counts["test"] == len(PAIRS)
+    assert counts["left_out"] == 0
     sample = load_split(tmp_path / "data", "train")[0]
     assert sample.captions == [caption_of(sample.name), caption_of(sample.name).replace("A ", "One ")]
     assert sample.image().size == (SIDE, SIDE)
@@ -167,7 +167,7 @@ def test_a_list_of_pictures_and_captions(tmp_path: Path, run: Run, kind: str) ->
     }
     assert set(found) <= set(names)
     assert all(len(captions) == 2 for captions in found.values())
-    assert all(caption.endswith(", again") is (kind == "csv") for said in found.values() for caption in said)
+    assert all(caption.endswith(", again") is (kind == "csv") for captions in found.values() for caption in captions)
 
 
 def test_splits_of_a_list_stay_when_pictures_are_added(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def import_all(
     images: Path,
     folder: Path,
     stored: Callable[[bytes], bytes] = lambda data: data,
-    told: list[tuple[int, int]] | None = None,
+    progress: list[tuple[int, int]] | None = None,
     complaints: list[tuple[str, str]] | None = None,
 ) -> Written:
     with PictureFiles(images) as files:
@@ -199,7 +199,7 @@ def import_all(
             side=64,
             stored=stored,
             pictures_a_file=5,
-            tell=lambda done, total: (told if told is not None else []).append((done, total)),
+            tell=lambda done, total: (progress if progress is not None else []).append((done, total)),
             complain=lambda file, why: (complaints if complaints is not None else []).append((file, why)),
         )
 
@@ -231,10 +231,10 @@ def test_an_interrupted_conversion_resumes_with_the_same_result(tmp_path: Path) 
         import_all(listed, archive, tmp_path / "data", stops)
     assert not (tmp_path / "data/captions.json").exists()
     again: list[bytes] = []
-    told: list[tuple[int, int]] = []
-    assert import_all(listed, archive, tmp_path / "data", lambda data: again.append(data) or data, told) == whole  # type: ignore[func-returns-value]
+    progress: list[tuple[int, int]] = []
+    assert import_all(listed, archive, tmp_path / "data", lambda data: again.append(data) or data, progress) == whole  # type: ignore[func-returns-value]
     assert len(again) == len(listed) - 10  # two files of five were complete
-    assert told == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
+    assert progress == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
     files = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     again.clear()

@@ -96,12 +96,12 @@ class BulkCaptioner:
 
     def _rows(self, batch: Sequence[StoredFile], pixels: Sequence[torch.Tensor | str]) -> list[Row]:
         """Return a row for each picture, in their order. A text in `pixels` is an error message."""
-        good = [one for one in pixels if isinstance(one, torch.Tensor)]
-        captions = iter(self._caption(torch.stack(good)) if good else [])
+        decoded = [item for item in pixels if isinstance(item, torch.Tensor)]
+        captions = iter(self._caption(torch.stack(decoded)) if decoded else [])
         rows: list[Row] = []
-        for picture, one in zip(batch, pixels, strict=True):
-            if isinstance(one, str):
-                rows.append({"path": picture.path, "error": one})
+        for picture, item in zip(batch, pixels, strict=True):
+            if isinstance(item, str):
+                rows.append({"path": picture.path, "error": item})
             else:
                 fields = [self._fields(caption) for caption in next(captions)]
                 rows.append({"path": picture.path, "captions": fields, "model": self._captioner.version})

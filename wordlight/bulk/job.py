@@ -63,7 +63,9 @@ class Job:
         lists = [pictures[first : first + part] for first in range(0, len(pictures), part)]
         workers = min(self._workers or gpus or 1, len(lists))
         cores = max(1, int(resources.get("CPU", 1)) // workers)
-        tables = [pa.table({"path": [one.path for one in few], "size": [one.size for one in few]}) for few in lists]
+        tables = [
+            pa.table({"path": [file.path for file in files], "size": [file.size for file in files]}) for files in lists
+        ]
         outcomes = ray.data.from_arrow(tables).map_batches(
             _Actor,
             batch_size=None,  # keep the lists as they are

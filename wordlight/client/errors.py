@@ -10,7 +10,7 @@ from jobs.job import Batch, Job
 from jobs.problem import Problem
 
 # A later attempt may succeed: limits, a service that is full or restarting, a proxy that cannot reach it.
-_PASSING = frozenset({429, 502, 503, 504})
+_RETRYABLE = frozenset({429, 502, 503, 504})
 
 
 class ClientError(Exception):
@@ -24,7 +24,7 @@ class Unreachable(ClientError):
 class NotUnderstood(ClientError):
     """The answer does not come from a Wordlight service."""
 
-    passing = False
+    retryable = False
 
 
 class ProblemAnswer(ClientError):
@@ -37,9 +37,9 @@ class ProblemAnswer(ClientError):
         self.retry_after = retry_after
 
     @property
-    def passing(self) -> bool:
+    def retryable(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.problem.status in _PASSING
+        return self.problem.status in _RETRYABLE
 
 
 class NotAllowed(ProblemAnswer):
@@ -50,7 +50,7 @@ class RateLimited(ProblemAnswer):
     """429: the key's rate limit is reached."""
 
     @property
-    def passing(self) -> bool:
+    def retryable(self) -> bool:
         """Whether the request may succeed later. Without `retry_after`, it exceeds the limit by itself."""
         return self.retry_after is not None
 

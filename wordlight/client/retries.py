@@ -19,15 +19,17 @@ class Retries:
         self._next = FIRST_PAUSE
 
     def pause(self, error: ClientError) -> float:
-        """Return the seconds to wait before the next attempt. Raises `error` if it would be hopeless or too late.
+        """Return the seconds to wait before the next attempt. Raises `error` if that cannot help or comes too late.
 
         The pause is what the service says. If it says nothing, pauses double and are random, so that clients do not
         return all at once.
         """
-        if not getattr(error, "passing", True):
+        if not getattr(error, "retryable", True):
             raise error
-        said: float | None = getattr(error, "retry_after", None)
-        seconds = random.uniform(self._next / 2, self._next) if said is None else said + random.uniform(0, 0.5)
+        retry_after: float | None = getattr(error, "retry_after", None)
+        seconds = (
+            random.uniform(self._next / 2, self._next) if retry_after is None else retry_after + random.uniform(0, 0.5)
+        )
         self._next = min(2 * self._next, _LONGEST_PAUSE)
         if seconds > self._left:
             raise error

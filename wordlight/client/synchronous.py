@@ -110,8 +110,8 @@ class Client:
 
     def wait(self, job: Job | str, *, timeout: float | None = None) -> Job:
         """Wait until a job, given as such or by id, succeeds, fails, is canceled or expires. Raises TookTooLong."""
-        found = self.job(job) if isinstance(job, str) else job
-        return self._finished(found, lambda wait: self._job(lookup(CAPTIONS, found.id, wait=wait)), timeout)
+        current = self.job(job) if isinstance(job, str) else job
+        return self._finished(current, lambda wait: self._job(lookup(CAPTIONS, current.id, wait=wait)), timeout)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job, unless it is over."""
@@ -150,8 +150,8 @@ class Client:
 
     def wait_for_batch(self, batch: Batch | str, *, timeout: float | None = None) -> Batch:
         """Wait until all jobs of a batch, given as such or by id, are over. Raises TookTooLong."""
-        found = self._batch(lookup(BATCHES, batch)) if isinstance(batch, str) else batch
-        return self._finished(found, lambda wait: self._batch(lookup(BATCHES, found.id, wait=wait)), timeout)
+        current = self._batch(lookup(BATCHES, batch)) if isinstance(batch, str) else batch
+        return self._finished(current, lambda wait: self._batch(lookup(BATCHES, current.id, wait=wait)), timeout)
 
     def cancel_batch(self, batch_id: str) -> Batch:
         """Cancel the jobs of a batch that are not over."""
@@ -198,20 +198,20 @@ class Client:
     def _batch(self, request: Request) -> Batch:
         return read(Batch, self._send(request))
 
-    def _finished(self, found: WaitedFor, look: Callable[[float], WaitedFor], timeout: float | None) -> WaitedFor:
-        """Look again until the job or batch is over. The service holds each answer back for up to a minute."""
+    def _finished(self, current: WaitedFor, fetch: Callable[[float], WaitedFor], timeout: float | None) -> WaitedFor:
+        """Poll until the job or batch is over. The service delays each answer for up to a minute until then."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not is_over(found):
+        while not is_over(current):
             began = time.monotonic()
             left = LONGEST_WAIT if deadline is None else deadline - began
             if left <= 0:
-                raise TookTooLong(found)
+                raise TookTooLong(current)
             wait = max(1.0, min(left, LONGEST_WAIT))
-            found = look(wait)
+            current = fetch(wait)
             # A service that is about to stop answers at once.
-            if not is_over(found) and time.monotonic() - began < wait / 2:
+            if not is_over(current) and time.monotonic() - began < wait / 2:
                 time.sleep(min(FIRST_PAUSE, left))
-        return found
+        return current
 
     def _send(self, request: Request) -> bytes:
         """Send a request, repeat it while that may help, and return the body of the answer. Raises ClientError.

@@ -26,9 +26,9 @@ CAPTIONS: Final = "/v1/captions"
 SCORES: Final = "/v1/scores"
 BATCHES: Final = "/v1/batches"
 
-# Seconds for which the service holds back an answer at most.
+# The longest time in seconds for which the service delays an answer.
 LONGEST_WAIT: Final = 60
-# A stream of events has a sign of life every few seconds.
+# The service sends something in a stream of events every few seconds.
 EVENT_TIMEOUT: Final = httpx2.Timeout(30.0)
 _TIMEOUT: Final = 30.0  # seconds without a byte
 
@@ -43,7 +43,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[tuple[str, tuple[str, bytes]]] = ()
-    wait: float = 0.0  # seconds for which the service may hold back the answer
+    wait: float = 0.0  # seconds for which the service may delay the answer
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -107,12 +107,12 @@ def batch_submission(
 
 
 def submission_wait(timeout: float | None) -> float:
-    """Return the seconds for which the service may hold back the answer to a submission."""
+    """Return the seconds for which the service may delay the answer to a submission."""
     return LONGEST_WAIT if timeout is None else max(1.0, min(timeout, LONGEST_WAIT))
 
 
 def lookup(path: str, name: str, *, wait: float = 0.0) -> Request:
-    """Look up a job or batch. The service may hold back the answer for `wait` seconds until it is over."""
+    """Look up a job or batch. The service may delay the answer for `wait` seconds until it is over."""
     params = {"wait": str(int(wait))} if wait else {}
     return Request("GET", address(path, name), params=params, wait=wait)
 

@@ -28,27 +28,27 @@ def add_bench(command: AddCommand) -> None:
 
 def programs(folder: Path) -> dict[str, str]:
     """Map the names of the programs in `folder` to the first lines of their docstrings."""
-    found = {}
+    descriptions = {}
     for path in sorted(folder.glob("*.py")):
         source = path.read_text(encoding="utf-8")
         if _RUNS in source:
-            found[path.stem] = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-    return found
+            descriptions[path.stem] = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    return descriptions
 
 
 def _bench(arguments: argparse.Namespace) -> int:
     """run benchmarks of a checkout; options after the names are passed to them"""
-    found = programs(_BENCHMARKS)
-    if not found:
+    descriptions = programs(_BENCHMARKS)
+    if not descriptions:
         fail(f"there is no {_BENCHMARKS}: benchmarks come with the source, not with the installed package")
     words: list[str] = arguments.words
-    options = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
+    options = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
     names = words[:options]
-    if unknown := [name for name in names if name not in found]:
+    if unknown := [name for name in names if name not in descriptions]:
         fail(f"there is no benchmark {unknown[0]!r}: `wordlight bench` lists them")
     if not names:
-        width = max(map(len, found))
-        for name, description in found.items():
+        width = max(map(len, descriptions))
+        for name, description in descriptions.items():
             print(f"{name:{width}}  {description}")
     return max((_run(name, words[options:]) for name in names), default=0)
 

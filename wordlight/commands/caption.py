@@ -113,16 +113,16 @@ def _caption(arguments: argparse.Namespace) -> int:
     from wordlight.library.report import Report
 
     copies = arguments.copies if arguments.write_iptc and not arguments.in_place else None
-    found = photographs(arguments.paths, recursive=arguments.recursive, without=copies)
-    if not found:
+    photos = photographs(arguments.paths, recursive=arguments.recursive, without=copies)
+    if not photos:
         fail(f"there are no pictures in {', '.join(map(str, arguments.paths))}")
     try:
         with ExitStack() as stack:
-            writers = list(_writers(arguments, found, copies, stack))
+            writers = list(_writers(arguments, photos, copies, stack))
             files = [stack.enter_context(file) for file in _files(arguments)]
-            left = [path for path in found if not files or not all(file.has(path) for file in files)]
+            left = [path for path in photos if not files or not all(file.has(path) for file in files)]
             bar = stack.enter_context(Bar(sys.stderr, len(left), "photo"))
-            report = Report(files, writers, bar, as_json=arguments.json, known=len(found) - len(left))
+            report = Report(files, writers, bar, as_json=arguments.json, known=len(photos) - len(left))
             stack.callback(report.sum_up)  # also after Ctrl-C
             if left:
                 asyncio.run(_each(_captions(arguments, left), report.take))
@@ -141,7 +141,7 @@ def _files(arguments: argparse.Namespace) -> "Iterator[CaptionFile]":
 
 
 def _writers(
-    arguments: argparse.Namespace, found: Sequence[Path], copies: Path | None, stack: ExitStack
+    arguments: argparse.Namespace, photos: Sequence[Path], copies: Path | None, stack: ExitStack
 ) -> "Iterator[Writer]":
     if not arguments.write_xmp and not arguments.write_iptc:
         return
@@ -151,7 +151,7 @@ def _writers(
     if arguments.write_xmp:
         yield SidecarWriter(tool, overwrite=arguments.overwrite)
     if arguments.write_iptc:
-        yield PhotographWriter(tool, found, copies, overwrite=arguments.overwrite)
+        yield PhotographWriter(tool, photos, copies, overwrite=arguments.overwrite)
 
 
 def _captions(arguments: argparse.Namespace, paths: Sequence[Path]) -> "AsyncGenerator[Outcome]":

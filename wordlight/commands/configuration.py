@@ -93,10 +93,10 @@ def sections() -> Iterator[Section]:
         yield Section(title, kind, [_setting(kind, name, field) for name, field in fields.items()])
 
 
-def markdown(found: Sequence[Section]) -> str:
+def markdown(all_sections: Sequence[Section]) -> str:
     """Format docs/configuration.md."""
     parts = [_HEAD]
-    for section in found:
+    for section in all_sections:
         rows = [_row(setting) for setting in section.settings]
         table = ["| variable | default | may be | |", "| --- | --- | --- | --- |", *rows]
         parts += [f"## {section.title}\n", "\n".join(table) + "\n"]
@@ -138,12 +138,12 @@ _SECTIONS = (
 
 def _config(arguments: argparse.Namespace) -> int:
     """show all settings and their values in this environment"""
-    found = list(sections())
+    all_sections = list(sections())
     if arguments.markdown:
-        print(markdown(found), end="")
+        print(markdown(all_sections), end="")
         return 0
     effective: dict[str, dict[str, object]] = {}
-    for section in found:
+    for section in all_sections:
         values = read_settings(section.kind)
         for setting in section.settings:
             value = getattr(values, setting.field)
@@ -152,8 +152,8 @@ def _config(arguments: argparse.Namespace) -> int:
         print(json.dumps(effective))
     else:
         width = max(map(len, effective))
-        for variable, told in effective.items():
-            print(f"{variable:{width}}  {told['value']}" + ("" if told["set"] else "  (default)"))
+        for variable, entry in effective.items():
+            print(f"{variable:{width}}  {entry['value']}" + ("" if entry["set"] else "  (default)"))
     known = {name.upper() for name in effective}
     for name in sorted(os.environ):
         if name.upper().startswith("WORDLIGHT_") and name.upper() not in known:

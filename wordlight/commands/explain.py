@@ -74,8 +74,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     except OSError as error:
         fail(f"{output}: {error.strerror or error}")
     plain = f"{caption.text}\n{output}"
-    known = {"path": str(arguments.photo), "figure": str(output), "caption": caption.model_dump()}
-    print(json.dumps(known) if arguments.json else plain)
+    result = {"path": str(arguments.photo), "figure": str(output), "caption": caption.model_dump()}
+    print(json.dumps(result) if arguments.json else plain)
     return 0
 
 
@@ -95,10 +95,10 @@ def _caption(arguments: argparse.Namespace, captioner: "Captioner", working: "Wo
     from worker.convert import caption_for
 
     decoding = decoding_options(arguments)
-    memory = captioner.encode(captioner.prepare(Image.open(io.BytesIO(working.data)))[None])
+    encoded = captioner.encode(captioner.prepare(Image.open(io.BytesIO(working.data)))[None])
     if arguments.caption is None:
-        return caption_for(None, captioner.generate(memory, decoding)[0][0])
+        return caption_for(None, captioner.generate(encoded, decoding)[0][0])
     try:
-        return caption_for(None, captioner.score(memory, [arguments.caption])[0])
+        return caption_for(None, captioner.score(encoded, [arguments.caption])[0])
     except ValueError as error:
         fail(f"--caption: {error}")

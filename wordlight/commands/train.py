@@ -44,6 +44,6 @@ def _train(arguments: argparse.Namespace) -> int:
         best = trainer.fit()
         if processes.is_first:
             plain = f"best CIDEr on val: {best:.4f} (greedy, own tokeniser); the captioner is in {folder / 'best'}"
-            known = {"cider": round(float(best), 4), "split": "val", "captioner": str(folder / "best")}
-            print(json.dumps(known) if arguments.json else plain)
+            result = {"cider": round(float(best), 4), "split": "val", "captioner": str(folder / "best")}
+            print(json.dumps(result) if arguments.json else plain)
     return 0

@@ -152,7 +152,7 @@ class CaptionFile:
         try:
             if not path.is_file():
                 raise FileRefused(f"{path}: this is not a regular file")
-            self._take_over()
+            self._lock_and_read()
         except BaseException:
             self._file.close()
             raise
@@ -174,7 +174,7 @@ class CaptionFile:
         self._write(self._format.record(captioned, self.path.absolute().parent))
         self._captioned.add(identity(captioned.path))
 
-    def _take_over(self) -> None:
+    def _lock_and_read(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -216,8 +216,8 @@ class CaptionFile:
 
 def format_of(path: Path) -> Format:
     """Return the format for a file name. Raises FileRefused."""
-    if found := FORMATS.get(path.suffix.lower()):
-        return found()
+    if kind := FORMATS.get(path.suffix.lower()):
+        return kind()
     raise FileRefused(f"{path}: the name must end in {', '.join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}")
 
 

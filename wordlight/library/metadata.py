@@ -18,12 +18,12 @@ from wordlight.library.outcome import CannotContinue, Captioned
 from wordlight.library.photographs import identity
 from wordlight.library.report import NotWritten
 
-_KEPT: Final = "has another description, which stays (--overwrite replaces it)"
+_STAYS: Final = "has another description, which stays (--overwrite replaces it)"
 # The tags that photo libraries read as a description, as in the guidelines of the Metadata Working Group.
 _DESCRIPTION: Final = "XMP-dc:Description"
 _CAPTION: Final = "IPTC:Caption-Abstract"
 _READ: Final = (f"{_DESCRIPTION}*", "XMP-tiff:ImageDescription*", _CAPTION, "EXIF:ImageDescription")
-# Formats in which IPTC is at home. Others get XMP alone.
+# Formats that carry IPTC. Others get XMP alone.
 _IPTC_TYPES: Final = {"JPEG", "MPO", "TIFF"}
 
 Tags = Mapping[str, str]
@@ -117,7 +117,7 @@ class SidecarWriter(_Writer):
         photo, text = captioned.path, captioned.best.text
         sidecars = _sidecars(photo)
         if keeper := self._keeper([photo, *sidecars], text):
-            return f"{'it' if keeper == photo else keeper.name} {_KEPT}"
+            return f"{'it' if keeper == photo else keeper.name} {_STAYS}"
         longer, shared = photo.with_name(f"{photo.name}.xmp"), self._is_shared(photo)
         own = [sidecar for sidecar in sidecars if not shared or sidecar.stem == photo.name]
         for sidecar in own or [longer if shared else photo.with_suffix(".xmp")]:
@@ -148,7 +148,7 @@ class PhotographWriter(_Writer):
         """The copies lie in `copies` as the photographs do below their common folder."""
         super().__init__(tool, overwrite=overwrite)
         self._copies = copies
-        self._home = os.path.commonpath([Path(identity(path)).parent for path in photographs]) if copies else ""
+        self._common = os.path.commonpath([Path(identity(path)).parent for path in photographs]) if copies else ""
 
     def write(self, captioned: Captioned) -> str | None:
         """See Writer."""
@@ -158,10 +158,10 @@ class PhotographWriter(_Writer):
         changed = any(before.get(name) != value for name, value in wanted.items())
         note = None
         if keeper := self._keeper([photo, *_sidecars(photo)], text):
-            changed, note = False, f"{'it' if keeper == photo else keeper.name} {_KEPT}"
+            changed, note = False, f"{'it' if keeper == photo else keeper.name} {_STAYS}"
         try:
             if self._copies:
-                target = self._copies / os.path.relpath(identity(photo), self._home)
+                target = self._copies / os.path.relpath(identity(photo), self._common)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._replace(target, photo, wanted if changed else {})
             elif changed and photo.stat().st_nlink > 1:
@@ -198,7 +198,7 @@ def _descriptions(tags: Tags) -> Iterable[str]:
 
 
 def _wanted(before: Tags, text: str) -> Tags:
-    """Return the tags that a photograph must have: XMP, IPTC where it is at home, and others that are there already."""
+    """Return the tags that a photograph must have: XMP, IPTC if the format carries it, and those that it has."""
     names = {_DESCRIPTION, *(name for name in before if name.endswith(("ImageDescription", _CAPTION)))}
     if before.get("File:FileType") in _IPTC_TYPES:
         names.add(_CAPTION)

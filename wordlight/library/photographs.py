@@ -16,11 +16,11 @@ def photographs(paths: Sequence[Path], *, recursive: bool, without: Path | None 
     Skips names that begin with a dot (thumbnails, and the resource forks of macOS), the folder `without`, and links to
     folders, which may form circles.
     """
-    found: dict[str, Path] = {}
+    unique: dict[str, Path] = {}
     for path in paths:
         for file in _pictures(path, without) if recursive and path.is_dir() else [path]:
-            found.setdefault(identity(file), file)
-    return list(found.values())
+            unique.setdefault(identity(file), file)
+    return list(unique.values())
 
 
 def identity(path: Path | str) -> str:

@@ -16,7 +16,7 @@ import { openUploadSources } from "./upload/uploadSources.js";
 import { chosen, openViewer } from "./view/viewer.js";
 
 // A browser opens six connections to a host. Each photograph that is being captioned holds one for its events.
-const AT_ONCE = 4;
+const MOST_CONCURRENT = 4;
 // The options that each choice of the method sends.
 const METHODS = {
   beam: { num_captions: 3 },
@@ -31,9 +31,9 @@ const element = (id) => document.getElementById(id);
 /** @type {import("./upload/photograph.js").Photograph[]} */
 const photographs = [];
 let shown = null;
-let refusal = null; // the error for an upload that held no photograph, until another one is shown
+let refusal = null; // the error of an upload without a photograph, until a photograph is shown
 
-const concurrencyLimit = openConcurrencyLimit(AT_ONCE);
+const concurrencyLimit = openConcurrencyLimit(MOST_CONCURRENT);
 const errorBox = openErrorBox(element("error"));
 const gallery = openGallery({ section: element("gallery-section"), list: element("gallery"), onShow: show, onRemove: remove });
 const viewer = openViewer({
@@ -73,7 +73,7 @@ openMySentence({ ...questions, form: element("my-form"), field: element("my-sent
 openUploadSources({
   inputs: [element("file"), element("camera")],
   samples: element("samples"),
-  veil: element("veil"),
+  overlay: element("drop-overlay"),
   onPhotos: (files) => {
     const taken = files.map(photographOf);
     for (const photograph of taken) {
@@ -92,7 +92,7 @@ openUploadSources({
 });
 
 element("strategy").addEventListener("change", () => {
-  if (shown?.state === "succeeded") rewrite(shown);
+  if (shown?.state === "succeeded") captionAgain(shown);
 });
 element("cancel").addEventListener("click", () => {
   if (shown.job) cancel(shown.job);
@@ -123,7 +123,7 @@ function send(photograph) {
   });
 }
 
-/** Show the jobs that the address names: those from before a reload, or from a link that somebody sent. */
+/** Show the jobs that the URL names, after a reload or from a link. */
 function resume() {
   const { jobs, show: first } = readLink();
   for (const id of jobs) {
@@ -135,7 +135,7 @@ function resume() {
   }
 }
 
-async function rewrite(photograph) {
+async function captionAgain(photograph) {
   try {
     await fileOf(photograph);
   } catch (error) {
@@ -152,7 +152,7 @@ function changed(photograph) {
   gallery.update(photograph);
   if (photograph === shown) viewer.show(photograph);
   showError();
-  link();
+  updateLink();
 }
 
 function show(photograph) {
@@ -162,13 +162,13 @@ function show(photograph) {
   gallery.mark(photograph);
   viewer.show(photograph);
   showError();
-  link();
+  updateLink();
 }
 
-/** Show the error of the photograph in view. A limit or a full queue hits many at once, so all are tried again. */
+/** Show the error of the photograph in view. A limit or a full queue affects many photographs, so retry all of them. */
 function showError() {
-  const hopeful = () => photographs.filter((photograph) => photograph.error?.again);
-  errorBox.show(refusal ?? shown?.error ?? null, hopeful().length, () => hopeful().forEach(rewrite));
+  const retryable = () => photographs.filter((photograph) => photograph.error?.again);
+  errorBox.show(refusal ?? shown?.error ?? null, retryable().length, () => retryable().forEach(captionAgain));
 }
 
 function remove(photograph) {
@@ -178,7 +178,7 @@ function remove(photograph) {
   if (shown === photograph) show(photographs[Math.min(index, photographs.length - 1)] ?? null);
   if (shown) gallery.focus(shown);
   forget(photograph);
-  link();
+  updateLink();
 }
 
 /** Add the answer to a follow-up question to the captions of its photograph. */
@@ -189,8 +189,8 @@ function addAnswer(photograph, entry, pinned = null) {
   if (photograph === shown && pinned !== null) viewer.pin(pinned);
 }
 
-/** Write the jobs on the page into the address, so that a reload shows them again. */
-function link() {
+/** Write the ids of all jobs into the URL, so that a reload shows them again. */
+function updateLink() {
   const ids = photographs.map(({ job, id }) => job?.id ?? id).filter(Boolean);
   keepLink(ids, shown?.job?.id ?? shown?.id ?? ids[0] ?? "");
 }

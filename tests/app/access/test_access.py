@@ -59,7 +59,7 @@ def make_ticket(redis_url: str, job_id: str) -> str:
 
 
 class Keyed:
-    """A web process that asks for keys, on a Valkey of its own, and a key for each scope."""
+    """A web process that requires keys, with its own Valkey and a key for each scope."""
 
     def __init__(self, redis_url: str, url: str, command: Command) -> None:
         self.redis_url, self.url, self.command = redis_url, url, command
@@ -89,7 +89,7 @@ def client(keyed: Keyed) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def keyless() -> Iterator[httpx.Client]:
-    """A web process for this machine alone, which asks for no keys."""
+    """A web process on loopback that requires no keys."""
     with ValkeyServer(port=free_port()) as server:
         command, url = start_api(
             REDIS_URL=f"redis://127.0.0.1:{server.port}/0", WORDLIGHT_ALLOWED_HOSTS="captions.example"
@@ -100,15 +100,15 @@ def keyless() -> Iterator[httpx.Client]:
 
 
 def every_route() -> list[tuple[str, str]]:
-    """Method and path of all there is, the mounted folders included; ids are filled in."""
+    """Method and path of every route, including mounted folders, with a value for each path parameter."""
     app = create_app(AppSettings(require_keys=True))
-    found = []
+    routes = []
     for route in iter_route_contexts(app.routes):
         if route.methods is None:  # a folder
-            found.append(("GET", f"{route.original_route.path}/js/app.js"))
+            routes.append(("GET", f"{route.original_route.path}/js/app.js"))
         for method in route.methods or ():
-            found.append((method, re.sub(r"\{[^}]*\}", "x", route.path or "")))
-    return sorted(found)
+            routes.append((method, re.sub(r"\{[^}]*\}", "x", route.path or "")))
+    return sorted(routes)
 
 
 ROUTES = every_route()
@@ -124,7 +124,7 @@ def test_the_list_of_routes_is_complete() -> None:
 )
 def test_every_route_refuses_without_a_key(client: httpx.Client, method: str, path: str) -> None:
     answer = client.request(method, path)
-    if path in PROBES:  # asked from this machine
+    if path in PROBES:  # probes from this machine need no key
         assert answer.status_code in (200, 503)
         return
     assert answer.status_code == 401
@@ -186,7 +186,7 @@ def test_unknown_and_revoked_keys_get_the_same_answer(client: httpx.Client, keye
     assert {answer.status_code for answer in answers} == {401}
     assert len({json.dumps(answer.json() | {"request_id": ""}) for answer in answers}) == 1
     problem(client.get("/", headers={"Authorization": f"Digest {keyed.secret}"}), 401, "unauthorized")
-    with connect(keyed.redis_url) as redis:  # and not even who can read all of Redis has the key
+    with connect(keyed.redis_url) as redis:  # Redis does not contain the secret
         for name in redis.scan_iter():
             assert keyed.secret.encode() not in (redis.dump(name) or b"")
 
@@ -201,7 +201,7 @@ def test_the_host_header_does_not_bypass_authentication(keyed: Keyed) -> None:
 
 
 def test_websockets_are_refused() -> None:
-    """There are none, and uvicorn lacks a package for them here; the rule must not wait for somebody to add it."""
+    """The service has no WebSocket routes. The middleware refuses them so that a future one cannot be unprotected."""
     reached, sent = [], []
 
     async def app(scope: AsgiScope, _receive: Receive, _send: Send) -> None:
@@ -222,8 +222,8 @@ def test_a_client_that_sends_everything_first_receives_the_401(client: httpx.Cli
     assert client.get("/", headers=bearer(keyed.secret)).status_code == 200
 
 
-def admitted(settings: AppSettings, client: str, server: str, **headers: str) -> Caller | int:
-    """What becomes of GET /healthz from that address: the caller, or the status of the problem."""
+def authenticate(settings: AppSettings, client: str, server: str, **headers: str) -> Caller | int:
+    """Authenticate GET /healthz from that address: the caller, or the status of the problem."""
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": "GET", "path": "/healthz", "query_string": b"", "headers": raw}
     addresses = {"client": (client, 1), "server": (server, 8000)}
@@ -240,13 +240,13 @@ def admitted(settings: AppSettings, client: str, server: str, **headers: str) ->
 
 def test_probes_need_a_key_only_from_other_machines(redis_url: str) -> None:
     settings = AppSettings(redis_url=redis_url, host="0.0.0.0")
-    nobody = Caller("", frozenset())
-    assert admitted(settings, "127.0.0.1", "127.0.0.1") == nobody
-    assert admitted(settings, "::1", "::1") == nobody
-    assert admitted(settings, "10.0.0.7", "10.0.0.7") == nobody  # this machine, by its own address
-    assert admitted(settings, "10.0.0.8", "10.0.0.7") == 401
+    anonymous = Caller("", frozenset())
+    assert authenticate(settings, "127.0.0.1", "127.0.0.1") == anonymous
+    assert authenticate(settings, "::1", "::1") == anonymous
+    assert authenticate(settings, "10.0.0.7", "10.0.0.7") == anonymous  # this machine, by its own address
+    assert authenticate(settings, "10.0.0.8", "10.0.0.7") == 401
     key, secret = make_key(redis_url, "monitor", (Scope.METRICS,))
-    answer = admitted(settings, "10.0.0.8", "10.0.0.7", authorization=f"Bearer {secret}")
+    answer = authenticate(settings, "10.0.0.8", "10.0.0.7", authorization=f"Bearer {secret}")
     assert isinstance(answer, Caller)
     assert answer.key_id == key.id
 
@@ -268,7 +268,7 @@ def test_unsafe_requests_from_other_sites_are_refused(
     for http, key in ((client, basic("", keyed.secret)), (keyless, {})):
         for method, path in (("POST", "/v1/captions"), ("DELETE", "/v1/captions/x")):
             problem(http.request(method, path, headers=headers | key), 403, "cross-site")
-        assert http.get("/", headers=headers | key).status_code == 200  # a link may lead here
+        assert http.get("/", headers=headers | key).status_code == 200  # links from other sites work
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_ticket_gives_access_to_the_events_of_one_job_only(client: httpx.Clien
         assert answer.status_code == 200
         assert next(answer.iter_lines()) == "event: queued"
     with client.stream("GET", f"{location}/events", params={"ticket": "x"}, headers=headers) as answer:
-        assert answer.status_code == 200  # a key is good with or without
+        assert answer.status_code == 200  # the key is valid, whatever the ticket is
     for method, path in (("GET", location), ("DELETE", location), ("POST", f"{location}/events"), ("GET", "/")):
         problem(client.request(method, path, params=good), 401, "unauthorized")
     other = client.post("/v1/captions", content=PICTURE, headers=headers | JPEG).headers["location"]
@@ -353,7 +353,7 @@ def test_cors_headers_are_sent_to_configured_origins_only(
     assert answer.headers["access-control-allow-origin"] == "https://pictures.example"
     assert "access-control-allow-credentials" not in answer.headers
     assert client.options("/v1/captions", headers=other | asked).status_code == 400
-    # Errors too must be readable, or the page would not know why.
+    # A page must also be able to read errors.
     assert client.get("/v1/captions/x", headers=trusted).headers["access-control-allow-origin"]
     read = client.get("/v1/captions/x", headers=trusted | bearer(keyed.secret))
     assert read.headers["access-control-allow-origin"] == "https://pictures.example"
@@ -376,7 +376,7 @@ def test_a_limit_holds_exactly_under_concurrent_requests(keyed: Keyed) -> None:
     assert 3500 < int(refused.headers["retry-after"]) <= 3600
     assert refused.headers["ratelimit-policy"] == '"7 per 1 hour";q=7;w=3600'
     assert refused.headers["ratelimit"].startswith('"7 per 1 hour";r=0;t=')
-    # To look costs nothing, and others are not held back.
+    # Reading does not count, and other keys are not affected.
     assert httpx.get(answers[0].url.join("/"), headers=bearer(secret)).status_code == 200
     others = httpx.post(f"{keyed.url}/v1/captions", content=PICTURE, headers=bearer(keyed.secret) | JPEG)
     assert others.status_code == 202
@@ -443,7 +443,7 @@ def test_a_public_address_without_keys_is_refused(subcommand: str) -> None:
     command = start_command(subcommand, WORDLIGHT_HOST="0.0.0.0", WORDLIGHT_REQUIRE_KEYS="false")
     assert command.process.wait(60) == os.EX_CONFIG
     command.wait_for_line("wordlight: WORDLIGHT_REQUIRE_KEYS=false")
-    assert len(command.lines) == 2  # the line, and the end
+    assert len(command.lines) == 2  # the message, and the end of the output
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ def test_the_command_creates_lists_and_revokes_keys(keyed: Keyed, client: httpx.
 
     assert run_keys("revoke", blog["id"], REDIS_URL=keyed.redis_url).returncode == 0
     problem(client.get("/", headers=bearer(secret)), 401, "unauthorized")
-    assert run_keys("create", "a blog", REDIS_URL=keyed.redis_url).returncode == 0  # the name is free again
+    assert run_keys("create", "a blog", REDIS_URL=keyed.redis_url).returncode == 0  # a revoked key frees its name
     assert run_keys("revoke", "a blog", REDIS_URL=keyed.redis_url).returncode == 0
     gone = run_keys("revoke", "a blog", REDIS_URL=keyed.redis_url)
     assert (gone.returncode, gone.stderr) == (1, "wordlight: there is no key 'a blog'\n")
@@ -520,7 +520,7 @@ def test_the_command_finds_the_embedded_queue_server(tmp_path: Path, depth: int)
 
 @pytest.mark.browser
 def test_a_browser_sends_the_key_with_every_request(chromium: str, keyed: Keyed) -> None:
-    """The page, its fetches, EventSource and /docs send the key by themselves: there is no code for it."""
+    """The browser adds the key to the page, fetch, EventSource and /docs; the page has no code for it."""
     location = httpx.post(f"{keyed.url}/v1/captions", content=PICTURE, headers=bearer(keyed.secret) | JPEG).headers[
         "location"
     ]
@@ -542,7 +542,7 @@ def test_a_browser_sends_the_key_with_every_request(chromium: str, keyed: Keyed)
         post = """async () => (await fetch("/v1/captions", {
             method: "POST", body: new Blob(["no image"]), headers: {"Content-Type": "image/jpeg"},
         })).status"""
-        assert page.evaluate(post) == 415  # it was let in as far as that
+        assert page.evaluate(post) == 415  # authenticated, and refused only for its content
         complaints.clear()
         page.goto(f"{keyed.url}/docs")
         page.get_by_text("/v1/captions/{job_id}/events").wait_for()

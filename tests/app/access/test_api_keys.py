@@ -19,7 +19,7 @@ pytestmark = pytest.mark.every_queue_server
 
 @pytest.fixture
 def with_keys(redis_url: str) -> Callable[[Callable[[ApiKeys], Awaitable[T]]], T]:
-    """Runs something with the keys of an empty Valkey."""
+    """Run a coroutine with the keys of an empty Valkey."""
 
     def run(act: Callable[[ApiKeys], Awaitable[T]]) -> T:
         async def connected() -> T:
@@ -46,9 +46,9 @@ def test_a_key_is_found_by_its_secret_until_it_is_revoked(with_keys: Run) -> Non
         assert revoked.revoked_at
         assert await keys.find(secret) is None
         assert await keys.list() == [revoked]
-        assert await keys.revoke(key.id) == revoked  # the first time counts
-        assert await keys.revoke("blog") is None  # nobody bears that name any more
-        assert await keys.revoke("nobody") is None
+        assert await keys.revoke(key.id) == revoked  # the time of the first call stays
+        assert await keys.revoke("blog") is None  # no active key has this name
+        assert await keys.revoke("unknown") is None
 
     with_keys(act)
 

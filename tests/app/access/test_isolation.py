@@ -16,7 +16,7 @@ PICTURE = encode(tiny.picture("red", "green"), "PNG")
 
 @pytest.fixture(scope="module")
 def keyed(tiny_captioner: Path) -> Iterator[Running]:
-    """A service that asks for keys, with room for few jobs."""
+    """A service that requires keys, with room for three jobs."""
     with running(tiny_captioner, WORDLIGHT_REQUIRE_KEYS="true", WORDLIGHT_MAX_JOBS="3") as service:
         yield service
 
@@ -68,11 +68,11 @@ def test_resources_of_another_key_are_not_found(anna: httpx.Client, ben: httpx.C
     assert ben.get("/v1/captions").json()["jobs"] == []
     cursor = ben.get("/v1/captions", params={"cursor": "f" * 36}).json()
     assert cursor == {"jobs": [], "next": None}
-    # And nothing of it was done.
+    # None of these requests changed anything.
     assert anna.get(home).json() == job
     assert anna.get(batch_home).json() == batch
     assert len(anna.get("/v1/captions").json()["jobs"]) == 2
-    # Gone is what its owner is told alone.
+    # Only the owner gets 410 Gone.
     assert anna.delete(home).status_code == 204
     problem(anna.get(home), 410, "gone")
     problem(ben.get(home), 404, "not-found")
@@ -93,8 +93,8 @@ def test_keys_do_not_share_cached_results_or_idempotency_keys(anna: httpx.Client
 def test_a_ticket_gives_access_to_the_events_of_its_job_only(keyed: Running, anna: httpx.Client) -> None:
     job, other = captioned(anna), captioned(anna, max_words=3)
     home, (address, _, ticket) = job["links"]["self"], job["links"]["events"].partition("?")
-    with httpx.Client(base_url=keyed.url, timeout=60) as nobody:
-        assert [event.name for event in follow(nobody, f"{address}?{ticket}")][-1] == "succeeded"
+    with httpx.Client(base_url=keyed.url, timeout=60) as anonymous:
+        assert [event.name for event in follow(anonymous, f"{address}?{ticket}")][-1] == "succeeded"
         for method, path in (
             ("GET", address),
             ("GET", f"{address}?ticket={'0' * 32}"),
@@ -106,9 +106,9 @@ def test_a_ticket_gives_access_to_the_events_of_its_job_only(keyed: Running, ann
             ("GET", f"/v1/captions?{ticket}"),
             ("POST", f"/v1/captions?{ticket}"),
         ):
-            problem(nobody.request(method, path), 401, "unauthorized")
+            problem(anonymous.request(method, path), 401, "unauthorized")
         anna.delete(home)
-        assert nobody.get(f"{address}?{ticket}").status_code in (404, 410)
+        assert anonymous.get(f"{address}?{ticket}").status_code in (404, 410)
 
 
 def test_a_rate_limit_is_429_and_a_full_queue_503(keyed: Running, anna: httpx.Client, tiny_captioner: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_rate_limit_is_429_and_a_full_queue_503(keyed: Running, anna: httpx.Cl
         problem(over, 429, "rate-limited")
         assert 0 < int(over.headers["retry-after"]) <= 3600
         assert over.headers["ratelimit-policy"]
-        captioned(anna)  # whose limit is another
+        captioned(anna)  # has another limit
     keyed.workers.pop().end()
     for number in range(3):
         answer = anna.post("/v1/captions", files={"image": PICTURE}, data={"max_words": number + 50})
@@ -130,6 +130,6 @@ def test_a_rate_limit_is_429_and_a_full_queue_503(keyed: Running, anna: httpx.Cl
     assert int(full.headers["retry-after"]) > 0
     assert "ratelimit" not in full.headers
     keyed.start_worker(tiny_captioner)
-    for job in anna.get("/v1/captions").json()["jobs"]:  # there is room again
+    for job in anna.get("/v1/captions").json()["jobs"]:  # until the queue has room
         assert anna.get(f"/v1/captions/{job['id']}", params={"wait": 60}).json()["status"] == "succeeded"
     captioned(anna, max_words=60)

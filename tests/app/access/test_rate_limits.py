@@ -21,8 +21,8 @@ def caller(limit: str | None = None, key_id: str = "key") -> Caller:
     return Caller(key_id, frozenset(), limit)
 
 
-async def spent(limits: RateLimits, who: Caller, pictures: int) -> int:
-    """The places taken: `pictures` or none."""
+async def consumed(limits: RateLimits, who: Caller, pictures: int) -> int:
+    """Consume and return the number of counted pictures: all or 0."""
     try:
         await limits.consume(who, pictures)
     except ProblemError:
@@ -42,7 +42,7 @@ Run = Callable[[Callable[[aioredis.Redis], Awaitable[None]]], None]
 
 @pytest.fixture
 def with_redis(redis_url: str) -> Run:
-    """Runs something with a client of an empty Valkey."""
+    """Run a coroutine with a client of an empty Valkey."""
 
     def run(act: Callable[[aioredis.Redis], Awaitable[None]]) -> None:
         async def connected() -> None:
@@ -59,14 +59,14 @@ def test_concurrent_processes_never_exceed_a_limit(redis_url: str) -> None:
         processes = [connect_async(redis_url) for _ in range(4)]
         limits = [RateLimits(redis, None) for redis in processes]
         who = caller("37/hour")
-        ones = await asyncio.gather(*[spent(limits[n % 4], who, 1) for n in range(200)])
+        ones = await asyncio.gather(*[consumed(limits[n % 4], who, 1) for n in range(200)])
         assert sum(ones) == 37
-        # All pictures of a request or none: 37 is not a multiple of 5, so two places stay empty.
+        # A request counts with all its pictures or not at all: 37 = 7 · 5 + 2.
         other = caller("37/hour", "other")
-        fives = await asyncio.gather(*[spent(limits[n % 4], other, 5) for n in range(40)])
+        fives = await asyncio.gather(*[consumed(limits[n % 4], other, 5) for n in range(40)])
         assert sum(fives) == 35
-        assert await spent(limits[0], other, 3) == 0
-        assert await spent(limits[0], other, 2) == 2
+        assert await consumed(limits[0], other, 3) == 0
+        assert await consumed(limits[0], other, 2) == 2
         for redis in processes:
             await redis.aclose()
 
@@ -77,7 +77,7 @@ def test_several_limits_apply_together(with_redis: Run) -> None:
     async def act(redis: aioredis.Redis) -> None:
         limits = RateLimits(redis, None)
         who = caller("3/day;5/hour")
-        assert [await spent(limits, who, 1) for _ in range(4)] == [1, 1, 1, 0]
+        assert [await consumed(limits, who, 1) for _ in range(4)] == [1, 1, 1, 0]
         error = await refusal(limits, who, 1)
         assert (error.headers or {})["RateLimit-Policy"] == '"3 per 1 day";q=3;w=86400'
 
@@ -87,11 +87,11 @@ def test_several_limits_apply_together(with_redis: Run) -> None:
 def test_a_key_limit_takes_precedence_over_the_default(with_redis: Run) -> None:
     async def act(redis: aioredis.Redis) -> None:
         limits = RateLimits(redis, "1/hour")
-        assert [await spent(limits, caller(), 1) for _ in range(2)] == [1, 0]
-        assert [await spent(limits, caller("2/hour", "rich"), 1) for _ in range(3)] == [1, 1, 0]
-        assert await spent(limits, caller(key_id=""), 1) == 1  # nobody's key is a caller like any other
+        assert [await consumed(limits, caller(), 1) for _ in range(2)] == [1, 0]
+        assert [await consumed(limits, caller("2/hour", "rich"), 1) for _ in range(3)] == [1, 1, 0]
+        assert await consumed(limits, caller(key_id=""), 1) == 1  # without keys, all callers share one limit
         unlimited = RateLimits(redis, None)
-        assert await spent(unlimited, caller(), 10_000) == 10_000
+        assert await consumed(unlimited, caller(), 10_000) == 10_000
 
     with_redis(act)
 
@@ -102,7 +102,7 @@ def test_a_request_larger_than_the_limit_gets_no_retry_after(with_redis: Run) ->
         error = await refusal(limits, caller("5/hour"), 6)
         assert "Retry-After" not in (error.headers or {})
         assert "never have 6" in error.problem.detail
-        assert await spent(limits, caller("5/hour"), 5) == 5  # and it has cost nothing
+        assert await consumed(limits, caller("5/hour"), 5) == 5  # the refused request did not count
 
     with_redis(act)
 
@@ -117,12 +117,12 @@ def test_retry_after_is_when_the_whole_request_fits(with_redis: Run, redis: Redi
         redis.lpush(name, *[str(now - age) for age in (3000, 2000, 1000)])
         for pictures, seconds in ((1, 600), (2, 1600), (3, 2600)):
             headers = (await refusal(limits, who, pictures)).headers or {}
-            # The seconds that this test took are no part of what it tests.
+            # Tolerates a slow machine.
             assert seconds - 60 < int(headers["Retry-After"]) <= seconds
             assert headers["RateLimit"].startswith('"3 per 1 hour";r=0;t=')
         redis.delete(name)
         redis.lpush(name, *[str(now - age) for age in (3700, 2000, 1000)])
-        assert await spent(limits, who, 1) == 1
+        assert await consumed(limits, who, 1) == 1
 
     with_redis(act)
 

@@ -18,7 +18,7 @@ def client(service: Service) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def idle() -> Iterator[Running]:
-    """A service whose jobs wait, for there is no worker."""
+    """A service without a worker, so jobs stay in the queue."""
     with running() as service:
         yield service
 

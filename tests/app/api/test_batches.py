@@ -41,7 +41,7 @@ def api(redis_url: str) -> Iterator[httpx.Client]:
 
 
 def new_picture() -> bytes:
-    """A picture that nobody has sent before."""
+    """A picture that is not in the cache."""
     return encode(Image.frombytes("RGB", (4, 4), (uuid4().bytes * 3)), "PNG")
 
 
@@ -202,7 +202,7 @@ def test_canceling_a_batch_cancels_its_unfinished_jobs(api: httpx.Client, redis:
 
 
 def test_identical_pictures_in_a_batch_run_once(api: httpx.Client, redis: Redis) -> None:
-    redis.set(f"{keys.TAG}model", "some version")  # twins are known once a worker has told its captioner
+    redis.set(f"{keys.TAG}model", "some version")  # results are shared only after a worker has published its captioner
     batch = api.post("/v1/batches", files=images(("a", RED), ("b", RED), ("c", RED))).json()
     assert batch["counts"]["queued"] == 3
     assert redis.xlen(keys.STREAM) == 1

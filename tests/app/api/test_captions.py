@@ -103,7 +103,7 @@ def test_events_resume_without_gaps_or_repeats(client: httpx.Client, photo: Path
 def test_a_phone_photograph_is_turned_upright(client: httpx.Client) -> None:
     upright = tiny.picture("white", "red", (120, 80))
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held upright: turn clockwise by 90 degrees to show
+    exif[0x0112] = 6  # stored rotated: viewers turn it clockwise by 90 degrees
     turned = upright.transpose(Image.Transpose.ROTATE_90)
     expected = caption(client, encode(upright, quality=95))
     job = caption(client, encode(turned, quality=95, exif=exif))
@@ -197,7 +197,7 @@ def test_events_after_the_last_one_are_204(client: httpx.Client, photo: Path) ->
     job_id = client.post("/v1/captions", files={"image": photo.read_bytes()}).json()["id"]
     last, _ = read_events(client, job_id)[-1]
     answer = client.get(f"/v1/captions/{job_id}/events", headers={"Last-Event-ID": last})
-    assert (answer.status_code, answer.content) == (204, b"")  # which tells EventSource not to come again
+    assert (answer.status_code, answer.content) == (204, b"")  # EventSource does not reconnect after a 204
 
 
 def test_prefer_is_parsed_as_a_list_and_never_fails_the_request(client: httpx.Client, photo: Path) -> None:

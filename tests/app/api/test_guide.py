@@ -1,7 +1,7 @@
-"""docs/api.md does what it says: each example is run as it stands, and what is answered compared with what is shown.
+"""The examples of docs/api.md: runs each one and compares its output with the document.
 
-Addresses and ports become those of the tests. Words differ, since the captioner is a tiny one: what must be as shown is
-the status, headers, the fields of JSON and their types, and the values of `status`, `type` and the like.
+Addresses and ports are replaced by those of the tests. The tiny captioner writes other words, so the tests compare
+status codes, header names, the fields of JSON and their types, and the values of the fields in EXACT.
 """
 
 import json
@@ -21,24 +21,24 @@ from support.documents import ROOT, Command, commands, sections
 from support.programs import installed
 from support.running import Running, running
 
-# The first one waits for the tiny captioner to be trained and two processes to start.
+# The first test trains the tiny captioner and starts two processes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 GUIDE = sections(ROOT / "docs/api.md")
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KEYED = "Keys and limits"
 EXACT = {"status", "type", "title", "field", "strategy"}
-# Null for a captioner that was not calibrated, as the tiny one.
+# Null for a captioner without calibration, such as the tiny one.
 NULLABLE = {"confidence", "confident"}
 STATUS = re.compile(r"HTTP/1\.1 (\d{3}) .*")
 HEADER = re.compile(r"([a-z][a-z-]+): (.*)")
-TOLD = re.compile(r"^status (\d{3})$", re.MULTILINE)
+STATUS_OF_CURL = re.compile(r"^status (\d{3})$", re.MULTILINE)
 END = "-- end of command --"
 
 
 @pytest.fixture(scope="module")
 def _tools() -> None:
-    """curl and jq are here. Without them, examples are skipped, but where CI says that they must be there."""
+    """Skip the examples without curl or jq; fail if WORDLIGHT_REQUIRE_CURL is set."""
     for tool in ("curl", "jq"):
         installed(
             tool,
@@ -49,7 +49,7 @@ def _tools() -> None:
 
 @pytest.fixture(scope="module")
 def open_service(_tools: None, tiny_captioner: Path) -> Iterator[Running]:
-    """A service without keys, that goes out to this machine."""
+    """A service without keys that may send requests to this machine."""
     with running(
         tiny_captioner,
         WORDLIGHT_IMAGE_URLS="true",
@@ -67,10 +67,10 @@ def keyed_service(_tools: None, tiny_captioner: Path) -> Iterator[Running]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A place like the root of a checkout."""
+    """A folder with what the examples need of a checkout."""
     for name in ("app", "README.md"):
         (tmp_path / name).symlink_to(ROOT / name)
-    # What was answered is told beside the answer.
+    # curl writes the status code of each response to stderr.
     (tmp_path / ".curlrc").write_text('write-out = "%{stderr}status %{http_code}\\n"\nmax-time = 70\n')
     return tmp_path
 
@@ -80,7 +80,7 @@ def test_examples(section: str, request: pytest.FixtureRequest, folder: Path) ->
     service: Running = request.getfixturevalue("keyed_service" if section == KEYED else "open_service")
     ports = {"9001": str(free_port()), "9002": str(free_port())}
 
-    def here(text: str) -> str:
+    def localised(text: str) -> str:
         text = text.replace("http://127.0.0.1:8000", service.url).replace(".venv/bin/wordlight", "wordlight")
         return re.sub("900[12]", lambda port: ports[port[0]], text)
 
@@ -95,22 +95,22 @@ def test_examples(section: str, request: pytest.FixtureRequest, folder: Path) ->
     with ExitStack() as stack:
         for block in GUIDE[section]:
             if block.language == "python" and "serve_forever" in block.text:
-                stack.callback(_end, _serving(here(block.text), environment, folder, int(ports["9002"])))
+                stack.callback(_end, _serving(localised(block.text), environment, folder, int(ports["9002"])))
             elif block.language == "python":
-                done = _run([sys.executable, "-W", "error", "-c", here(block.text)], environment, folder)
+                done = _run([sys.executable, "-W", "error", "-c", localised(block.text)], environment, folder)
                 assert done.returncode == 0, done.stderr
                 assert done.stdout
         script = [
             command for block in GUIDE[section] if block.language == "console" for command in commands(block.text)
         ]
-        _check(script, here, environment, folder)
+        _check(script, localised, environment, folder)
 
 
 def test_every_example_is_run() -> None:
     languages = {block.language for blocks in GUIDE.values() for block in blocks}
     assert languages == {"console", "python", "sh"}
     settings = [block.text for blocks in GUIDE.values() for block in blocks if block.language == "sh"]
-    assert all("make serve" in text for text in settings)  # how to start the service, which tests do otherwise
+    assert all("make serve" in text for text in settings)  # starting the service, which fixtures do here
 
 
 def _serving(program: str, environment: dict[str, str], folder: Path, port: int) -> subprocess.Popen[bytes]:
@@ -134,35 +134,35 @@ def _run(words: list[str], environment: dict[str, str], folder: Path) -> subproc
     return subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=110)
 
 
-def _check(script: list[Command], here: Any, environment: dict[str, str], folder: Path) -> None:
-    """Run the commands in one shell, one after the other, and look at what each of them says."""
-    lines = ["wordlight() { " + f"{sys.executable} -m wordlight" + ' "$@"; }', here("URL=http://127.0.0.1:8000")]
+def _check(script: list[Command], localised: Any, environment: dict[str, str], folder: Path) -> None:
+    """Run the commands in one shell, in order, and compare the output of each."""
+    lines = ["wordlight() { " + f"{sys.executable} -m wordlight" + ' "$@"; }', localised("URL=http://127.0.0.1:8000")]
     for command in script:
-        lines += [here(command.line), f"printf '\\n{END} %s\\n' $?; printf '\\n{END}\\n' >&2"]
+        lines += [localised(command.line), f"printf '\\n{END} %s\\n' $?; printf '\\n{END}\\n' >&2"]
     done = _run(["bash", "-c", "\n".join(lines)], environment, folder)
-    said, told = done.stdout.split(f"\n{END} ")[: len(script) + 1], done.stderr.split(f"\n{END}\n")
-    assert len(said) == len(script) + 1, done.stderr
-    # After each end stands the exit status of what ended there, and then what the next one says.
+    outputs, errors = done.stdout.split(f"\n{END} ")[: len(script) + 1], done.stderr.split(f"\n{END}\n")
+    assert len(outputs) == len(script) + 1, done.stderr
+    # After each end marker, stdout has the exit status of that command, then the output of the next.
     for number, command in enumerate(script):
-        output = said[number] if number == 0 else said[number].partition("\n")[2]
-        status = said[number + 1].partition("\n")[0]
-        seen = f"{command.line}\n{output}\n{told[number]}"
+        output = outputs[number] if number == 0 else outputs[number].partition("\n")[2]
+        status = outputs[number + 1].partition("\n")[0]
+        seen = f"{command.line}\n{output}\n{errors[number]}"
         assert status == "0", seen
-        _compare(command.output, output, [int(code) for code in TOLD.findall(told[number])], seen)
+        _compare(command.output, output, [int(code) for code in STATUS_OF_CURL.findall(errors[number])], seen)
 
 
 def _compare(shown: str, output: str, codes: list[int], seen: str) -> None:
     lines = [line for line in _unwrapped(shown) if line != "…"]
-    expected = [int(found[1]) for line in lines if (found := STATUS.fullmatch(line))]
+    expected = [int(match[1]) for line in lines if (match := STATUS.fullmatch(line))]
     if expected:
         assert codes[-1:] == expected, seen
     elif shown.startswith('{"type": "urn:wordlight:problem:'):
         assert codes[-1] == json.loads(_plain(lines[0]))["status"], seen
     else:
         assert all(200 <= code < 300 for code in codes), seen
-    said = output.splitlines()
-    answers = [json.loads(line) for line in said if line[:1] in ("[", "{", '"')]
-    data = [json.loads(line.removeprefix("data: ")) for line in said if line.startswith("data: ")]
+    output_lines = output.splitlines()
+    answers = [json.loads(line) for line in output_lines if line[:1] in ("[", "{", '"')]
+    data = [json.loads(line.removeprefix("data: ")) for line in output_lines if line.startswith("data: ")]
     for line in lines:
         where = f"{line}\n{seen}"
         if STATUS.fullmatch(line):
@@ -179,18 +179,18 @@ def _compare(shown: str, output: str, codes: list[int], seen: str) -> None:
 
 
 def _unwrapped(shown: str) -> list[str]:
-    """The lines of an output, of which those that are indented go on with the one before."""
+    """Split an output into lines; an indented line continues the previous one."""
     return re.sub(r"\n +", " ", shown).splitlines()
 
 
 def _plain(line: str) -> str:
-    """JSON with "…" for what is left out, as JSON."""
+    """Remove each "…", which marks an omission, from JSON."""
     line = re.sub(r",\s*…(?=[\]}])", "", line)
     return re.sub(r"(?<=[\[{])…(?=[\]}])", "", line)
 
 
 def _alike(shown: Any, answer: Any) -> bool:
-    """Whether `answer` has all that is shown, of the same types; a list may go on."""
+    """Tell whether `answer` has everything that is shown, with the same types; a list may be longer."""
     if isinstance(shown, dict):
         return isinstance(answer, dict) and all(
             name in answer and _alike_field(name, value, answer[name]) for name, value in shown.items()

@@ -29,10 +29,10 @@ from jobs.settings import QueueSettings
 
 DOG = Word(text="dog", logprob=-1.0, heatmap=WordMap(rows=1, cols=2, weights=[0.25, 0.75]))
 EVERYWHERE = Word(text="a", logprob=-1.0, heatmap=WordMap(rows=1, cols=2, weights=[0.5, 0.5]))
-BLIND = Word(text="dog", logprob=-1.0, heatmap=None)
+NO_HEATMAP = Word(text="dog", logprob=-1.0, heatmap=None)
 CAPTIONS = [
     Caption(text="a dog", logprob=-2.0, words=[EVERYWHERE, DOG]),
-    Caption(text="dog", logprob=-3.0, words=[BLIND]),
+    Caption(text="dog", logprob=-3.0, words=[NO_HEATMAP]),
 ]
 
 
@@ -63,7 +63,7 @@ def submitted(settings: QueueSettings, picture: bytes) -> str:
 
 @asynccontextmanager
 async def client_of(settings: QueueSettings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a web process that runs right here."""
+    """A client of a web process that runs in this process."""
     api = create_app(AppSettings(redis_url=settings.redis_url, decoders=1))
     async with (
         api.router.lifespan_context(api),
@@ -73,7 +73,7 @@ async def client_of(settings: QueueSettings) -> AsyncIterator[httpx.AsyncClient]
 
 
 def answers(settings: QueueSettings, paths: Sequence[str]) -> list[httpx.Response]:
-    """What it answers when all of these are asked for at once."""
+    """Request all paths concurrently."""
 
     async def ask() -> list[httpx.Response]:
         async with client_of(settings) as client:
@@ -153,7 +153,7 @@ def test_too_many_drawings_are_answered_with_503(
     async def scenario() -> None:
         async with client_of(settings) as client:
             drawing = asyncio.create_task(renderer.render(lambda: b"drawn" if go_on.wait(60) else b""))
-            await asyncio.sleep(0)  # now the only thread is taken
+            await asyncio.sleep(0)  # now the only thread is busy
             refused = await client.get(path)
             assert problem(refused) == (503, "busy")
             assert int(refused.headers["retry-after"]) > 0
@@ -200,6 +200,6 @@ def test_the_stored_picture_can_be_read(settings: QueueSettings, finished: str, 
 
 def test_queue_position_counts_earlier_jobs(settings: QueueSettings, finished: str, picture: bytes) -> None:
     waiting = [submitted(settings, picture + bytes([number])) for number in range(3)]
-    places = answers(settings, [f"{job_id}/queue-position" for job_id in (finished, *waiting)])
-    assert [answer.json()["ahead"] for answer in places] == [None, 0, 1, 2]
+    positions = answers(settings, [f"{job_id}/queue-position" for job_id in (finished, *waiting)])
+    assert [answer.json()["ahead"] for answer in positions] == [None, 0, 1, 2]
     assert problem(answers(settings, ["0/queue-position"])[0]) == (404, "not-found")

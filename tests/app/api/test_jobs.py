@@ -31,7 +31,7 @@ def test_an_expired_job_is_gone() -> None:
         follow(client, job["links"]["events"])
         with connect(service.redis_url) as redis:
             while redis.exists(keys.record(job["id"])):
-                redis.wait(0, 50)  # what waits is the server: the record expires by itself
+                redis.wait(0, 50)  # blocks in the server until the record expires
         for path in ("", "/events", "/deliveries", "/captions/0/sheet.png"):
             problem(client.get(job["links"]["self"] + path), 410, "gone")
         assert client.get("/v1/captions").json() == {"jobs": [], "next": None}
@@ -39,7 +39,7 @@ def test_an_expired_job_is_gone() -> None:
 
 def test_a_waiting_job_is_canceled_at_once(waiting: httpx.Client, idle: Running) -> None:
     job = post(waiting, headers={}).json()
-    for _ in range(2):  # twice is as good as once
+    for _ in range(2):  # canceling again changes nothing
         canceled = waiting.post(job["links"]["cancel"])
         assert canceled.status_code == 200
         assert (canceled.json()["status"], canceled.json()["attempts"]) == ("canceled", 0)
@@ -55,12 +55,12 @@ def test_a_finished_job_is_not_canceled(client: httpx.Client) -> None:
     problem(client.post("/v1/captions/0/cancel"), 404, "not-found")
 
 
-def caught_in_mid_sentence(client: httpx.Client, worker: Command, pictures: list[bytes]) -> list[dict[str, Any]]:
-    """Jobs of these pictures, the second of which is running; the worker stands still. It may take some tries."""
+def stopped_while_running(client: httpx.Client, worker: Command, pictures: list[bytes]) -> list[dict[str, Any]]:
+    """Submit jobs and stop the worker while the second runs. Tries again if that job ends too soon."""
     much = {"strategy": "sample", "num_captions": 20, "max_words": 100}
     for seed in range(100):
         os.kill(worker.process.pid, signal.SIGSTOP)
-        # The first will be in the worker's hands alone; the others, which come meanwhile, as one batch.
+        # The worker claims the first job alone, then the others as one batch.
         jobs = [post(client, picture=picture, headers={}, **much, seed=seed).json() for picture in pictures]
         os.kill(worker.process.pid, signal.SIGCONT)
         with client.stream("GET", jobs[1]["links"]["events"]) as answer:
@@ -69,7 +69,7 @@ def caught_in_mid_sentence(client: httpx.Client, worker: Command, pictures: list
         if client.get(jobs[1]["links"]["self"]).json()["status"] == "processing":
             return jobs
         os.kill(worker.process.pid, signal.SIGCONT)
-    raise AssertionError("the worker is too fast for us")
+    raise AssertionError("every job ended before the worker could be stopped")
 
 
 @pytest.mark.slow
@@ -77,18 +77,18 @@ def test_a_running_job_is_canceled_without_its_batch(slow_captioner: Path) -> No
     with running(slow_captioner) as service, httpx.Client(base_url=service.url, timeout=60) as client:
         worker = service.workers[0]
         pictures = [encode(tiny.picture(top, "white"), "PNG") for top in ("red", "green", "blue")]
-        _, unwanted, *mates = caught_in_mid_sentence(client, worker, [PICTURE, *pictures])
+        _, unwanted, *mates = stopped_while_running(client, worker, [PICTURE, *pictures])
         assert client.post(unwanted["links"]["cancel"]).json()["status"] == "canceled"
         os.kill(worker.process.pid, signal.SIGCONT)
         worker.wait_for_line(f"job {unwanted['id']} was canceled, deleted or taken over")
         for mate in mates:
             ended = client.get(mate["links"]["self"], params={"wait": 60}).json()
             assert (ended["status"], ended["attempts"], len(ended["captions"])) == ("succeeded", 1, 20)
-            told = [event for event in follow(client, mate["links"]["events"]) if event.name == "word"]
-            assert len(told) == sum(len(caption["words"]) for caption in ended["captions"])
+            words = [event for event in follow(client, mate["links"]["events"]) if event.name == "word"]
+            assert len(words) == sum(len(caption["words"]) for caption in ended["captions"])
         assert client.get(unwanted["links"]["self"]).json()["captions"] == []
         assert [event.name for event in follow(client, unwanted["links"]["events"])][-1] == "canceled"
-        # The worker is free for others, and has not written this one to its end: its result would have been refused.
+        # The worker takes other jobs, and stopped this one early: a result would have been discarded.
         assert finished(client, strategy="greedy", max_words=1)["attempts"] == 1
         assert not [line for line in worker.lines if "result discarded" in line and unwanted["id"] in line]
 

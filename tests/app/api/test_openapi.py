@@ -34,7 +34,7 @@ def test_every_response_conforms_to_openapi(service: Service, tmp_path: Path) ->
         timeout=110,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "Traceback" not in (said := "\n".join(service.command.lines)), said
+    assert "Traceback" not in (log := "\n".join(service.command.lines)), log
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_each_strategy_writes_as_many_captions_as_asked(
 def test_sampling_is_reproducible_with_a_seed(client: httpx.Client) -> None:
     asked = {"strategy": "sample", "temperature": 3, "num_captions": 5}
     drawn = finished(client, **asked)
-    client.delete(drawn["links"]["self"])  # not to be answered from what is known
+    client.delete(drawn["links"]["self"])  # so that the cache cannot answer
     again = finished(client, **asked, seed=drawn["options"]["seed"])
     assert not again["cached"]
     assert again["captions"] == drawn["captions"]

@@ -16,7 +16,7 @@ from jobs.connection import connect
 def test_an_idempotency_key_creates_one_job(client: httpx.Client) -> None:
     key = {"Idempotency-Key": "one"}
     first = post(client, headers=key)
-    again = post(client, headers=key | WAIT)  # as after an answer that was lost
+    again = post(client, headers=key | WAIT)  # as if the response had been lost
     assert again.json()["id"] == first.json()["id"]
     assert again.headers["location"] == first.headers["location"]
     for other in (
@@ -47,7 +47,7 @@ def test_identical_pixels_are_answered_from_the_cache(client: httpx.Client) -> N
     image = tiny.picture("blue", "white", (90, 70))
     first = finished(client, picture=encode(image, "PNG"))
     assert (first["cached"], first["attempts"]) == (False, 1)
-    again = post(client, picture=encode(image, "BMP"), headers={})  # not waited for
+    again = post(client, picture=encode(image, "BMP"), headers={})  # without Prefer: wait
     assert again.status_code == 200
     job = again.json()
     assert (job["cached"], job["attempts"], job["captions"]) == (True, 0, first["captions"])
@@ -60,7 +60,7 @@ def test_identical_pixels_are_answered_from_the_cache(client: httpx.Client) -> N
 
 def test_identical_jobs_share_one_run_and_failures_are_not_cached(tiny_captioner: Path) -> None:
     with running(tiny_captioner) as service, httpx.Client(base_url=service.url, timeout=60) as client:
-        service.workers.pop().end()  # it has told which captioner is at work here
+        service.workers.pop().end()  # it has published its captioner
         for end in ("cancel", "expire"):
             job = post(client, headers={}, **({"expires_in": 1} if end == "expire" else {})).json()
             if end == "cancel":

@@ -29,12 +29,12 @@ JSON_LOGS = {"WORDLIGHT_LOG_FORMAT": "json"}
 
 
 def logged(command: Command) -> list[dict[str, Any]]:
-    """The log of a command that has ended, every line of which must be one JSON object."""
+    """The log of a command that has ended. Checks that each line is a JSON object."""
     return [json.loads(line) for line in command.lines if line != "(end of output)"]
 
 
 async def ask(application: Any, path: str = "/v1/x") -> tuple[list[dict[str, Any]], list[Exchange]]:
-    """One request to the application in its layers; what was sent, and what was observed."""
+    """Send a request through the middleware; return the messages that were sent and the observed exchanges."""
     sent: list[dict[str, Any]] = []
     seen: list[Exchange] = []
 
@@ -97,17 +97,17 @@ def test_the_redis_password_is_never_logged() -> None:
 
 
 def test_an_unexpected_failure_is_logged_with_its_request_id(caplog: pytest.LogCaptureFixture) -> None:
-    found = []
+    request_ids = []
 
     async def failing(_scope: Scope, _receive: Receive, send: Send) -> None:
-        found.append(log_field("request_id"))
+        request_ids.append(log_field("request_id"))
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         raise RuntimeError("oh")
 
     with caplog.at_level(logging.INFO):
         sent, seen = asyncio.run(ask(failing))
-    assert (b"x-request-id", found[0].encode()) in sent[0]["headers"]
+    assert (b"x-request-id", request_ids[0].encode()) in sent[0]["headers"]
     (exchange,) = seen
     assert (exchange.status, exchange.bytes_out, exchange.finished) == (200, 4, False)
     assert [record.exc_info is not None for record in caplog.records] == [True, False]

@@ -1,4 +1,4 @@
-"""The proxy of docker-compose.yml, with its real configuration, before a real web process."""
+"""The proxy of docker-compose.yml with its real configuration, in front of a real web process."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 @contextmanager
 def proxy(app_port: int, **environment: str) -> Iterator[str]:
-    """The address of a proxy before what listens, or will listen, on that port of this machine."""
+    """Run a proxy for that port of this machine, where a web process may start later. Yields the proxy's address."""
     port, health = free_port(), free_port()
     command = Command(
         Popen(
@@ -90,19 +90,19 @@ def test_events_are_not_buffered(
     events = through.post("/v1/captions", content=PICTURE, headers=JPEG).json()["links"]["events"]
     consumer = Consumer(redis, settings)
     with through.stream("GET", events) as answer:
-        told = read_events(answer.iter_lines())
-        assert next(told).name == "queued"
-        # It has come through, and nothing else has happened yet: only now is the job begun.
+        received_events = read_events(answer.iter_lines())
+        assert next(received_events).name == "queued"
+        # The event arrived before anything else happened: the job starts only now.
         (claim,) = consumer.start(claim_all(consumer, 1))
-        assert next(told).name == "processing"
+        assert next(received_events).name == "processing"
         assert consumer.publish_words([(claim, 0, ['{"word": 1}'])]) == set()
-        assert next(told).name == "word"
-    # Whoever leaves is not written to for ever.
+        assert next(received_events).name == "word"
+    # The web process notices that the client has disconnected.
     line = json.loads(app[0].wait_for_line("/events"))
     assert (line["status"], line["finished"]) == (200, False)
 
 
-@pytest.mark.parametrize("headers", [{}, {"Expect": "100-continue"}], ids=["at once", "asked before"])
+@pytest.mark.parametrize("headers", [{}, {"Expect": "100-continue"}], ids=["immediately", "after 100 Continue"])
 def test_upload_limits_are_those_of_the_web_process(through: httpx.Client, headers: dict[str, str]) -> None:
     allowed = through.post("/v1/captions", content=PICTURE + 2_900_000 * b"\0", headers=JPEG | headers)
     assert allowed.status_code == 202
@@ -112,21 +112,21 @@ def test_upload_limits_are_those_of_the_web_process(through: httpx.Client, heade
 
 
 @pytest.mark.parametrize(
-    ("believed", "client"), [("192.0.2.0/24", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.9")], ids=["no", "yes"]
+    ("trusted", "client"), [("192.0.2.0/24", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.9")], ids=["no", "yes"]
 )
 def test_only_trusted_proxies_set_the_client_address(
-    redis_url: str, home: dict[str, str], believed: str, client: str
+    redis_url: str, home: dict[str, str], trusted: str, client: str
 ) -> None:
     port = free_port()
     app = start_app(redis_url, port)
-    with proxy(port, WORDLIGHT_FRONT_PROXIES=believed, **home) as address:
+    with proxy(port, WORDLIGHT_FRONT_PROXIES=trusted, **home) as address:
         httpx.get(f"{address}/", headers={"X-Forwarded-For": "198.51.100.7, 203.0.113.9"})
     app.end()
     (line,) = [json.loads(line) for line in app.lines if '"app.http.access_log"' in line]
     assert line["client"] == client
 
 
-def test_a_starting_web_process_is_waited_for(redis_url: str, home: dict[str, str]) -> None:
+def test_the_proxy_waits_for_a_starting_web_process(redis_url: str, home: dict[str, str]) -> None:
     port = free_port()
     sent = threading.Event()
 
@@ -155,7 +155,7 @@ def test_without_a_web_process_the_answer_is_a_problem(home: dict[str, str]) -> 
 
 
 class RawClient:
-    """A raw connection to a proxy whose limits for headers and idle connections are 0.3 s."""
+    """A raw connection to a proxy with limits of 0.3 s for headers and for idle connections."""
 
     def __init__(self, address: str) -> None:
         url = urlsplit(address)
@@ -171,7 +171,7 @@ class RawClient:
         self._socket.sendall(data)
 
     def read_to_end(self) -> bytes:
-        """All bytes until the proxy closes the connection, which it must do within a minute."""
+        """Read until the proxy closes the connection. Raises TimeoutError after a minute without data."""
         received = b""
         try:
             while data := self._socket.recv(65536):
@@ -200,7 +200,7 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 @pytest.fixture
 def impatient(app: tuple[Command, int], home: dict[str, str]) -> Iterator[str]:
-    """The address of a proxy with short limits before that web process."""
+    """The address of a proxy with short limits in front of that web process."""
     limits = {"WORDLIGHT_PROXY_HEADER_SECONDS": "300ms", "WORDLIGHT_PROXY_IDLE_SECONDS": "300ms"}
     with proxy(app[1], **limits, **home) as address:
         yield address

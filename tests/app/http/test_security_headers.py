@@ -29,7 +29,7 @@ def test_every_response_has_security_headers(api: httpx.Client) -> None:
 
 
 def test_headers_of_a_response_are_not_replaced(api: httpx.Client) -> None:
-    headers = api.get("/static/app.js").headers
+    headers = api.get("/static/js/app.js").headers
     assert headers.get_list("content-security-policy") == [headers["content-security-policy"]]
     assert "default-src 'self'" in headers["content-security-policy"]
     assert headers["cache-control"] == "no-cache"

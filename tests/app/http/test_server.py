@@ -1,4 +1,4 @@
-"""The HTTP server below the application: raw bytes on real sockets, requests and what is none.
+"""The HTTP server below the application: valid and malformed requests as raw bytes on real sockets.
 
 Limits on slow clients are the proxy's: see test_proxy.py.
 """
@@ -23,9 +23,9 @@ POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
 
 @dataclass
 class Application:
-    """Answers with what it was asked; what is asked of /slow only once `release` is set, what of /early at once."""
+    """Answers with the request. /slow waits for `release`; /early does not read the body."""
 
-    asked: list[Scope] = field(default_factory=list)
+    requests: list[Scope] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
     disconnected: threading.Event = field(default_factory=threading.Event)
@@ -33,7 +33,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        self.asked.append(scope)
+        self.requests.append(scope)
         self.begun.set()
         body, more = b"", scope["path"] != "/early"
         while more:
@@ -53,7 +53,7 @@ class Application:
 
 @dataclass
 class Running:
-    """A server of that application, and where it listens."""
+    """A server of that application, and its port."""
 
     application: Application
     port: int
@@ -80,7 +80,7 @@ class Answer:
 
 
 def read_answer(file: BinaryIO) -> Answer | None:
-    """The next response on a connection, to its Content-Length or to the end; None if the connection is closed."""
+    """Read the next response, to its Content-Length or to the end. Returns None if the connection is closed."""
     if not (line := file.readline()):
         return None
     headers = {}
@@ -92,7 +92,7 @@ def read_answer(file: BinaryIO) -> Answer | None:
 
 
 def answers(connection: socket.socket) -> list[Answer]:
-    """All that comes until the connection is closed."""
+    """Read all responses until the connection is closed."""
     with connection.makefile("rb") as file:
         return list(iter(lambda: read_answer(file), None))
 
@@ -104,7 +104,7 @@ def assert_malformed(answer: Answer) -> None:
 
 
 def send_until_answered(connection: socket.socket, piece: bytes, pause: float = 0.02) -> list[Answer]:
-    """Send the piece again and again, a little apart, until the server has something to say, or ends it."""
+    """Send the piece repeatedly, with pauses, until the server answers or closes the connection."""
     connection.settimeout(pause)
     while True:
         try:
@@ -138,7 +138,7 @@ def _running() -> Iterator[Running]:
 
 @pytest.fixture
 def server(_running: Running) -> Iterator[Running]:
-    """A server whose application has not been asked for anything yet."""
+    """A server whose application has received no request yet."""
     _running.application = Application()
     yield _running
     _running.application.release.set()
@@ -155,8 +155,8 @@ def test_a_connection_is_kept_alive(server: Running) -> None:
 
 def test_pipelined_requests_are_answered_in_order(server: Running) -> None:
     post = POST + b"Content-Length: 2\r\n\r\nhi"
-    found = server.ask(GET + post + LAST_GET)
-    assert [(answer.json()["method"], answer.json()["body"]) for answer in found] == [
+    received = server.ask(GET + post + LAST_GET)
+    assert [(answer.json()["method"], answer.json()["body"]) for answer in received] == [
         ("GET", ""),
         ("POST", "hi"),
         ("GET", ""),
@@ -191,20 +191,20 @@ MALFORMED = {
 def test_a_malformed_request_is_refused_before_the_application(server: Running, name: str) -> None:
     (answer,) = server.ask(MALFORMED[name] + GET)
     assert_malformed(answer)
-    assert not server.application.asked
+    assert not server.application.requests
 
 
 @pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n"])
 def test_the_size_of_headers_is_bounded(server: Running, start: bytes) -> None:
     (answer,) = server.ask(start + b"a" * 33_000)
     assert_malformed(answer)
-    assert not server.application.asked
+    assert not server.application.requests
 
 
 def test_the_number_of_headers_is_bounded_by_their_size(server: Running) -> None:
     (answer,) = server.ask(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 6_000)
     assert_malformed(answer)
-    assert not server.application.asked
+    assert not server.application.requests
 
 
 def test_endless_headers_are_refused(server: Running) -> None:
@@ -232,7 +232,7 @@ def test_a_body_of_many_chunks_is_read(server: Running) -> None:
     head = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     (answer,) = server.ask(head, chunks, b"0\r\nX-Trailer: t\r\n\r\n")
     assert answer.json()["body"] == "a" * 20_000
-    assert b"x-trailer" not in [name for name, _ in server.application.asked[0]["headers"]]
+    assert b"x-trailer" not in [name for name, _ in server.application.requests[0]["headers"]]
 
 
 def test_a_malformed_body_is_refused_and_disconnects_the_application(server: Running) -> None:
@@ -261,8 +261,8 @@ def test_an_upgrade_offer_is_ignored(server: Running, pieces: int) -> None:
     # As `curl --http2` sends it.
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
     sent = POST + upgrade + b"Content-Length: 5\r\n\r\nhello" + LAST_GET
-    found = server.ask(sent) if pieces == 1 else server.ask(sent[:-2], sent[-2:])
-    assert [answer.json()["body"] for answer in found] == ["hello", ""]
+    received = server.ask(sent) if pieces == 1 else server.ask(sent[:-2], sent[-2:])
+    assert [answer.json()["body"] for answer in received] == ["hello", ""]
 
 
 def test_a_websocket_handshake_is_answered_like_any_request(server: Running) -> None:

@@ -36,7 +36,7 @@ def test_alpha_is_composited_over_white(hidden: tuple[int, int, int]) -> None:
         result = shown(encode(image, name))  # libwebp itself may drop hidden colours
         assert_near(result.getpixel((100, 100)), BLUE)
         assert_near(result.getpixel((100, 700)), (127, 127, 255))
-        for x in range(385, 768, 30):  # from the very edge on: nothing bleeds
+        for x in range(385, 768, 30):  # from the edge on: hidden colours do not bleed
             assert_near(result.getpixel((x, 300)), WHITE, 12)
         column = [result.getpixel((x, 300)) for x in range(380, 390)]
         assert all(pixel[2] > 240 for pixel in column), "the edge mixes blue and white, nothing hidden"
@@ -59,7 +59,7 @@ def test_png_colour_keys() -> None:
     assert_near(shown(encode(quadrants(), "PNG", transparency=RED)).getpixel((10, 8)), WHITE)
     assert_near(shown(encode(Image.new("L", (9, 9), 77), "PNG", transparency=77)).getpixel((4, 4)), WHITE)
     assert_near(shown(encode(Image.new("1", (9, 9)), "PNG", transparency=0)).getpixel((4, 4)), WHITE)
-    for depth, value in ((2, 1), (4, 5)):  # the samples of both are 0101…; to Pillow they are the grey 85
+    for depth, value in ((2, 1), (4, 5)):  # both have samples 0101…, which Pillow scales to grey 85
         rows = (b"\0" + b"\x55" * depth) * 8
         keyed = png(8, 8, depth, 0, rows, chunk(b"tRNS", struct.pack(">H", value)))
         assert_near(shown(keyed).getpixel((4, 4)), WHITE)
@@ -256,7 +256,7 @@ def test_cmyk_goes_through_its_profile() -> None:
 
 
 def red_ink_profile() -> bytes:
-    """A CMYK profile of a press whose cyan ink is red, and all of whose other inks are black."""
+    """A CMYK profile in which cyan ink is red and all other inks are black."""
     white, red, black = bytes((255, 128, 128)), bytes((138, 209, 198)), bytes((0, 128, 128))  # 8-bit CIELAB
     table = white + black * 7 + red + black * 7  # 2 × 2 × 2 × 2 inks; the last, black, varies fastest
     matrix = struct.pack(">9i", *[65536, 0, 0, 0, 65536, 0, 0, 0, 65536])
@@ -270,7 +270,7 @@ def red_ink_profile() -> bytes:
 
 
 def swapped_primaries() -> bytes:
-    """An sRGB profile in which the colorants of red and green have changed places."""
+    """An sRGB profile with the colorants of red and green swapped."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile.replace(b"rXYZ", b"tXYZ", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"tXYZ", b"gXYZ", 1)
 

@@ -1,6 +1,6 @@
-"""The pool of decoding processes: what a hostile picture, a full house, or the end of the server does to it.
+"""The pool of decoding processes: hostile pictures, a full pool, and the end of the server.
 
-Harmful pictures are played by plain functions that a child can run: os.abort, ctypes.string_at(0) and so on.
+Functions that run in a child, such as os.abort and ctypes.string_at(0), simulate harmful pictures.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ def with_decoder(
 
 
 def ended(pidfd: int) -> bool:
-    """Waits until the process behind the descriptor has ended; false if that does not happen."""
+    """Wait until a process has ended; False after 20 seconds."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(20_000))
@@ -101,7 +101,7 @@ def test_a_timeout_stops_even_c_code() -> None:
                 await decoder._run(eval, stuck)
             assert refused.value.reason is Refusal.UNDECODABLE_IMAGE
             assert "longer than 0.4 seconds" in refused.value.detail
-        # no picture here: with so little time, a busy machine might fail it
+        # not a picture: a busy machine might need longer than the limit
         assert await decoder._run(os.getpid) != os.getpid()
 
     with_decoder(story, processes=1, timeout=0.4)
@@ -136,7 +136,7 @@ def test_an_image_that_needs_too_much_memory_is_refused() -> None:
 
 
 def bombs() -> dict[str, bytes]:
-    """Small files that ask for much memory: as pixels, as frames, as text, as a profile, as pages."""
+    """Small files that would need much memory for pixels, frames, text, a profile or pages."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -151,7 +151,7 @@ def bombs() -> dict[str, bytes]:
         return whole[:33] + b"".join(chunks) + whole[33:]
 
     zeros = zlib.compress(bytes(300_000_000), 9)
-    page = struct.pack("<H", 0) + struct.pack("<I", 0)  # a directory of nothing, and the place of the next one
+    page = struct.pack("<H", 0) + struct.pack("<I", 0)  # an empty directory, and the offset of the next one
     pages = b"".join(page[:2] + struct.pack("<I", 8 + 6 * (number + 1)) for number in range(100_000))
     return {
         "zTXt": png(chunk(b"zTXt", b"x\0\0" + zeros)),
@@ -182,7 +182,7 @@ def test_decompression_bombs_are_refused_without_a_crash() -> None:
 
 def test_children_that_cannot_start_are_reported() -> None:
     async def story() -> None:
-        impossible = 1 << 70  # no process can even be given such a limit
+        impossible = 1 << 70  # setrlimit rejects this value
         with pytest.raises(DecoderBusy):
             await PictureDecoder(1, ImageLimits(decode_seconds=20, decode_bytes=impossible), 1).start()
 
@@ -213,7 +213,7 @@ def test_a_full_pool_refuses_and_recovers() -> None:
     with_decoder(story, processes=1, max_waiting=3)
 
 
-def test_cancelled_requests_free_their_places() -> None:
+def test_cancelled_requests_free_their_slots() -> None:
     async def story(decoder: PictureDecoder) -> None:
         for rounds in (0, 1, 5):
             requests = [asyncio.create_task(decoder.prepare(io.BytesIO(a_jpeg()))) for _ in range(6)]
@@ -248,10 +248,10 @@ def test_close_stops_every_process() -> None:
         pidfds = [os.pidfd_open(child.pid) for child in multiprocessing.active_children() if child.pid]
         assert len(pidfds) == 2
         working = asyncio.create_task(decoder.prepare(io.BytesIO(a_jpeg())))
-        for _ in range(5):  # turns of the loop, until a child has it
+        for _ in range(5):  # until a child has the image
             await asyncio.sleep(0)
         await decoder.close()
-        assert (await working).width == 300, "what was begun is finished"
+        assert (await working).width == 300, "close waits for images that are being decoded"
         for pidfd in pidfds:
             assert ended(pidfd)
             os.close(pidfd)
@@ -287,7 +287,7 @@ def test_children_die_with_a_killed_server(tmp_path: Path) -> None:
     ) as server:
         assert server.stdout is not None
         pidfds = [os.pidfd_open(int(pid)) for pid in server.stdout.readline().split()]
-        assert len(pidfds) == 2, "one at work, one idle"
+        assert len(pidfds) == 2, "one busy, one idle"
         server.kill()
     for pidfd in pidfds:
         assert ended(pidfd)

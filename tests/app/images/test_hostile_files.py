@@ -49,7 +49,7 @@ def test_files_truncated_anywhere_are_refused_or_complete() -> None:
         complete = prepare(whole, LIMITS)
         for length in {*range(40), *range(40, len(whole), max(1, len(whole) // 60))}:
             cut = answer(whole[:length])
-            # What is missing may be no more than an end marker, an index or a second picture.
+            # The missing part may be only an end marker, an index or a second picture.
             assert isinstance(cut, PictureRefused) or cut == complete, (name, length)
             if length < len(whole) // 3:
                 assert isinstance(cut, PictureRefused), (name, length)

@@ -13,7 +13,7 @@ from model.decoding.caption import Caption
 from model.decoding.options import DecodingOptions
 from model.runtime.captioner import Captioner
 
-# A height and a width of whole blocks of JPEG's: what is turned by a quarter is cut into the same blocks.
+# Multiples of JPEG's block size, so that a rotated picture has the same blocks.
 SIZE = (128, 96)
 FORMATS = {
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -40,7 +40,7 @@ def captioner(tiny_captioner: Path) -> Captioner:
 
 
 def stored(kind: str, orientation: int) -> bytes:
-    """The bytes that a camera held in that way writes of white above red, with a blue corner on the lower left."""
+    """A file as a camera held in this orientation writes it: white above red, with a blue corner at the lower left."""
     upright = tiny.picture("white", "red", SIZE)
     upright.paste(tiny.COLOURS["blue"], (0, 64, 48, 96))
     turn = STORED_BY_TURNING[orientation]
@@ -51,7 +51,7 @@ def stored(kind: str, orientation: int) -> bytes:
     return file.getvalue()
 
 
-def described(captioner: Captioner, data: bytes) -> tuple[list[Caption], Image.Image]:
+def caption_of(captioner: Captioner, data: bytes) -> tuple[list[Caption], Image.Image]:
     working = prepare(data, ImageLimits())
     assert (working.width, working.height) == SIZE
     image = Image.open(io.BytesIO(working.data))
@@ -60,10 +60,10 @@ def described(captioner: Captioner, data: bytes) -> tuple[list[Caption], Image.I
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_orientation_gets_the_same_captions_and_heatmaps(captioner: Captioner, kind: str) -> None:
-    expected, _ = described(captioner, stored("PNG", 1))
+    expected, _ = caption_of(captioner, stored("PNG", 1))
     assert len({weight for word in expected[0].words for weight in word.attention.weights}) > 1
     for orientation in range(1, 9):
-        captions, image = described(captioner, stored(kind, orientation))
+        captions, image = caption_of(captioner, stored(kind, orientation))
         assert image.size == SIZE
         assert [caption.text for caption in captions] == [caption.text for caption in expected]
         for caption, same in zip(captions, expected, strict=True):

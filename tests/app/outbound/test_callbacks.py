@@ -24,7 +24,7 @@ MOST_BYTES = 100_000
 
 @pytest.fixture(scope="module")
 def outgoing(tiny_captioner: Path) -> Iterator[Running]:
-    """A service that goes out, to loopback too, and tries again soon."""
+    """A service that may send requests to loopback, and retries soon."""
     with running(
         tiny_captioner,
         WORDLIGHT_IMAGE_URLS="true",
@@ -43,7 +43,7 @@ async def asking(service: Running, answer: Answer) -> AsyncIterator[tuple[httpx.
 
 
 async def logged(client: httpx.AsyncClient, home: str, count: int) -> list[dict[str, Any]]:
-    """The log of a job's deliveries, when there have been so many."""
+    """Wait until a job has that many delivery attempts, and return them."""
     while True:
         log: list[dict[str, Any]] = (await client.get(f"{home}/deliveries")).json()
         if len(log) >= count:
@@ -81,12 +81,12 @@ def test_webhooks_are_signed_and_retried(outgoing: Running) -> None:
 def test_a_cached_job_sends_its_webhook(outgoing: Running) -> None:
     async def act() -> None:
         async with asking(outgoing, status(200)) as (client, server):
-            for known in (False, True):
+            for cached in (False, True):
                 await client.post(
                     "/v1/captions", files={"image": PICTURE}, data={"webhook_url": server.url(), "max_words": 9}
                 )
                 event = json.loads((await server.requests.get()).body)
-                assert event["data"]["cached"] is known
+                assert event["data"]["cached"] is cached
 
     asyncio.run(act())
 
@@ -164,7 +164,7 @@ def test_failed_downloads_and_non_images_are_refused(outgoing: Running, answer: 
             body = problem(refused, code, kind)
             if kind == "fetch-failed":
                 assert [error["field"] for error in body["errors"]] == ["image_url"]
-            assert server.requests.qsize() == 1, "nothing is followed, and nothing tried again"
+            assert server.requests.qsize() == 1, "redirects are not followed, and failures not retried"
 
     asyncio.run(act())
 

@@ -13,7 +13,7 @@ from app.outbound.address_rules import AddressRefused, AddressRules, Destination
 from app.outbound.http_client import FetchFailed, FileTooLarge, OutboundClient
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
-ONE_ADDRESS = [ip_network("127.0.0.1/32")]  # plays the public internet; the rest of 127.0.0.0/8 is private
+ONE_ADDRESS = [ip_network("127.0.0.1/32")]  # stands for the public internet; the rest of 127.0.0.0/8 is private
 MOST = 3 * 1024 * 1024
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -28,7 +28,7 @@ async def fetched(outbound: OutboundClient, url: str, max_bytes: int = MOST) -> 
 
 
 def fetch_from(answer: Answer, **options: Any) -> bytes:
-    """What comes of fetching from a server that gives `answer`."""
+    """Fetch a file from a server that sends `answer`."""
 
     async def act() -> bytes:
         async with serving(answer) as server:
@@ -273,7 +273,7 @@ def test_post_returns_the_status_without_reading_the_body() -> None:
 
 
 def test_the_connection_uses_the_checked_addresses() -> None:
-    """DNS rebinding: the name server says another address as soon as it has been asked."""
+    """DNS rebinding: the name server gives another address to the second query."""
 
     async def act() -> None:
         async with (

@@ -33,8 +33,8 @@ from jobs.settings import QueueSettings
 ROOT = Path(__file__).parents[3]
 
 
-def end_jobs(settings: QueueSettings, url: str, count: int = 1, owner: str = "", *, well: bool = True) -> list[str]:
-    """Have so many jobs with that webhook done, all of them well or none; returns their ids."""
+def end_jobs(settings: QueueSettings, url: str, count: int = 1, owner: str = "", *, success: bool = True) -> list[str]:
+    """Submit jobs with that webhook and end them, as succeeded or as failed. Returns their ids."""
     submission = Submission(CaptionOptions(), owner=owner, webhook_url=url)
 
     async def submit(producer: Producer) -> list[str]:
@@ -45,12 +45,12 @@ def end_jobs(settings: QueueSettings, url: str, count: int = 1, owner: str = "",
     with connect(settings.redis_url) as redis:
         worker = Consumer(redis, settings)
         for claim in worker.start(claim_all(worker, count)):
-            assert worker.succeed(claim, RESULT) if well else worker.fail(claim, PROBLEM)
+            assert worker.succeed(claim, RESULT) if success else worker.fail(claim, PROBLEM)
     return job_ids
 
 
 def milliseconds(redis: Redis) -> int:
-    """The time in Redis."""
+    """The time of the Redis server."""
     seconds, microseconds = redis.time()
     return int(seconds) * 1000 + int(microseconds) // 1000
 
@@ -60,8 +60,10 @@ async def until(condition: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(0.01)
 
 
-def tell(settings: QueueSettings, redis: Redis, answer: Answer, **options: Any) -> tuple[list[Request], list[Attempt]]:
-    """What a receiver gets that answers so, until nothing is due any more, and the log of it."""
+def deliver(
+    settings: QueueSettings, redis: Redis, answer: Answer, **options: Any
+) -> tuple[list[Request], list[Attempt]]:
+    """Deliver a job's webhook to a receiver that sends `answer`. Returns its requests and the recorded attempts."""
 
     async def act() -> tuple[list[Request], list[Attempt]]:
         async with serving(answer) as server, sending(settings) as deliveries:
@@ -74,18 +76,18 @@ def tell(settings: QueueSettings, redis: Redis, answer: Answer, **options: Any) 
 
 
 @pytest.mark.parametrize("owner", ["", "anna"])
-@pytest.mark.parametrize("well", [True, False])
+@pytest.mark.parametrize("success", [True, False])
 def test_the_end_of_a_job_is_delivered_and_signed(
-    settings: QueueSettings, redis: Redis, owner: str, well: bool
+    settings: QueueSettings, redis: Redis, owner: str, success: bool
 ) -> None:
-    (request,), (attempt,) = tell(settings, redis, status(204), owner=owner, well=well)
+    (request,), (attempt,) = deliver(settings, redis, status(204), owner=owner, success=success)
     event = Webhook(signing_secret(SECRET, owner)).verify(request.body, request.headers)
     with pytest.raises(WebhookVerificationError):
         Webhook(signing_secret(SECRET, "another")).verify(request.body, request.headers)
     job = produce(settings, lambda producer: producer.get(event["data"]["id"], owner))
     assert job
     assert event["data"] == job.model_dump(mode="json")
-    assert event["type"] == ("caption.succeeded" if well else "caption.failed")
+    assert event["type"] == ("caption.succeeded" if success else "caption.failed")
     assert event["timestamp"] == event["data"]["completed_at"]
     assert request.line.startswith("POST /hook ")
     assert request.headers["content-type"] == "application/json"
@@ -94,7 +96,7 @@ def test_the_end_of_a_job_is_delivered_and_signed(
 
 
 def test_failed_deliveries_are_retried(settings: QueueSettings, redis: Redis) -> None:
-    requests, history = tell(settings, redis, in_turn(status(500), status(429), status(200)))
+    requests, history = deliver(settings, redis, in_turn(status(500), status(429), status(200)))
     assert [(attempt.tries, attempt.status) for attempt in history] == [(1, 500), (2, 429), (3, 200)]
     assert len({(request.headers["webhook-id"], request.body) for request in requests}) == 1
     for request in requests:
@@ -102,7 +104,7 @@ def test_failed_deliveries_are_retried(settings: QueueSettings, redis: Redis) ->
 
 
 def test_status_410_stops_delivery(settings: QueueSettings, redis: Redis) -> None:
-    requests, history = tell(settings, redis, status(410))
+    requests, history = deliver(settings, redis, status(410))
     assert len(requests) == 1
     assert [(attempt.status, attempt.error) for attempt in history] == [
         (410, "the receiver answered 410: it wants no more webhooks")
@@ -112,7 +114,7 @@ def test_status_410_stops_delivery(settings: QueueSettings, redis: Redis) -> Non
 def test_redirects_are_not_followed_and_retries_end(
     settings: QueueSettings, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    requests, history = tell(settings, redis, status(307, "Location: /elsewhere"))
+    requests, history = deliver(settings, redis, status(307, "Location: /elsewhere"))
     assert [request.line for request in requests] == 7 * ["POST /hook HTTP/1.1"]
     assert [attempt.tries for attempt in history] == [1, 2, 3, 4, 5, 6, 7]
     assert {attempt.error for attempt in history} == {
@@ -173,7 +175,7 @@ def test_a_requeued_job_is_delivered_at_its_next_end(settings: QueueSettings, re
                 await until(lambda: asyncio.to_thread(lambda: redis.zscore(keys.WEBHOOKS, over) is None))
                 assert redis.zscore(keys.WEBHOOKS, back) is not None
                 redis.hset(keys.record(back), "status", "failed")
-                redis.zadd(keys.WEBHOOKS, {back: 0})  # as the script that ends jobs does
+                redis.zadd(keys.WEBHOOKS, {back: 0})  # as finish.lua does
                 return [over, back], [first, await server.requests.get()]
 
     job_ids, requests = asyncio.run(act())
@@ -252,7 +254,7 @@ def test_a_sender_can_be_cancelled_at_any_time(settings: QueueSettings) -> None:
         async with connect_async(settings.redis_url) as redis:
             producer, outbound = Producer(redis, settings), OutboundClient()
             webhooks = Webhooks(
-                Deliveries(redis, settings), producer, outbound, SECRET, retry_seconds=(), look_seconds=0
+                Deliveries(redis, settings), producer, outbound, SECRET, retry_seconds=(), poll_seconds=0
             )
             for moment in range(60):
                 task = asyncio.create_task(webhooks.run())

@@ -47,7 +47,7 @@ def caption(*texts: str, heatmap: WordMap | None = None) -> Caption:
 
 
 def over_grey(entry: int) -> tuple[int, ...]:
-    """The colour of an entry of the scale as the page mixes it, over grey."""
+    """The colour of an entry of the scale over grey, mixed as on the page."""
     cover = round(255 * 0.65 * (0.6 + 0.4 * entry / 255)) / 255
     return tuple(round(heat * cover + grey * (1 - cover)) for heat, grey in zip(INFERNO[entry], GREY, strict=True))
 
@@ -67,7 +67,7 @@ def test_the_colour_map_is_inferno() -> None:
     )
 
 
-# Cells have an odd number of pixels each way, so that there is one at every centre.
+# Cells have an odd width and height in pixels, so that a pixel is at each centre.
 @pytest.mark.parametrize("size", [(75, 45), (55, 99), (305, 63)])
 def test_each_cell_covers_its_part_of_the_picture(size: tuple[int, int]) -> None:
     rows, cols = 3, 5
@@ -90,7 +90,7 @@ def test_heat_is_constant_beyond_the_outermost_centres(row: int, col: int, x: in
     assert near(image.getpixel((x * (width - 1), y * (height - 1))), over_grey(255))
     assert near(image.getpixel(((1 - x) * (width - 1), (1 - y) * (height - 1))), over_grey(0))
     warm = ImageChops.difference(image, Image.new("RGB", image.size, image.getpixel((width // 2, height // 2))))
-    # From the corner to the centre of the next cell but one, where the weight is 0 again.
+    # From the corner to the centre of the neighbouring cell, where the weight is 0 again.
     reach = Image.eval(warm, lambda value: value if value > 2 else 0).getbbox()
     assert reach
     left, upper, right, lower = reach
@@ -134,10 +134,10 @@ def test_the_description_is_the_only_metadata() -> None:
 
 def test_function_words_are_in_brackets() -> None:
     picture = working_image(300, 200)
-    said = caption("a", "dog", "(a)", heatmap=one_hot(0, 0))
-    plain = opened(contact_sheet(picture, said))
-    marked = opened(contact_sheet(picture, said, function_words={"a"}))
-    # One line more says what brackets mean, and of the words only the first looks otherwise: like the third.
+    sentence = caption("a", "dog", "(a)", heatmap=one_hot(0, 0))
+    plain = opened(contact_sheet(picture, sentence))
+    marked = opened(contact_sheet(picture, sentence, function_words={"a"}))
+    # A note explains the brackets. Only the first word changes: it looks like the third.
     assert marked.height > plain.height
     changed = ImageChops.difference(plain, marked.crop((0, 0, *plain.size))).getbbox()
     assert changed
@@ -145,7 +145,7 @@ def test_function_words_are_in_brackets() -> None:
     panels = (0, 100, plain.width, plain.height - 140)
     assert ImageChops.difference(marked.crop(panels), same.crop(panels)).getbbox() is None
     assert ImageChops.difference(marked.crop(panels), plain.crop(panels)).getbbox() is not None
-    unnamed = opened(contact_sheet(picture, said, function_words={"the"}))
+    unnamed = opened(contact_sheet(picture, sentence, function_words={"the"}))
     assert ImageChops.difference(unnamed, plain).getbbox() is None
 
 
@@ -164,10 +164,10 @@ def test_a_sheet_has_a_panel_for_each_word_in_reading_order() -> None:
     sizes = {(right - left, lower - upper) for left, upper, right, lower in panels}
     assert len(sizes) == 1
     width, height = sizes.pop()
-    assert width / height == pytest.approx(300 / 200, rel=0.02)  # one word changed, and nothing but its panel
+    assert width / height == pytest.approx(300 / 200, rel=0.02)  # only the panel of the changed word differs
     assert panels == sorted(panels, key=lambda box: (box[1], box[0]))
     assert len({upper for _, upper, _, _ in panels}) == 2
-    # The plain picture stands before the first.
+    # The plain picture is before the first word.
     left, upper, _, _ = panels[0]
     assert near(sheet.getpixel((left - width // 2, upper + height // 2)), GREY)
 
@@ -185,7 +185,7 @@ def test_words_beyond_the_maximum_are_omitted_with_a_note() -> None:
     full = opened(contact_sheet(picture, Caption(text="a", logprob=-1.0, words=words[:MOST_WORDS])))
     cut = opened(contact_sheet(picture, Caption(text="a", logprob=-1.0, words=words)))
     assert cut.width == full.width
-    assert full.height < cut.height < full.height + 50  # a line of type, and no more panels
+    assert full.height < cut.height < full.height + 50  # one line of text more, and no more panels
 
 
 @pytest.mark.parametrize(
@@ -246,12 +246,14 @@ def test_an_overlay_looks_as_on_the_page(page: Page) -> None:
         name = route.request.url.rpartition("/")[2]
         if name == "index":
             route.fulfill(body="<!doctype html>", content_type="text/html")
+        elif name == "inferno.json":
+            route.fulfill(path=STATIC / name, content_type="application/json")
         else:
             route.fulfill(path=STATIC / "js" / "view" / name, content_type="text/javascript")
 
     page.route("**/*", serve)
     page.goto("http://wordlight.test/index")
-    size = (320, 240)  # the page draws smooth maps so large, and leaves the rest to the browser
+    size = (320, 240)  # the size of the page's canvas for smooth maps
     heatmap = slope(7, 9)
     pixels = page.evaluate(
         """async ([grid, grey, top]) => {

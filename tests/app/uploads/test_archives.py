@@ -1,4 +1,4 @@
-"""ZIP archives: valid ones are extracted; hostile ones, made here, are refused or lose single files."""
+"""ZIP archives: valid ones are extracted; hostile ones, made by the tests, are refused or lose single files."""
 
 import io
 import random
@@ -26,7 +26,7 @@ STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 @dataclass
 class Entry:
-    """An entry of an archive made by hand. What is None is told truly."""
+    """An entry of an archive, with any header. A field that is None gets its true value."""
 
     name: bytes
     data: bytes
@@ -69,38 +69,38 @@ def deflated(data: bytes, final: bool = True) -> bytes:
     return packer.compress(data) + packer.flush(zlib.Z_FINISH if final else zlib.Z_SYNC_FLUSH)
 
 
-def ended(body: bytes, directory: Iterable[bytes], comment: bytes = b"", **told: int) -> bytes:
-    """An archive of a body and the entries of its directory; `told` overrides what its end record says."""
+def ended(body: bytes, directory: Iterable[bytes], comment: bytes = b"", **end_record: int) -> bytes:
+    """An archive of a body and the entries of its directory; `end_record` overrides fields of its end record."""
     entries = list(directory)
     length = sum(map(len, entries))
-    true = {"disk": 0, "first_disk": 0, "here": len(entries), "entries": len(entries), "length": length}
-    record = true | {"start": len(body), "comment": len(comment)} | told
+    true = {"disk": 0, "first_disk": 0, "disk_entries": len(entries), "entries": len(entries), "length": length}
+    record = true | {"start": len(body), "comment": len(comment)} | end_record
     return body + b"".join(entries) + struct.pack("<4s4H2LH", b"PK\5\6", *record.values()) + comment
 
 
-def zipped(*entries: Entry, comment: bytes = b"", **told: int) -> bytes:
+def zipped(*entries: Entry, comment: bytes = b"", **end_record: int) -> bytes:
     """An archive of these entries, one after the other."""
     body, directory = b"", []
     for entry in entries:
         directory.append(entry.in_directory(len(body)))
         body += entry.header() + (entry.packed or b"")
-    return ended(body, directory, comment, **told)
+    return ended(body, directory, comment, **end_record)
 
 
 def unpacked(archive: bytes, limits: ArchiveLimits = LIMITS) -> list[tuple[str, bytes | str]]:
-    """What comes out: names, with bytes or the reason why there are none."""
-    found: list[tuple[str, bytes | str]] = []
+    """Extract an archive: the name of each file with its bytes, or the reason why it cannot be extracted."""
+    extracted: list[tuple[str, bytes | str]] = []
     for member in members(io.BytesIO(archive), limits):
         if isinstance(member.content, str):
-            found.append((member.name, member.content))
+            extracted.append((member.name, member.content))
         else:
             with member.content as file:
-                found.append((member.name, file.read()))
-    return found
+                extracted.append((member.name, file.read()))
+    return extracted
 
 
 def refusal(archive: bytes, limits: ArchiveLimits = LIMITS) -> str:
-    """Why an archive is refused, which it is before any of its files comes out."""
+    """Check that an archive is refused before its first file, and return the reason."""
     with pytest.raises(ArchiveRefused) as refused:
         next(members(io.BytesIO(archive), limits))
     return str(refused.value)
@@ -127,13 +127,13 @@ def test_files_are_extracted_in_order() -> None:
 
 
 class Unseekable(io.RawIOBase):
-    """A pipe, as zipfile sees it."""
+    """A file that cannot seek, like a pipe."""
 
     def __init__(self, file: io.BytesIO) -> None:
         self._file = file
 
     def writable(self) -> bool:
-        """It is."""
+        """Tell zipfile that it can write."""
         return True
 
     def write(self, data: object) -> int:
@@ -176,7 +176,7 @@ def test_hidden_and_system_files_are_skipped() -> None:
         ("löwe.jpg".encode(), 0x800, "löwe.jpg"),
         ("lo\u0308we.jpg".encode(), 0, "löwe.jpg"),  # as a Mac writes it
         ("löwe.jpg".encode("cp437"), 0, "löwe.jpg"),  # as DOS does
-        (b"\x93\xfa\x96{.jpg", 0, "ô·û{.jpg"),  # Shift-JIS cannot be told from that
+        (b"\x93\xfa\x96{.jpg", 0, "ô·û{.jpg"),  # Shift-JIS is indistinguishable from code page 437
     ],
 )
 def test_names_are_for_display_only(name: bytes, flags: int, shown: str) -> None:
@@ -201,7 +201,7 @@ def test_an_invalid_utf8_name_refuses_the_archive() -> None:
         (Entry(b"bad", b"x", zipfile.ZIP_BZIP2), "The compression method of the file is not supported."),
         (Entry(b"bad", b"x", zipfile.ZIP_LZMA), "The compression method of the file is not supported."),
         (Entry(b"bad", b"x", 99), "The compression method of the file is not supported."),
-        # Quoted sizes that lie: smaller than the data, with the CRC of all of it or of the part, and larger.
+        # False sizes: smaller than the data, with the CRC of all or of a part, and larger.
         (Entry(b"bad", b"x" * 99, DEFLATED, size=9), DAMAGED_FILE),
         (Entry(b"bad", b"x" * 99, DEFLATED, size=9, crc=zlib.crc32(b"x" * 9)), DAMAGED_FILE),
         (Entry(b"bad", b"x" * 99, DEFLATED, size=9, crc=zlib.crc32(b"x" * 10)), DAMAGED_FILE),
@@ -219,16 +219,16 @@ def test_a_bad_file_fails_alone(bad: Entry, why: str) -> None:
 
 
 def test_headers_that_contradict_the_directory() -> None:
-    told = Entry(b"a.jpg", b"x" * 9)
-    longer = bytearray(told.header())
-    longer[28:30] = b"\xff\xff"  # of an extra field that is not there
+    listed = Entry(b"a.jpg", b"x" * 9)
+    longer = bytearray(listed.header())
+    longer[28:30] = b"\xff\xff"  # the length of an extra field that does not exist
     for header in (Entry(b"b.jpg", b"x" * 9).header(), bytes(longer)):
-        assert unpacked(ended(header + told.data, [told.in_directory(0)])) == [("a.jpg", DAMAGED_FILE)]
+        assert unpacked(ended(header + listed.data, [listed.in_directory(0)])) == [("a.jpg", DAMAGED_FILE)]
     name = b"\xff.jpg"  # which the local header claims to be UTF-8
     archive = ended(Entry(name, b"x", flags=0x800).header() + b"x", [Entry(name, b"x").in_directory(0)])
     assert [content for _, content in unpacked(archive)] == [DAMAGED_FILE]
     body = GOOD.header() + (GOOD.packed or b"")
-    nowhere = ended(body + bytes(100), [GOOD.in_directory(0), told.in_directory(len(body))])
+    nowhere = ended(body + bytes(100), [GOOD.in_directory(0), listed.in_directory(len(body))])
     assert unpacked(nowhere) == [("good.jpg", GOOD.data), ("a.jpg", DAMAGED_FILE)]
 
 
@@ -243,7 +243,7 @@ def test_limits_are_exact() -> None:
     assert len(unpacked(zipped(*five), at_limit)) == 5
     assert "5 files; at most 4" in refusal(zipped(*five), ArchiveLimits(files=4, file_bytes=10, total_bytes=50))
     assert "more than 49 bytes" in refusal(zipped(*five), ArchiveLimits(files=5, file_bytes=10, total_bytes=49))
-    # What is not going to be unpacked does not count.
+    # A file that will not be extracted does not count.
     large = Entry(b"large", b"x" * 11)
     assert unpacked(zipped(large, *five[1:]), at_limit)[0] == ("large", "The file is larger than 10 bytes.")
 
@@ -266,12 +266,12 @@ def test_overlapping_files_are_refused() -> None:
 
 
 def test_files_that_quote_the_next_header_are_refused() -> None:
-    """Fifield's better bomb: each file is a stored block holding the next one's header, then all the rest."""
+    """Fifield's quoted-overlap bomb: each file is a stored block with the next header, then the next file's data."""
     entry = Entry(b"kernel", bytes(MIB), DEFLATED)
     entries = [entry]
     for number in range(20):
         quoted, rest = entry.header(), entry.packed or b""
-        block = b"\0" + struct.pack("<2H", len(quoted), len(quoted) ^ 0xFFFF) + quoted  # stored, and not the last one
+        block = b"\0" + struct.pack("<2H", len(quoted), len(quoted) ^ 0xFFFF) + quoted  # stored, not final
         entry = Entry(b"%d" % number, quoted + entry.data, DEFLATED, packed=block + rest)
         assert zlib.decompress(entry.packed or b"", -15) == entry.data
         entries.append(entry)
@@ -287,7 +287,7 @@ def test_files_inside_the_directory_are_refused() -> None:
         assert refusal(zipped(GOOD, Entry(b"a", b"x", offset=offset))) == DAMAGED
     beyond = Entry(b"a", b"x", packed_size=0xFFFFFFFE)
     assert refusal(zipped(beyond)) == DAMAGED
-    far = struct.pack("<2H3Q", 1, 24, 2**64 - 1, 2**64 - 1, 2**64 - 1)  # ZIP64 sizes in an archive that is not
+    far = struct.pack("<2H3Q", 1, 24, 2**64 - 1, 2**64 - 1, 2**64 - 1)  # ZIP64 sizes in an archive that is not ZIP64
     everywhere = Entry(b"a", b"x", size=0xFFFFFFFF, packed_size=0xFFFFFFFF, offset=0xFFFFFFFF, extra=far)
     assert refusal(zipped(everywhere)) == DAMAGED
     assert refusal(zipped(Entry(b"a", b"x", extra=b"\1\0\xff\xff"))) == DAMAGED
@@ -298,7 +298,7 @@ def test_directories_that_are_too_large_are_not_read() -> None:
     too_large = "The archive has more than 2,000 entries, or very long names."
     empty = Entry(b"", b"")
     entries = [empty.in_directory(number * 30) for number in range(100_000)]
-    many = ended(empty.header() * 100_000, entries, here=100_000 % 65_536, entries=100_000 % 65_536)
+    many = ended(empty.header() * 100_000, entries, disk_entries=100_000 % 65_536, entries=100_000 % 65_536)
     assert refusal(many) == too_large
     assert refusal(zipped(*[Entry(b"a", b"")] * 2001)) == too_large
     long_names = Entry(b"x" * 65_000, b"")
@@ -307,52 +307,54 @@ def test_directories_that_are_too_large_are_not_read() -> None:
 
 
 class OnlyItsEnd(io.BytesIO):
-    """A file of which all but a few bytes must not be asked for."""
+    """A file that fails if more than its end is read."""
 
     most = 70_000
-    asked = 0
+    bytes_read = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As always, but that it counts."""
+        """Read, and count the bytes."""
         data = super().read(size)
-        self.asked += len(data)
-        assert self.asked <= self.most
+        self.bytes_read += len(data)
+        assert self.bytes_read <= self.most
         return data
 
 
-@pytest.mark.parametrize("told", [{"length": MIB + 1}, {"length": 0xFFFFFFFE}, {"here": 2001, "entries": 2001}])
-def test_a_directory_is_refused_before_it_is_read(told: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "end_record", [{"length": MIB + 1}, {"length": 0xFFFFFFFE}, {"disk_entries": 2001, "entries": 2001}]
+)
+def test_a_directory_is_refused_before_it_is_read(end_record: dict[str, int]) -> None:
     with pytest.raises(ArchiveRefused):
-        next(members(OnlyItsEnd(zipped(Entry(b"a", bytes(3 * MIB)), **told)), LIMITS))
+        next(members(OnlyItsEnd(zipped(Entry(b"a", bytes(3 * MIB)), **end_record)), LIMITS))
 
 
 def test_zip64_and_archives_in_parts() -> None:
-    zip64 = "ZIP64 archives are not taken."
+    zip64 = "ZIP64 archives are not supported."
     body, directory = GOOD.header() + (GOOD.packed or b""), GOOD.in_directory(0)
     start = len(body) + len(directory)
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, len(directory), len(body))
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, start, 1)
     plain_end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(directory), len(body), 0)
     full_end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
-    for end in (plain_end, full_end):  # without and with need
+    for end in (plain_end, full_end):  # without and with values that need ZIP64
         assert refusal(body + directory + record + locator + end) == zip64
     assert refusal(body + directory + full_end) == zip64
-    comment = b"x" * 65_535  # the locator lies as far from the end as can be
+    comment = b"x" * 65_535  # the locator is as far from the end as possible
     assert refusal(body + directory + record + locator + plain_end[:-2] + b"\xff\xff" + comment) == zip64
-    for told in ({"disk": 1}, {"first_disk": 1}, {"here": 0}):
-        assert refusal(zipped(GOOD, **told)) == "Archives in several parts are not taken."
+    for end_record in ({"disk": 1}, {"first_disk": 1}, {"disk_entries": 0}):
+        assert refusal(zipped(GOOD, **end_record)) == "Archives in several parts are not supported."
 
 
 def test_data_before_after_or_between_files() -> None:
     archive = zipped(GOOD)
     for prefix in (b"MZ" + bytes(500), b"\xff\xd8\xff\xe0", b"\0"):
-        assert refusal(prefix + archive) == "The file is not a ZIP archive, or something stands before it."
+        assert refusal(prefix + archive) == "The file is not a ZIP archive, or other data precedes it."
         assert not is_archive(io.BytesIO(prefix + archive))
     assert refusal(archive + archive) == DAMAGED
     assert refusal(archive + b"\0") == DAMAGED
     assert refusal(zipped(GOOD, comment=b"PK\5\6" + bytes(18))) == DAMAGED
     assert refusal(zipped(GOOD, start=0)) == DAMAGED
-    assert refusal(zipped(GOOD, entries=2, here=2)) == DAMAGED
+    assert refusal(zipped(GOOD, entries=2, disk_entries=2)) == DAMAGED
     assert refusal(b"") == refusal(b"no archive at all")
 
 
@@ -378,7 +380,7 @@ def test_a_full_disk_raises_oserror() -> None:
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), changes=st.integers(1, 8))
 def test_mutated_archives_give_the_same_files_or_refusals(seed: int, changes: int) -> None:
-    """A refusal, or files as they were, or sentences; and no other exception."""
+    """The result is a refusal, original files or sentences, and no other exception."""
     chance = random.Random(seed)
     archive = bytearray(zipped(GOOD, Entry(b"stored.jpg", b"stored" * 9), GOOD, comment=b"comment"))
     for _ in range(changes):

@@ -1,4 +1,4 @@
-"""Receiving uploads on a real server, from valid clients and from those that lie, stall and disconnect."""
+"""Receiving uploads on a real server: from valid clients, and from those that send false lengths, stall or hang up."""
 
 import gzip
 import hashlib
@@ -30,8 +30,8 @@ BOUNDARY = {"Content-Type": "multipart/form-data; boundary=b"}
 Parts = Sequence[tuple[str, tuple[str | None, bytes]]]
 
 
-def told(upload: Upload) -> dict[str, Any]:
-    """What the tests' server answers: all that it was handed, the bytes of the files read once more."""
+def summary(upload: Upload) -> dict[str, Any]:
+    """The response of the tests' server: everything that was received, with digests of the files as they are read."""
     files = [
         {"name": one.name, "size": one.size, "sha256": one.sha256, "read": hashlib.sha256(one.file.read()).hexdigest()}
         for one in upload.files
@@ -41,7 +41,7 @@ def told(upload: Upload) -> dict[str, Any]:
 
 @contextmanager
 def serving(batch_seconds: float = 60) -> Iterator[httpx.Client]:
-    """A client of a web process that only receives: one file at /one, and several, once at a time, at /many."""
+    """A client of a server that only receives uploads: one file at /one; at /many several, one request at a time."""
     api = FastAPI()
     install_problem_handlers(api)
     uploads = UploadReceiver(SETTINGS.model_copy(update={"batch_seconds": batch_seconds}))
@@ -49,12 +49,12 @@ def serving(batch_seconds: float = 60) -> Iterator[httpx.Client]:
     @api.post("/one")
     async def one(request: Request) -> dict[str, Any]:
         async with uploads.receive_one(request) as upload:
-            return told(upload)
+            return summary(upload)
 
     @api.post("/many")
     async def many(request: Request) -> dict[str, Any]:
         async with uploads.receive_batch(request) as upload:
-            return told(upload)
+            return summary(upload)
 
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(api, log_config=None, ws="none"))
@@ -76,7 +76,7 @@ def client() -> Iterator[httpx.Client]:
 
 @contextmanager
 def connected(client: httpx.Client, head: str) -> Iterator[socket.socket]:
-    """A connection on which the head of a request was sent."""
+    """Open a connection and send the head of a request."""
     address = (client.base_url.host, client.base_url.port or 0)
     with socket.create_connection(address, timeout=60) as connection:
         connection.sendall(f"{head}\r\n\r\n".replace("\n", "\r\n").replace("\r\r", "\r").encode())
@@ -84,7 +84,7 @@ def connected(client: httpx.Client, head: str) -> Iterator[socket.socket]:
 
 
 def answer_on(connection: socket.socket) -> str:
-    """All that comes until the other side hangs up, or the head of the answer if it does not."""
+    """Read to the end of the response's headers, or until the server closes the connection."""
     received = b""
     while b"\r\n\r\n" not in received and (chunk := connection.recv(65536)):
         received += chunk
@@ -92,7 +92,7 @@ def answer_on(connection: socket.socket) -> str:
 
 
 def form(*parts: tuple[str, str | None, bytes], end: bytes = b"--b--\r\n") -> bytes:
-    """A form made by hand: of field names, file names and contents."""
+    """The body of a form, from field names, file names and contents."""
     body = b""
     for name, filename, content in parts:
         disposition = f'form-data; name="{name}"' + ("" if filename is None else f'; filename="{filename}"')
@@ -290,10 +290,10 @@ def test_expect_100_continue_is_refused_before_the_body(client: httpx.Client) ->
 def test_a_false_content_length_does_not_matter(client: httpx.Client) -> None:
     head = "POST /one HTTP/1.1\nHost: x\nContent-Type: image/jpeg\nContent-Length: "
     with connected(client, head + "5") as connection:
-        connection.sendall(b"1234567890")  # what is too much is a request of its own, and none that makes sense
+        connection.sendall(b"1234567890")  # the excess bytes are a malformed second request
         assert answer_on(connection).startswith("HTTP/1.1 400 ")
-    for told_length in ("-1", "x", "1e3", "99999999999999999999999999"):
-        with connected(client, head + told_length) as connection:
+    for stated_length in ("-1", "x", "1e3", "99999999999999999999999999"):
+        with connected(client, head + stated_length) as connection:
             assert answer_on(connection).startswith("HTTP/1.1 4")
 
 
@@ -304,7 +304,7 @@ def test_disconnected_clients_free_their_slots(client: httpx.Client, path: str) 
         head = f"POST {path} HTTP/1.1\nHost: x\nContent-Type: {BOUNDARY['Content-Type']}\nContent-Length: {len(body)}"
         with connected(client, head) as connection:
             connection.sendall(body[: len(body) // 2])
-    # Their places are free again as soon as the server has seen them go, which it has when it says so here.
+    # The slots are free as soon as the server has noticed the disconnects.
     while client.post(path, content=body, headers=BOUNDARY).status_code == 503:
         pass
 
@@ -312,7 +312,7 @@ def test_disconnected_clients_free_their_slots(client: httpx.Client, path: str) 
 def test_too_many_batches_do_not_block_single_uploads(client: httpx.Client) -> None:
     head = "POST /many HTTP/1.1\nHost: x\nContent-Type: application/zip\nContent-Length: 4\nExpect: 100-continue"
     with connected(client, head) as slow:
-        assert " 100 " in answer_on(slow)  # it is being received now
+        assert " 100 " in answer_on(slow)  # the upload is in progress
         zipped = {"Content-Type": "application/zip"}
         refused = client.post("/many", content=b"x", headers=zipped)
         problem(refused, 503, "busy")
@@ -333,7 +333,7 @@ def test_a_slow_batch_is_answered_with_408() -> None:
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """As if the disk were full when a file reaches `size` bytes."""
+    """Simulate a full disk: files cannot grow beyond `size` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

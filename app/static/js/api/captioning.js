@@ -43,11 +43,11 @@ async function run(photograph, onChange, begin) {
       signal,
       onStatus: (status, ahead = null) => {
         if (status === "queued" || status === "processing") Object.assign(photograph, { state: status, ahead });
-        if (status === "processing") photograph.said = []; // another attempt sends its words again
+        if (status === "processing") photograph.words = []; // another attempt sends its words again
         onChange(photograph);
       },
       onWord: ({ caption, position, word }) => {
-        if (caption === 0) photograph.said[position] = word;
+        if (caption === 0) photograph.words[position] = word;
         onChange(photograph);
       },
     });
@@ -58,7 +58,7 @@ async function run(photograph, onChange, begin) {
   } catch (error) {
     if (signal.aborted) return;
     fail(photograph, explainProblem(error instanceof Problem ? error : new Problem({ status: 500 })));
-    if (!(error instanceof Problem)) console.error(error); // a fault of this page
+    if (!(error instanceof Problem)) console.error(error); // an error of this page
   }
   onChange(photograph);
 }

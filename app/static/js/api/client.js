@@ -6,8 +6,8 @@
  * @typedef {{text: string, logprob: number, in_vocabulary: boolean, visual_grounding: number, heatmap: Grid|null}} Word
  * @typedef {{text: string, logprob: number, confidence: number|null, confident: boolean|null, words: Word[]}} Caption
  * @typedef {{id: string, status: string, captions: Caption[], options: object, links: object, image: object}} Job
- * @typedef {{onStatus: (status: string, ahead?: number|null) => void, onWord?: (said: object) => void,
- *            signal: AbortSignal}} Following
+ * @typedef {{onStatus: (status: string, ahead?: number|null) => void, onWord?: (event: object) => void,
+ *            signal: AbortSignal}} FollowOptions
  */
 
 export const CAPTIONS = "/v1/captions";
@@ -20,9 +20,9 @@ const SILENCE_MS = 12_000;
 const LOST_STREAMS = 2; // failures in a row after which long polling takes over
 const POLL_SECONDS = 20;
 // Pause between polls, for servers or proxies that answer a long poll at once.
-const POLL_REST_MS = 700;
+const POLL_PAUSE_MS = 700;
 const POLL_TRIES = 4;
-const PLACE_MS = 1500;
+const POSITION_MS = 1500;
 
 /** An RFC 9457 problem. Status 0: the request did not reach the service. */
 export class Problem extends Error {
@@ -36,7 +36,7 @@ export class Problem extends Error {
   }
 }
 
-export function isTerminal(status) {
+function isTerminal(status) {
   return TERMINAL.has(status);
 }
 
@@ -65,8 +65,8 @@ export function submit(file, { path = CAPTIONS, fields = {}, signal, onSent = ()
       else reject(problemOf(request.status, body, request.getResponseHeader("Retry-After")));
     });
     request.addEventListener("error", () => reject(new Problem()));
-    request.addEventListener("abort", () => reject(stale()));
-    if (signal.aborted) return reject(stale());
+    request.addEventListener("abort", () => reject(aborted()));
+    if (signal.aborted) return reject(aborted());
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(form);
   });
@@ -75,22 +75,22 @@ export function submit(file, { path = CAPTIONS, fields = {}, signal, onSent = ()
 /**
  * Waits until the job is in a terminal state and returns it, result included.
  * @param {Job} job
- * @param {Following} following
+ * @param {FollowOptions} options
  */
-export async function follow(job, following) {
-  const { signal } = following;
-  following.onStatus(job.status);
+export async function follow(job, options) {
+  const { signal } = options;
+  options.onStatus(job.status);
   if (isTerminal(job.status)) return job;
-  const place = watchPlace(job, following);
+  const position = watchQueuePosition(job, options);
   const onStatus = (status, ahead) => {
-    place.heard(status);
-    following.onStatus(status, ahead);
+    position.update(status);
+    options.onStatus(status, ahead);
   };
   try {
-    await listen(job, { ...following, onStatus });
-    return await poll(job.id, { signal, onStatus }); // at the end it answers at once
+    await listen(job, { ...options, onStatus });
+    return await poll(job.id, { signal, onStatus }); // the service answers at once if the job has ended
   } finally {
-    place.heard("over");
+    position.update("ended");
   }
 }
 
@@ -105,21 +105,21 @@ export function cancel(job) {
 }
 
 /** Polls the queue position while the job is queued. */
-function watchPlace(job, { signal, onStatus }) {
-  let waits = job.status === "queued";
+function watchQueuePosition(job, { signal, onStatus }) {
+  let queued = job.status === "queued";
   const timer = setInterval(async () => {
-    if (!waits) return clearInterval(timer);
+    if (!queued) return clearInterval(timer);
     try {
       const { ahead } = await ask(job.links.queue_position, { signal });
-      if (waits && ahead !== null) onStatus("queued", ahead);
+      if (queued && ahead !== null) onStatus("queued", ahead);
     } catch {
       // Ignored: the event stream reports the job's end.
     }
-  }, PLACE_MS);
+  }, POSITION_MS);
   return {
-    heard(status) {
-      waits = status === "queued";
-      if (!waits) clearInterval(timer);
+    update(status) {
+      queued = status === "queued";
+      if (!queued) clearInterval(timer);
     },
   };
 }
@@ -127,7 +127,7 @@ function watchPlace(job, { signal, onStatus }) {
 /** Reads the event stream until the job ends or the stream is unreliable. */
 function listen(job, { signal, onStatus, onWord = () => {} }) {
   return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(stale());
+    if (signal.aborted) return reject(aborted());
     const source = new EventSource(job.links.events);
     let watchdog;
     let lost = 0;
@@ -137,12 +137,12 @@ function listen(job, { signal, onStatus, onWord = () => {} }) {
       signal.removeEventListener("abort", abort);
       settle(value);
     };
-    const abort = () => finish(reject, stale());
+    const abort = () => finish(reject, aborted());
     const rearm = () => {
       clearTimeout(watchdog);
       watchdog = setTimeout(() => finish(resolve), SILENCE_MS);
     };
-    const heard = () => {
+    const received = () => {
       lost = 0;
       rearm();
     };
@@ -150,14 +150,14 @@ function listen(job, { signal, onStatus, onWord = () => {} }) {
     for (const status of STATUSES) {
       source.addEventListener(status, () => {
         if (isTerminal(status)) return finish(resolve);
-        heard();
+        received();
         onStatus(status);
       });
     }
     source.addEventListener("word", (event) => {
-      heard();
-      const said = parse(event.data);
-      if (said) onWord(said);
+      received();
+      const data = parse(event.data);
+      if (data) onWord(data);
     });
     // The browser reconnects by itself and continues after the last event.
     source.addEventListener("error", () => {
@@ -176,11 +176,11 @@ async function poll(id, { signal, onStatus }) {
       failures = 0;
       onStatus(job.status);
     } catch (error) {
-      // The job continues without us, so a lost connection or a restarting server is worth a few more tries.
-      const passing = error instanceof Problem && (error.status === 0 || error.status >= 500);
-      if (!passing || ++failures >= POLL_TRIES) throw error;
+      // The job continues on the server, so retry a few times after a lost connection or during a restart.
+      const temporary = error instanceof Problem && (error.status === 0 || error.status >= 500);
+      if (!temporary || ++failures >= POLL_TRIES) throw error;
     }
-    await rest(POLL_REST_MS * 2 ** failures, signal);
+    await pause(POLL_PAUSE_MS * 2 ** failures, signal);
   }
 }
 
@@ -213,15 +213,15 @@ function text(value) {
   return typeof value === "string" ? value : "";
 }
 
-function stale() {
-  return new DOMException("stale", "AbortError");
+function aborted() {
+  return new DOMException("aborted", "AbortError");
 }
 
-function rest(ms, signal) {
+function pause(ms, signal) {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);
-      reject(stale());
+      reject(aborted());
     };
     const timer = setTimeout(() => {
       signal.removeEventListener("abort", stop);

@@ -1,4 +1,4 @@
-// Messages for errors: what went wrong and what to do next. The service's own detail is kept, because it knows the limits.
+// Messages for errors: what went wrong and what to do next. It includes the service's detail, which names the limits.
 
 const LONGEST_DETAIL = 400;
 
@@ -27,7 +27,7 @@ export function explainProblem(problem) {
 export function explainJob(job) {
   const detail = sentence(job.error?.detail || job.error?.title || "");
   if (job.status === "expired") {
-    return { lead: "The photograph waited too long.", detail, advice: "The service is behind. Try again shortly.", again: true };
+    return { lead: "The photograph waited too long.", detail, advice: "The service is overloaded. Try again shortly.", again: true };
   }
   if (job.status === "canceled") {
     return { lead: "The caption was canceled.", detail, advice: "Send the photograph again if you still want it.", again: true };

@@ -49,6 +49,6 @@ function part(className, text, title = "") {
 }
 
 function score({ logprob }) {
-  // A true minus sign, as in the rest of the page's numbers.
+  // A minus sign instead of a hyphen.
   return Number.isFinite(logprob) ? `log p ${logprob.toFixed(2).replace("-", "−")}` : "";
 }

@@ -2,7 +2,7 @@
 
 import { CAPTIONS, SCORES } from "../api/client.js";
 
-const NOTICE_MS = 1600;
+const FEEDBACK_MS = 1600;
 // The service's defaults, which the curl command leaves out.
 const DEFAULTS = { strategy: "beam", temperature: 1, max_words: 20, prefix: "", attention: "heatmap", num_captions: 1 };
 const CONSENSUS_BEAMS = 20;
@@ -15,7 +15,7 @@ export function copyOnClick(button, text) {
     const done = await copy(text());
     button.textContent = done ? "Copied" : "Could not copy";
     clearTimeout(timer);
-    timer = setTimeout(() => (button.textContent = label), NOTICE_MS);
+    timer = setTimeout(() => (button.textContent = label), FEEDBACK_MS);
   });
 }
 
@@ -25,7 +25,7 @@ export function downloadJob(job) {
   link.href = url;
   link.download = `wordlight-${job.id}.json`;
   link.click();
-  // The browser reads the address after the click has returned.
+  // The browser reads the URL after click() has returned.
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
@@ -53,14 +53,14 @@ function pathOf({ options }) {
 
 function optionFlags(job) {
   const { kind: _, ...options } = job.options;
-  const defaults = { ...DEFAULTS, beam_size: usualBeams(options) };
+  const defaults = { ...DEFAULTS, beam_size: defaultBeams(options) };
   const asked = Object.entries(options).filter(([name, value]) => value !== null && value !== defaults[name]);
   // --form-string: with -F a value that begins with @ would be read as a file.
   return ["-H 'Prefer: wait=60'", ...asked.map(([name, value]) => `--form-string ${quote(`${name}=${value}`)}`)];
 }
 
-/** As jobs/options.py has them. */
-function usualBeams({ strategy, num_captions: captions }) {
+/** The default of beam_size, as in jobs/options.py. */
+function defaultBeams({ strategy, num_captions: captions }) {
   if (strategy === "consensus") return CONSENSUS_BEAMS;
   if (strategy === "diverse") return captions > 1 ? captions : 3;
   return strategy === "beam" ? Math.max(3, captions) : 1;
@@ -70,7 +70,7 @@ export function sheetOf({ job, number }, scale) {
   return `${job.links.self}/captions/${number}/sheet.png?scale=${scale}`;
 }
 
-/** A service that needs keys puts a ticket into the address of a job's events. */
+/** A service that needs keys puts a ticket into the URL of a job's events. */
 function needsKey(job) {
   return job.links?.events?.includes("ticket=") ?? false;
 }
@@ -89,7 +89,7 @@ function copyBySelection(text) {
   const field = document.createElement("textarea");
   const before = document.activeElement;
   field.value = text;
-  field.className = "unseen";
+  field.className = "visually-hidden";
   document.body.append(field);
   field.select();
   const done = document.execCommand("copy");

@@ -1,4 +1,4 @@
-// Text about words and captions, to read and to have read aloud. Numbers are coarse because maps are coarse.
+// Descriptions of words and captions, for the page and screen readers. Numbers are coarse because maps are coarse.
 
 import { isDiffuse, isGrid, peakPlace, spread } from "../view/grid.js";
 
@@ -6,10 +6,10 @@ export function probability(word) {
   return Math.min(1, Math.exp(Math.min(0, word.logprob ?? 0)));
 }
 
-// Below this share of attention on the picture, a word comes from the words before it, as "of" does.
+// Below this share of attention on the picture, a word follows from the words before it, as "of" does.
 const LITTLE_GROUNDING = 0.35;
 
-/** Whether the word's heatmap means little: the word hardly rests on the picture, or on no place in particular. */
+/** Whether the word's heatmap means little: little of its attention is on the picture, or the map is diffuse. */
 export function hasWeakEvidence(word) {
   return hasLittleGrounding(word) || isDiffuse(word.heatmap);
 }

@@ -7,14 +7,14 @@ import { describeWord, probability, hasWeakEvidence } from "./sentences.js";
 const PLAY_MS = 900;
 
 export function openWords({ container, play, onWord, onPin }) {
-  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
   let buttons = [];
   // The word in view is the first of these that is set.
   const view = { hovered: null, played: null, focused: null, pinned: null };
   let shown = null;
   let timer = null;
 
-  // Hover ends at the edge of the caption, not in the gaps between its words: else the map would flicker.
+  // Hover ends at the edge of the caption, not in the gaps between its words. Otherwise the map would flicker.
   container.addEventListener("pointerover", (event) => {
     const index = indexOf(event.target);
     if (index !== null && event.pointerType !== "touch") change({ hovered: index });
@@ -39,38 +39,38 @@ export function openWords({ container, play, onWord, onPin }) {
     if (next === undefined) return;
     event.preventDefault();
     stop();
-    // A mouse that happens to rest on the caption must not win over the keys.
+    // Keys take precedence over a mouse that rests on the caption.
     change({ hovered: null });
     buttons[next].focus();
   });
 
   play.addEventListener("click", () => {
-    if (calm.matches) step();
+    if (reducedMotion.matches) step();
     else if (timer) stop();
     else start();
   });
-  calm.addEventListener("change", namePlay);
-  namePlay();
+  reducedMotion.addEventListener("change", labelPlay);
+  labelPlay();
 
   function show(caption) {
     clear();
     container.replaceChildren();
     buttons = caption.words.map(makeButton);
-    // Between two words stands what stands there in the text: usually a space, nothing when the tokens are letters.
+    // Keep the text between two words: usually a space; nothing if the tokens are letters.
     let at = 0;
     for (const [i, button] of buttons.entries()) {
       const word = caption.words[i].text;
-      const found = caption.text.indexOf(word, at);
-      const between = found < 0 ? (i > 0 ? " " : "") : caption.text.slice(at, found);
+      const offset = caption.text.indexOf(word, at);
+      const between = offset < 0 ? (i > 0 ? " " : "") : caption.text.slice(at, offset);
       if (between) container.append(between);
       container.append(button);
-      if (found >= 0) at = found + word.length;
+      if (offset >= 0) at = offset + word.length;
     }
     container.append(caption.text.slice(at));
     play.disabled = buttons.length === 0;
   }
 
-  /** One word more, while the caption is being written. */
+  /** Adds a word while the caption is being written. */
   function append(word) {
     const button = makeButton(word, buttons.length);
     if (buttons.length > 0) container.append(" ");
@@ -98,7 +98,7 @@ export function openWords({ container, play, onWord, onPin }) {
     change(view.pinned === index ? { pinned: null, focused: null } : { pinned: index, focused: index });
   }
 
-  /** Back to no word at all, wherever the pointer or the focus is. */
+  /** Clears the selection, wherever the pointer or the focus is. */
   function clear() {
     stop();
     change({ hovered: null, played: null, focused: null, pinned: null });
@@ -114,23 +114,23 @@ export function openWords({ container, play, onWord, onPin }) {
     };
     change({ pinned: null, focused: null });
     advance();
-    namePlay();
+    labelPlay();
   }
 
   function stop() {
     clearTimeout(timer);
     timer = null;
     change({ played: null });
-    namePlay();
+    labelPlay();
   }
 
-  /** With reduced motion nothing runs by itself: each press of the button goes on by one word. */
+  /** With reduced motion, each press of the button goes to the next word. */
   function step() {
     if (buttons.length > 0) change({ pinned: ((view.pinned ?? -1) + 1) % buttons.length });
   }
 
-  function namePlay() {
-    play.textContent = calm.matches ? "Next word" : timer ? "Stop" : "Play";
+  function labelPlay() {
+    play.textContent = reducedMotion.matches ? "Next word" : timer ? "Stop" : "Play";
   }
 
   function change(part) {
@@ -147,7 +147,7 @@ export function openWords({ container, play, onWord, onPin }) {
     onWord(next);
   }
 
-  /** Tints the words, each by its share from 0 to 1, or none of them. */
+  /** Tints each word by its share from 0 to 1; null removes all tints. */
   function mark(shares) {
     for (const [i, button] of buttons.entries()) {
       const share = shares ? shares[i] : 0;

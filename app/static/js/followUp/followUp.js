@@ -27,12 +27,12 @@ export function openFollowUp(status) {
           if (state === "queued") say(ahead > 0 ? `In the queue, ${ahead} ahead…` : "In the queue…");
         },
       });
-      if (job.status !== "succeeded" || job.captions.length === 0) return tell(say, explainJob(job));
+      if (job.status !== "succeeded" || job.captions.length === 0) return sayError(say, explainJob(job));
       say("");
       return job;
     } catch (error) {
       if (signal.aborted) say("");
-      else if (error instanceof Problem) tell(say, explainProblem(error));
+      else if (error instanceof Problem) sayError(say, explainProblem(error));
       else say(error.message);
       return null;
     }
@@ -41,7 +41,7 @@ export function openFollowUp(status) {
   return { ask, clear: () => (status.textContent = "") };
 }
 
-function tell(say, { lead, detail, advice }) {
+function sayError(say, { lead, detail, advice }) {
   say([lead, detail, advice].filter(Boolean).join(" "));
   return null;
 }

@@ -2,7 +2,7 @@
 
 // The middle of the network's input range: the least information.
 const GREY = "rgb(128 128 128)";
-// The service works on a small picture anyway.
+// The service makes pictures smaller than this.
 const LONG_SIDE = 1024;
 const QUALITY = 0.95;
 
@@ -16,13 +16,13 @@ export function openPainting({ frame, canvas, photo, brush, cellNow, onChange })
     if (!active || event.button !== 0) return;
     event.preventDefault();
     frame.setPointerCapture(event.pointerId);
-    stroke = { points: [place(event)], size: Number(brush.value) / 100 };
+    stroke = { points: [pointOf(event)], size: Number(brush.value) / 100 };
     marks.push(stroke);
     draw();
   });
   frame.addEventListener("pointermove", (event) => {
     if (!stroke) return;
-    stroke.points.push(place(event));
+    stroke.points.push(pointOf(event));
     draw();
   });
   for (const end of ["pointerup", "pointercancel"]) {
@@ -96,7 +96,7 @@ export function openPainting({ frame, canvas, photo, brush, cellNow, onChange })
     return new File([blob], `masked-${name}`, { type: "image/jpeg" });
   }
 
-  function place(event) {
+  function pointOf(event) {
     const box = frame.getBoundingClientRect();
     return { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height };
   }

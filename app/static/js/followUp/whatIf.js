@@ -10,31 +10,31 @@ export function openWhatIf({ lead, button, list, form, field, current, ask, onAn
   let position = null;
 
   button.addEventListener("click", async () => {
-    const at = here();
+    const at = pinned();
     if (!at) return;
     const fields = {
       prefix: at.before, strategy: "beam", num_captions: CHOICES, beam_size: CHOICES, max_words: 1, attention: "none",
     };
     const job = await ask(at.photograph, { fields });
-    if (job && here()?.key === at.key) list.replaceChildren(...job.captions.map((caption) => choice(caption, at)));
+    if (job && pinned()?.key === at.key) list.replaceChildren(...job.captions.map((caption) => choice(caption, at)));
   });
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const at = here();
+    const at = pinned();
     if (at && field.value.trim()) continueWith(at, field.value.trim());
   });
 
   function pin(index) {
     position = index;
-    const at = here();
+    const at = pinned();
     lead.textContent = at ? `Instead of “${at.word.text}”` : LEAD;
     button.disabled = field.disabled = !at;
     form.querySelector("button").disabled = !at;
     list.replaceChildren();
   }
 
-  function here() {
+  function pinned() {
     const { photograph, entry } = current();
     const word = position === null ? null : entry?.caption.words[position];
     if (!word) return null;
@@ -42,12 +42,12 @@ export function openWhatIf({ lead, button, list, form, field, current, ask, onAn
     return { photograph, entry, word, position, before, key: `${entry.job.id} ${entry.number} ${position}` };
   }
 
-  /** One choice: a word with its probability, or the end of the sentence, from which nothing continues. */
+  /** One choice: a word with its probability, or the end of the caption, which cannot be continued. */
   function choice(caption, at) {
     const item = document.createElement("li");
     const word = caption.words[at.position];
-    const said = caption.words.reduce((sum, { logprob }) => sum + logprob, 0);
-    const share = percent(Math.exp(word ? word.logprob : caption.logprob - said));
+    const logprobOfWords = caption.words.reduce((sum, { logprob }) => sum + logprob, 0);
+    const share = percent(Math.exp(word ? word.logprob : caption.logprob - logprobOfWords));
     if (!word) {
       item.textContent = `(the end) ${share}`;
       return item;
@@ -62,12 +62,12 @@ export function openWhatIf({ lead, button, list, form, field, current, ask, onAn
     return item;
   }
 
-  async function continueWith({ photograph, before, position: place }, word) {
-    const prefix = before ? `${before} ${word}` : word;
-    const job = await ask(photograph, { fields: { prefix } });
+  async function continueWith(at, word) {
+    const prefix = at.before ? `${at.before} ${word}` : word;
+    const job = await ask(at.photograph, { fields: { prefix } });
     if (!job) return;
     const entry = { job, number: 0, caption: job.captions[0], source: `if “${word}”`, url: null };
-    onAnswer(photograph, entry, place);
+    onAnswer(at.photograph, entry, at.position);
   }
 
   pin(null);

@@ -1,16 +1,16 @@
 // Error box: shows an error above the photograph, with a button to try again.
 
 export function openErrorBox(box) {
-  let said = "";
+  let shown = "";
 
   /**
    * @param {{lead: string, detail: string, advice: string, again: boolean}|null} error
-   * @param {number} count how many photographs can be sent again
+   * @param {number} count number of photographs that can be sent again
    */
   function show(error, count, onAgain) {
-    const saying = JSON.stringify([error, count]);
-    if (saying === said) return; // else screen readers would repeat it
-    said = saying;
+    const next = JSON.stringify([error, count]);
+    if (next === shown) return; // otherwise screen readers would repeat it
+    shown = next;
     box.hidden = error === null;
     if (error === null) {
       box.replaceChildren();

@@ -40,8 +40,8 @@ export function openGallery({ section, list, onShow, onRemove }) {
       picture.hidden = false;
     }
     item.dataset.state = photograph.state;
-    const said = photograph.captionList[0]?.caption.text ?? photograph.said.map((word) => word.text).join(" ");
-    const text = said || describeState(photograph);
+    const caption = photograph.captionList[0]?.caption.text ?? photograph.words.map((word) => word.text).join(" ");
+    const text = caption || describeState(photograph);
     if (words.textContent !== text) words.textContent = text;
     item.title = `${photograph.name}: ${photograph.error?.lead ?? describeState(photograph)}`;
     // A single photograph is in view already.

@@ -5,9 +5,9 @@ const ID = /^[\w-]{8,64}$/;
 
 /** @returns {{jobs: string[], show: string}} */
 export function readLink(hash = window.location.hash) {
-  const said = new URLSearchParams(hash.slice(1));
-  const jobs = (said.get("jobs") ?? "").split(",").filter((id) => ID.test(id));
-  return { jobs, show: said.get("show") ?? jobs[0] ?? "" };
+  const parameters = new URLSearchParams(hash.slice(1));
+  const jobs = (parameters.get("jobs") ?? "").split(",").filter((id) => ID.test(id));
+  return { jobs, show: parameters.get("show") ?? jobs[0] ?? "" };
 }
 
 export function linkTo(jobs, show) {

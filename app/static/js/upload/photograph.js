@@ -17,12 +17,12 @@
  * @property {File|null} file null after a reload, when only the job is known
  * @property {string} url of the picture; "" until it is known
  * @property {State} state
- * @property {number|null} ahead how many jobs are ahead of it in the queue
- * @property {number} sent the share that has been sent
- * @property {import("../api/client.js").Word[]} said the words decided so far
+ * @property {number|null} ahead number of jobs ahead of it in the queue
+ * @property {number} sent share of the upload, from 0 to 1
+ * @property {import("../api/client.js").Word[]} words decided so far, until the caption is complete
  * @property {import("../api/client.js").Job|null} job
  * @property {CaptionEntry[]} captionList
- * @property {number} shown which of them is in view
+ * @property {number} shown index of the caption in view
  * @property {{lead: string, detail: string, advice: string, again: boolean}|null} error
  * @property {number} began when the upload began, by performance.now()
  * @property {number|null} seconds how long it took; null if it ran before this page was open
@@ -43,7 +43,7 @@ export function photographOfJob(id) {
 
 function blank(name, file, url) {
   return {
-    name, file, url, state: "waiting", ahead: null, sent: 0, said: [], job: null, captionList: [], shown: 0,
+    name, file, url, state: "waiting", ahead: null, sent: 0, words: [], job: null, captionList: [], shown: 0,
     error: null, began: 0, seconds: null, run: new AbortController(),
   };
 }
@@ -52,7 +52,7 @@ function blank(name, file, url) {
 export function startAgain(photograph) {
   photograph.run.abort();
   Object.assign(photograph, {
-    state: "waiting", ahead: null, sent: 0, said: [], job: null, captionList: [], shown: 0, error: null, seconds: null,
+    state: "waiting", ahead: null, sent: 0, words: [], job: null, captionList: [], shown: 0, error: null, seconds: null,
     run: new AbortController(),
   });
 }

@@ -1,11 +1,11 @@
 // Sources of photographs: file inputs, drag and drop, paste, and the samples.
-// Formats are not judged here: the service does that and says why.
+// The service checks formats and explains what it refuses.
 
-export function openUploadSources({ inputs, samples, veil, onPhotos, onRefusal }) {
+export function openUploadSources({ inputs, samples, overlay, onPhotos, onRefusal }) {
   for (const input of inputs) {
     input.addEventListener("change", () => {
       take([...input.files]);
-      // So that choosing the same file again fires another event.
+      // Otherwise choosing the same file again would fire no event.
       input.value = "";
     });
   }
@@ -21,9 +21,9 @@ export function openUploadSources({ inputs, samples, veil, onPhotos, onRefusal }
     take(files);
   });
 
-  // dragenter and dragleave also fire between children, so the veil counts them.
+  // dragenter and dragleave also fire between child elements, so their depth is counted.
   let depth = 0;
-  const show = (on) => veil.classList.toggle("open", on);
+  const show = (on) => overlay.classList.toggle("open", on);
   document.addEventListener("dragenter", (event) => {
     if (!carriesFiles(event)) return;
     depth += 1;
@@ -50,7 +50,7 @@ export function openUploadSources({ inputs, samples, veil, onPhotos, onRefusal }
 
   function take(files) {
     const pictures = files.filter((file) => file.type.startsWith("image/"));
-    // Of several files only pictures are sent. A single file is always sent: the service knows better than its name.
+    // Of several files only pictures are sent. A single file is always sent: the service recognises it by its content.
     if (pictures.length > 0) onPhotos(pictures);
     else if (files.length > 0) onPhotos(files.slice(0, 1));
     else onRefusal("Only picture files can be dropped here. Save the picture first, then drop the file.");

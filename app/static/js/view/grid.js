@@ -1,7 +1,7 @@
-// Measures of a map {rows, cols, weights}: where it peaks, how far it spreads, how much of it lies at a point.
-// Weights stand row by row, sum to 1 and cover the whole picture.
+// Measures of a map {rows, cols, weights}: where it peaks, how far it spreads, how much of it is at a point.
+// Weights are in row order, sum to 1 and cover the whole picture.
 
-// A map that spreads over more than this share of the cells points at no place in particular. As in contact_sheet.py.
+// A map that spreads over more than this share of the cells is diffuse. As in contact_sheet.py.
 const DIFFUSE_SHARE = 0.75;
 
 const PLACES = [

@@ -1,15 +1,21 @@
 // Draws a word's map onto a canvas that lies over the photograph. The canvas covers the whole picture.
 // Pixels have alpha, so that the photograph shows through. The large map and the thumbnails share these functions.
 
-import { INFERNO } from "./colours.js";
+// The colour map: matplotlib's inferno (CC0), perceptually uniform and readable with any colour vision.
+// app/rendering/overlay.py reads the same file.
+const colours = await (await fetch("/static/inferno.json")).json();
+// 256 entries of red, green, blue in one array: an index is faster than arithmetic per pixel.
+const INFERNO = Uint8ClampedArray.from(
+  colours.flatMap((colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16))),
+);
 
 // A smooth map needs few pixels; the browser scales them up.
 const SMOOTH_LONG_SIDE = 320;
 
-// Opacity of the lowest heat, relative to the highest. With less, low values would look like none.
+// Opacity of the lowest heat, relative to the highest. With less, low values would be invisible.
 const HEAT_FLOOR = 0.6;
 
-// Opacity of the spotlight's shade at the least and the greatest strength. Even at full strength it dims, not hides.
+// Opacity of the spotlight's shade at the least and the greatest strength. Even at full strength, the photograph stays visible.
 const SPOTLIGHT_LEAST = 0.35;
 const SPOTLIGHT_MOST = 0.94;
 
@@ -78,7 +84,7 @@ function smoothSize(aspect) {
   return { width: Math.max(1, Math.round(scale * aspect)), height: Math.max(1, Math.round(scale)) };
 }
 
-/** For each pixel, between which two cell centres it lies and how far along; beyond the last centre, the edge holds. */
+/** For each pixel, between which two cell centres it lies and how far along. Values are constant beyond the outermost centres. */
 function positions(pixels, cells) {
   const low = new Uint16Array(pixels);
   const high = new Uint16Array(pixels);

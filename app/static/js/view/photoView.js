@@ -1,7 +1,7 @@
 // The photograph on the page: keeps its shape and reports where a person points.
 // Calls onPoint({x, y}) with 0 to 1 from the upper left, onPoint(null), and onShape() when the shape becomes known.
 
-// Steps of the arrow keys until setSteps() sets those of the map.
+// Steps of the arrow keys until setSteps() sets the grid of the map.
 const COARSE_STEPS = 8;
 
 const UNKNOWN_ASPECT = 4 / 3;
@@ -10,7 +10,7 @@ const SAME_SHAPE = 0.02;
 
 export function openPhotoView({ frame, photo, placeholder, marker, onPoint, onShape }) {
   let aspect = UNKNOWN_ASPECT;
-  let size = null; // of the picture, by the service
+  let size = null; // of the picture, as the service reports it
   let steps = { rows: COARSE_STEPS, cols: COARSE_STEPS };
   let point = null;
 
@@ -22,14 +22,14 @@ export function openPhotoView({ frame, photo, placeholder, marker, onPoint, onSh
     checkShape();
   });
   photo.addEventListener("error", () => {
-    if (photo.getAttribute("src")) standIn();
+    if (photo.getAttribute("src")) showPlaceholder();
   });
 
   frame.addEventListener("pointermove", (event) => {
-    if (event.pointerType !== "touch" && !busy()) pointAt(fraction(event));
+    if (event.pointerType !== "touch" && !painting()) pointAt(fraction(event));
   });
   frame.addEventListener("pointerdown", (event) => {
-    if (!busy()) pointAt(fraction(event));
+    if (!painting()) pointAt(fraction(event));
   });
   frame.addEventListener("pointerleave", (event) => {
     // Lifting a finger fires this too; its point stays until the next tap.
@@ -54,12 +54,12 @@ export function openPhotoView({ frame, photo, placeholder, marker, onPoint, onSh
   }
 
   /** While a mask is painted, pointers do not select points. */
-  function busy() {
+  function painting() {
     return frame.classList.contains("painting");
   }
 
-  function setSize(seen) {
-    size = seen;
+  function setSize(next) {
+    size = next;
     if (photo.hidden) shapeBySize();
     else checkShape();
   }
@@ -68,10 +68,10 @@ export function openPhotoView({ frame, photo, placeholder, marker, onPoint, onSh
   function checkShape() {
     if (!(size?.width > 0 && size?.height > 0 && photo.naturalWidth > 0)) return;
     const ratio = (photo.naturalWidth / photo.naturalHeight) * (size.height / size.width);
-    if (Math.abs(ratio - 1) > SAME_SHAPE) standIn();
+    if (Math.abs(ratio - 1) > SAME_SHAPE) showPlaceholder();
   }
 
-  function standIn() {
+  function showPlaceholder() {
     photo.hidden = true;
     placeholder.hidden = false;
     shapeBySize();

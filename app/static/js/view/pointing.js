@@ -10,7 +10,7 @@ const NOTABLE_LIFT = 1.3;
 
 /**
  * Each word's evidence at a point (x, y from 0 to 1), as a multiple of the average cell; 0 without a heatmap.
- * It is weighed by visual grounding, so words that hardly rest on the picture count little.
+ * It is weighted by visual grounding, so words with little attention on the picture count little.
  */
 export function liftsAt(words, { x, y }) {
   return words.map((word) => (isGrid(word.heatmap) ? lift(word.heatmap, x, y) * (word.visual_grounding ?? 1) : 0));

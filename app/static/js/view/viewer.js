@@ -76,22 +76,22 @@ export function openViewer({ onPin, onEntry }) {
     entry = caption = null;
     element("caption").replaceChildren();
     document.body.classList.remove("writing");
-    element("photo").alt = "The photograph you chose"; // until there is a caption
+    element("photo").alt = "The photograph you chose"; // until the caption is ready
     if (photograph?.url) photoView.show(photograph.url);
     onEntry(null);
   }
 
   /** Shows the words decided so far. */
   function showWordsSoFar() {
-    const said = photograph.said.filter(Boolean);
-    if (caption && said.length < caption.words.length) caption = null;
-    if (said.length === 0) return;
+    const decided = photograph.words.filter(Boolean);
+    if (caption && decided.length < caption.words.length) caption = null;
+    if (decided.length === 0) return;
     if (!caption) {
       caption = { text: "", words: [] };
       words.show(caption);
     }
     document.body.classList.add("writing");
-    for (const one of said.slice(caption.words.length)) {
+    for (const one of decided.slice(caption.words.length)) {
       caption.words.push(one);
       words.append(one);
     }

@@ -1,4 +1,4 @@
-"""A worker for which one picture is poison: when it comes to caption a wholly white one, it is killed on the spot.
+"""A worker that kills itself when it captions a white picture.
 
 Run as a program, with the environment of a worker.
 """

@@ -46,12 +46,12 @@ class RestartableValkey:
         self._process.wait()
         self._process = None
 
-    def stop(self) -> None:
+    def pause(self) -> None:
         """Pause the server: connections stay open, and no command is answered."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Resume the paused server."""
         assert self._process
         self._process.send_signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""A network of our own: a few namespaces, each with one address, joined by a switch whose ports can be unplugged."""
+"""A network of Linux namespaces, each with one address, joined by a switch whose links can be cut."""
 
 import ctypes
 import os
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class NoNamespaces(Exception):
-    """This machine does not let us make network namespaces."""
+    """Network namespaces cannot be created on this machine."""
 
 
 class Network:
-    """Hosts by name; nothing in it can reach, or be reached from, anywhere else."""
+    """Hosts by name. They reach each other and nothing else."""
 
     def __init__(self, *hosts: str) -> None:
         self._tag = f"wl{os.getpid()}"
@@ -48,11 +48,11 @@ class Network:
         return f"{_SUBNET}.{self._hosts.index(host) + 2}"
 
     def command(self, host: str) -> list[str]:
-        """What to put before a command that is to run on `host`."""
+        """Return the prefix of a command that runs on `host`."""
         return ["ip", "netns", "exec", self._space(host)]
 
     def on(self, host: str, action: Callable[[], T]) -> T:
-        """Do something in this process, but with the network of `host`: sockets that it opens belong there."""
+        """Run a function of this process in the network of `host`. Its new sockets belong to that network."""
         return self._threads[host].submit(action).result()
 
     def unplug(self, host: str) -> None:
@@ -60,11 +60,11 @@ class Network:
         self._ip("-n", f"{self._tag}-switch", "link", "set", f"to-{host}", "down")
 
     def plug_in(self, host: str) -> None:
-        """Heal it."""
+        """Restore the link of `host`."""
         self._ip("-n", f"{self._tag}-switch", "link", "set", f"to-{host}", "up")
 
     def close(self) -> None:
-        """Remove all of it; what runs in it must have ended."""
+        """Remove the network. Its processes must have ended."""
         for thread in self._threads.values():
             thread.shutdown()
         for name in ("switch", *self._hosts):
@@ -79,7 +79,7 @@ class Network:
 
     @staticmethod
     def _enter(space: str) -> None:
-        """Move this thread, and no other, into a namespace."""
+        """Move this thread into a namespace."""
         handle = os.open(f"/run/netns/{space}", os.O_RDONLY)
         try:
             if ctypes.CDLL(None, use_errno=True).setns(handle, _CLONE_NEWNET):
