@@ -97,7 +97,7 @@ class Detokenizer:
         attribution = self._encoded.attribute(
             image, token, torch.as_tensor(weights, dtype=torch.float32, device=device)
         )
-        return attribution.cpu().numpy()
+        return attribution.float().cpu().numpy()
 
     def caption(self, image: int, hypothesis: Hypothesis) -> Caption:
         """Return the caption of a hypothesis of the image with index `image`."""

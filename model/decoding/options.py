@@ -47,6 +47,8 @@ class DecodingOptions:
     # How many words in a row may occur twice; None: no limit. 1 is best on `val`.
     repeatable: int | None = 1
     diversity: float = 0.5
+    # The data set whose captions set the style; the captioner must have been trained on it. None: its default style.
+    style: str | None = None
 
     def __post_init__(self) -> None:
         if self.strategy not in list(Strategy):

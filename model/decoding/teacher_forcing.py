@@ -21,7 +21,7 @@ class ForcedTokens:
     tokens: torch.Tensor  # (B, T)
     logprobs: torch.Tensor  # (B, T), float32
     attention: torch.Tensor  # (B, T, L), float32
-    previous: torch.Tensor  # (B, 1): the last token, or <start> if T = 0
+    previous: torch.Tensor  # (B, 1): the last token, or the one that starts the sentence if T = 0
     state: State  # after the last token, with one row per image
 
     def expand_state(self, rows: int) -> State:
@@ -54,7 +54,8 @@ def teacher_force(
     places = encoded.annotations.shape[1]
     logprobs = torch.empty(tokens.shape, device=tokens.device)
     attention = torch.empty((*tokens.shape, places), device=tokens.device)
-    previous = torch.full((encoded.images, 1), START, device=tokens.device)
+    first = encoded.first
+    previous = torch.full((encoded.images, 1), START, device=tokens.device) if first is None else first
     state = decoder.start(encoded, rows=1)
     for step, token in enumerate(tokens.unbind(dim=1)):  # (B,)
         logits, state, weights = decoder.step(previous, state, encoded)

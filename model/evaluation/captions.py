@@ -1,6 +1,7 @@
 """Captions of many images: written by the captioner, or given and scored by teacher forcing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from tqdm import tqdm
@@ -18,8 +19,10 @@ _SENTENCES = 64
 def write_captions(
     captioner: Captioner, samples: Sequence[Sample], options: DecodingOptions, title: str
 ) -> list[Caption]:
-    """Write the best caption of each image."""
-    captions = []
+    """Write the best caption of each image, in the style of its data set if the captioner was trained on that."""
+    styles, captions = captioner.vocabulary.styles, []
+    if options.style is None and samples and samples[0].style in styles:
+        options = replace(options, style=samples[0].style)
     for start in tqdm(range(0, len(samples), _IMAGES), desc=f"captioning {title}", unit="batch"):
         batch = samples[start : start + _IMAGES]
         captions += [best for best, *_ in captioner.caption_pixels(prepare(captioner, batch), options)]

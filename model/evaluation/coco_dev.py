@@ -7,7 +7,7 @@ class], ...] or null}}, with edges as fractions of width and height, and the ima
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.training.dataset import DatasetUnusable, Sample, load_split
@@ -39,7 +39,7 @@ class Box:
 class Photograph(Sample):
     """A sample with boxes around all things of COCO's 80 classes. None: the photograph has no annotation."""
 
-    boxes: list[Box] | None
+    boxes: list[Box] | None = field(kw_only=True)
 
 
 def load_named(data: Path, split: str) -> Sequence[Sample]:
@@ -60,7 +60,7 @@ def load_coco_dev(data: Path) -> list[Photograph]:
                 name,
                 encoded[name],
                 list(entry["captions"]),
-                None if entry["boxes"] is None else [Box(*box) for box in entry["boxes"]],
+                boxes=None if entry["boxes"] is None else [Box(*box) for box in entry["boxes"]],
             )
             for name, entry in index.items()
         ]

@@ -21,6 +21,7 @@ from torch.nn import functional
 from model.network.cells import LSTMCell, State
 from model.network.decoder import BaseDecoder
 from model.network.encoded_images import EPSILON, AdaptiveEncodedImages, EncodedImages, bilinear_matrix
+from model.network.repeated_attention import RepeatedAttention
 from model.network.word_detector import noisy_or
 from model.text.vocabulary import PAD
 
@@ -36,10 +37,13 @@ class AdaptiveConfig(BaseModel):
     kind: Literal["adaptive"] = "adaptive"
     # The last stages of the encoder. The stages before them give the fine grid.
     tail_stages: int = Field(3, gt=0)
-    # The word detector: its words, how many of them are learnt from captions, and the number of ImageNet classes.
+    # The word detector: its words, how many of them are learnt from captions and labels, and the number of ImageNet
+    # classes. With classes, it works on a second tail that training never changes. With 0, it works on the trained one.
     words: int = Field(0, ge=0)
     learnt: int = Field(0, ge=0)
-    classes: int = Field(1000, gt=0)
+    classes: int = Field(1000, ge=0)
+    # The names of the labels, such as "traffic light". They are the last of the words.
+    labels: tuple[str, ...] = ()
     embedding_size: int = Field(512, gt=0)
     hidden_size: int = Field(512, gt=0)
     attention_size: int = Field(256, gt=0)
@@ -53,6 +57,8 @@ class Features:
     fine: torch.Tensor  # (B, C', F, F): activations of the trunk
     grid: torch.Tensor  # (B, C, R, R): activations of the tail, with F = 2 R - 1
     words: torch.Tensor  # (B, R * R, N): the probability that a place shows a word
+    # (B, R * R, N): their logits, with a gradient, for training; None if the detector works on the second tail
+    logits: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ class AdaptiveDecoder(BaseDecoder):
         # How much the evidence of the detector counts: at the attended places, in the whole picture, and for each word.
         self.trust = nn.Linear(hidden, 2)
         self.word_trust = nn.Parameter(torch.ones(words))
-        self.dropout, self.light_dropout = nn.Dropout(config.dropout), nn.Dropout(config.dropout / 2)
+        self.dropout = nn.Dropout(config.dropout)
         # The usual probability of a word in one place and in a whole picture. Evidence is measured against it.
         self.register_buffer("usual_here", torch.full((words,), 0.01))
         self.register_buffer("usual_anywhere", torch.full((words,), 0.05))
@@ -114,8 +120,8 @@ class AdaptiveDecoder(BaseDecoder):
 
         Where `shown` (B,) is false, the picture is hidden and only its detected words are used. Training uses this.
         """
-        coarse = self.of_grid(self.light_dropout(_places(features.grid)))  # (B, l, H)
-        fine = self.of_fine(self.light_dropout(_places(features.fine)))  # (B, L, H)
+        coarse = self.of_grid(_places(features.grid))  # (B, l, H)
+        fine = self.of_fine(_places(features.fine))  # (B, L, H)
         if shown is not None:
             shown = shown[:, None, None]
             coarse, fine = torch.where(shown, coarse, 0.0), torch.where(shown, fine, self.unseen.to(fine.dtype))
@@ -217,17 +223,41 @@ class AdaptiveDecoder(BaseDecoder):
         return self.score_words(outputs, encoded).view(*shape, -1), outputs.weights.view(*shape, -1)
 
     def teacher_force(self, encoded: EncodedImages, tokens: torch.Tensor) -> StepOutput:
-        """Return the output of all steps of teacher forcing as R * T rows; the T steps of a row are adjacent."""
-        state, outputs = self.start(encoded, tokens.shape[1]), []
-        for previous in tokens.unbind(dim=2):
-            output, state = self.attend(previous, state, encoded)
-            outputs.append(output)
-        return StepOutput(
-            *(
-                torch.stack([getattr(output, name) for output in outputs], dim=2).flatten(1, 2)
-                for name in StepOutput.__slots__
-            )
-        )
+        """Return the output of all steps of teacher forcing as R * T rows; the T steps of a row are adjacent.
+
+        This is `attend` for every step, but faster: what depends on the words alone is one product for all steps, and
+        the products with context and hidden state are one. Training takes most of its time here.
+        """
+        state = self.start(encoded, tokens.shape[1])
+        hidden, cell, context = (part[:, :, 0] for part in state.parts)  # each (B, R, H)
+        embedded = self.dropout(self.embedding(tokens))  # (B, R, T, E)
+        size, gate = embedded.shape[3], self.sentinel_gate
+        gates_of_words = functional.linear(
+            embedded,
+            torch.cat([self.cell.weight_ih[:, :size], gate.weight[:, :size]]),
+            torch.cat([self.cell.bias_ih + self.cell.bias_hh, gate.bias]),
+        )  # (B, R, T, 5 H)
+        dtype = gates_of_words.dtype
+        recurrent = torch.cat([self.cell.weight_ih[:, size:], self.cell.weight_hh], dim=1)  # (4 H, 2 H)
+        recurrent = torch.cat([recurrent, gate.weight[:, size:]]).to(dtype)  # (5 H, 2 H); autocast would cast each step
+        attention = RepeatedAttention(encoded.annotations.to(dtype), encoded.keys.to(dtype))
+        context, hidden = context.to(dtype), hidden.to(dtype)
+        steps = []
+        for gates_of_word in gates_of_words.unbind(dim=2):
+            gates = gates_of_word + functional.linear(torch.cat([context, hidden], dim=2), recurrent)
+            i, f, g, o, s = gates.chunk(5, dim=2)
+            cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+            squashed_cell = torch.tanh(cell)
+            hidden = (torch.sigmoid(o) * squashed_cell).to(dtype)
+            sentinel = (torch.sigmoid(s) * squashed_cell).to(dtype)
+            dropped = self.dropout(hidden)
+            query = self.query(dropped)
+            sentinel_score = (query * self.sentinel_key(sentinel)).sum(dim=2, keepdim=True)
+            context, weights, sentinel_weight = attention(query, sentinel_score.to(query.dtype))
+            context = context + sentinel_weight.to(dtype) * self.sentinel_value(sentinel)
+            steps.append((dropped, context, weights, sentinel_weight.squeeze(2)))
+        parts = (embedded, *(torch.stack(part, dim=2) for part in zip(*steps, strict=True)))
+        return StepOutput(*(part.flatten(1, 2) for part in parts))
 
 
 def _places(grid: torch.Tensor) -> torch.Tensor:

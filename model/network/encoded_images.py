@@ -1,7 +1,7 @@
 """The encoded images of a batch: annotations, attention keys, and what the word detector found."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Self
 
@@ -22,6 +22,8 @@ class EncodedImages:
     keys: torch.Tensor  # (B, L, A); A = 0 without attention
     rows: int  # of the annotation grid: L = rows * cols, row by row
     cols: int
+    # (B, 1): the token that starts the sentences of each image; None: <start>.
+    first: torch.Tensor | None = field(default=None, kw_only=True)
 
     @property
     def images(self) -> int:
@@ -41,7 +43,8 @@ class EncodedImages:
     def select(self, index: Sequence[int] | torch.Tensor) -> Self:
         """Return the encoding of the images `index`, in that order."""
         chosen = torch.as_tensor(index, dtype=torch.long, device=self.annotations.device)
-        return self.with_tensors(tensor[chosen] for tensor in self.tensors)
+        first = None if self.first is None else self.first[chosen]
+        return replace(self.with_tensors(tensor[chosen] for tensor in self.tensors), first=first)
 
     def attribute(self, image: int, token: int, weights: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """Attribute `token`, generated for an image, to places: (L,), with the sum of `weights`.

@@ -79,8 +79,20 @@ class Encoder(nn.Module):
         return activations
 
     def tail_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the tail, which training may change."""
-        return [parameter for stage in self.stages[self.tail_from :] for parameter in stage.parameters()]
+        """Return the parameters of the tail that training may change.
+
+        Depthwise convolutions and their norms are not among them. They are a twentieth of the weights, but their
+        gradients would cost more than all others together.
+        """
+        tail = self.stages[self.tail_from :]
+        blocks = [module for module in tail.modules() if hasattr(module, "conv_dw") and hasattr(module, "conv_pwl")]
+        fixed = {
+            parameter
+            for block in blocks
+            for name, parameter in block.named_parameters()
+            if name.startswith(("conv_dw.", "bn2."))
+        }
+        return [parameter for parameter in tail.parameters() if parameter not in fixed]
 
 
 def load_imagenet_lite2(encoder: Encoder, classifier: nn.Linear | None = None) -> None:

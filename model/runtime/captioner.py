@@ -5,7 +5,7 @@ Loading never unpickles.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ from model.network.word_detector import WordDetector
 from model.runtime.engines.pytorch import Engine
 from model.runtime.pixels import as_stored, normalise, to_pixels
 from model.text.characters import VOCABULARIES, TokenName
-from model.text.vocabulary import Vocabulary
+from model.text.vocabulary import Vocabulary, style_token
 
 SHIPPED = Path(__file__).parents[1] / "shipped"
 
@@ -115,12 +115,14 @@ class Captioner(nn.Module):
         # Faster replacements for the encoder and the decoder, set by prepare_for_inference.
         self.engine: Engine | None = None
         self.step_decoder: StepDecoder | None = None
+        # A faster replacement for the encoder's tail, set by training (model/training/fast_tail.py).
+        self.tail: Callable[[torch.Tensor], torch.Tensor] | None = None
         self.decoder: Decoder | AdaptiveDecoder
         self.detector: WordDetector | None = None
         decoder = config.decoder
         if isinstance(decoder, AdaptiveConfig):
             if channels is None:
-                self.encoder = Encoder(config.encoder, decoder.tail_stages, general=True)
+                self.encoder = Encoder(config.encoder, decoder.tail_stages, general=decoder.classes > 0)
                 channels = self.encoder.channels, self.encoder.trunk_channels
                 self.detector = WordDetector(channels[0], decoder.words, decoder.learnt, decoder.classes)
             of_grid, of_fine = channels
@@ -160,12 +162,19 @@ class Captioner(nn.Module):
 
     def extract_features(self, activations: torch.Tensor) -> EncoderOutput:
         """Compute the encoder output from the activations of its trunk (B, C', R', R')."""
-        grid = self.encoder.tail(activations)
+        grid = self.extract_grid(activations)
         if self.detector is None:
             return grid
+        if self.encoder.general is None:
+            logits = self.detector.logits(grid)
+            return Features(activations, grid, logits.detach().sigmoid(), logits)
         with torch.no_grad():
             words = self.detector(self.encoder.general_tail(activations))
         return Features(activations, grid, words)
+
+    def extract_grid(self, activations: torch.Tensor) -> torch.Tensor:
+        """Compute the annotation grid (B, C, R, R) of the tail from the activations of the trunk (B, C', R', R')."""
+        return (self.tail or self.encoder.tail)(activations)
 
     def encode_features(self, features: EncoderOutput) -> EncodedImages:
         """Encode encoder output."""
@@ -186,8 +195,10 @@ class Captioner(nn.Module):
         """Generate the captions of each image: best first or, when sampling, in the order drawn.
 
         `seeds`, one for each image, make sampling reproducible: an image gets the same sentences in every batch. Images
-        that the listener abandons get no captions.
+        that the listener abandons get no captions. Raises ValueError for a style that the captioner does not have.
         """
+        if options.style is not None:
+            encoded = self._with_style(encoded, options.style)
         generated = generate(
             self.step_decoder or self.decoder, self.vocabulary, encoded, options, seeds=seeds, listener=listener
         )
@@ -202,6 +213,13 @@ class Captioner(nn.Module):
             self._with_confidence(caption)
             for caption in score(self.step_decoder or self.decoder, self.vocabulary, encoded, sentences)
         ]
+
+    def _with_style(self, encoded: EncodedImages, style: str) -> EncodedImages:
+        """Return the encoding for sentences in a style."""
+        token = self.vocabulary.token(style_token(style))
+        if token is None:
+            raise ValueError(f"the captioner has no style {style!r}")
+        return replace(encoded, first=torch.full((encoded.images, 1), token, device=encoded.annotations.device))
 
     def _with_confidence(self, caption: Caption) -> Caption:
         """Return the caption with its confidence."""

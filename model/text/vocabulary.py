@@ -19,6 +19,11 @@ SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
 
+def style_token(style: str) -> str:
+    """Return the token that starts a sentence in the style of the data set named `style`, in place of <start>."""
+    return f"<{style}>"
+
+
 def split_words(sentence: str) -> list[str]:
     """Return the words of `sentence`, in lower case and without punctuation."""
     return _WORD.findall(sentence.lower().replace("’", "'"))
@@ -85,6 +90,11 @@ class Vocabulary:
     def word(self, token: int) -> str:
         """Return the text of the token with the id `token`."""
         return self.words[token]
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """The names of the styles that have a token."""
+        return tuple(word[1:-1] for word in self.words[len(SPECIALS) :] if word.startswith("<"))
 
     def save(self, path: Path) -> None:
         """Write the tokens, without the special ones, as a JSON list."""

@@ -7,7 +7,9 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,14 @@ import torch
 from tqdm import tqdm
 
 from model.network.encoder import Encoder
-from model.runtime.pixels import normalise, to_pixels
+from model.runtime.pixels import to_pixels
 from model.training.dataset import Sample
+from model.training.trunk import make_trunk
 from model.training.views import view_image
 
-_BATCH = 32
+_BATCH = 16
 
 
-@torch.inference_mode()
 def trunk_activations(
     encoder: Encoder,
     samples: list[Sample],
@@ -80,20 +82,21 @@ def _compute(
     bfloat16: bool,
     path: Path,
 ) -> None:
-    device = next(encoder.parameters()).device
-    array: npt.NDArray[np.float16] | None = None
-    with tqdm(total=views * len(samples), desc="trunk", unit="image") as progress:
+    """Compute the activations. Several threads decode and compute one batch each."""
+    threads = torch.get_num_threads()
+    trunk = make_trunk(encoder, image_size, bfloat16=bfloat16, threads=threads)
+    example = trunk(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))
+    shape = (views, len(samples), *example.shape[1:])
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+
+    def compute(view: int, start: int) -> int:
+        batch = samples[start : start + _BATCH]
+        images = [view_image(sample.image(), seed, sample.name, view) for sample in batch]
+        array[view, start : start + len(batch)] = trunk(torch.stack([to_pixels(i, image_size) for i in images]))
+        return len(batch)
+
+    with tqdm(total=views * len(samples), desc="trunk", unit="image") as progress, ThreadPoolExecutor(threads) as pool:
         for view in range(views):
-            for start in range(0, len(samples), _BATCH):
-                batch = samples[start : start + _BATCH]
-                images = [view_image(sample.image(), seed, sample.name, view) for sample in batch]
-                pixels = torch.stack([to_pixels(image, image_size) for image in images]).to(device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                    result = encoder.trunk(normalise(pixels)).half().cpu().numpy()
-                if array is None:
-                    shape = (views, len(samples), *result.shape[1:])
-                    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-                array[view, start : start + len(batch)] = result
-                progress.update(len(batch))
-    if array is not None:
-        array.flush()  # type: ignore[attr-defined]
+            for done in pool.map(compute, repeat(view), range(0, len(samples), _BATCH)):
+                progress.update(done)
+    array.flush()

@@ -5,7 +5,7 @@ The order depends on (seed, epoch) alone, so a run that was killed resumes with 
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.text.vocabulary import END, PAD, START, Vocabulary, split_words
+from model.text.vocabulary import END, PAD, START, Vocabulary, split_words, style_token
 from model.training.dataset import Sample
 from model.training.processes import Processes
 from model.training.views import view_caption
 
 ItemT = TypeVar("ItemT")
+
+_POOL = 32  # batches that are made of similar images together
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Batch:
     images: npt.NDArray[np.int64]  # B
     views: npt.NDArray[np.int64]  # B
     seeds: npt.NDArray[np.int64]  # B: of each image's random numbers in this epoch, whichever process computes it
-    inputs: torch.Tensor  # (B, R, T): <start> and the words
+    inputs: torch.Tensor  # (B, R, T): <start> or the token of the style, and the words
     targets: torch.Tensor  # (B, R, T): the words and <end>
     whole: Size
 
@@ -53,20 +55,24 @@ class Batch:
         ]
 
 
-def pad_captions(captions: list[list[list[int]]], most: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_captions(
+    captions: list[list[list[int]]], most: int | None = None, first: Sequence[int] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad token ids, by image and caption, to inputs and targets (B, R, T) of teacher forcing.
 
-    A caption of more than `most` tokens is cut and gets no <end>, because its author did not end it there.
+    A caption of more than `most` tokens is cut and gets no <end>, because its author did not end it there. `first` is
+    the token that starts the captions of each image (default: <start>).
     """
     return pad_taught(
         [
             [[*tokens, END] if most is None or len(tokens) <= most else tokens[:most] for tokens in image]
             for image in captions
-        ]
+        ],
+        first,
     )
 
 
-def pad_taught(taught: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_taught(taught: list[list[list[int]]], first: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad the targets of each caption, which include its <end>, like pad_captions."""
     rows = max(len(image) for image in taught)
     steps = max(len(tokens) for image in taught for tokens in image)
@@ -74,7 +80,7 @@ def pad_taught(taught: list[list[list[int]]]) -> tuple[torch.Tensor, torch.Tenso
     targets = torch.full((len(taught), rows, steps), PAD)
     for i, image in enumerate(taught):
         for r, tokens in enumerate(image):
-            inputs[i, r, : len(tokens)] = torch.tensor([START, *tokens[:-1]])
+            inputs[i, r, : len(tokens)] = torch.tensor([first[i] if first else START, *tokens[:-1]])
             targets[i, r, : len(tokens)] = torch.tensor(tokens)
     return inputs, targets
 
@@ -100,6 +106,9 @@ class Batches:
             ]
             for side in range(2)
         ]
+        self._first = [vocabulary.token(style_token(sample.style)) or START for sample in samples]
+        self._several = np.array([len(sample.captions) > 1 for sample in samples])
+        self._longest = np.array([max(map(len, captions)) for captions in self._tokens[0]])
         self._count, self._views, self._size, self._seed = len(samples), views, size, seed
 
     def __len__(self) -> int:
@@ -111,15 +120,19 @@ class Batches:
         chance = np.random.default_rng([self._seed, number])
         order, views = chance.permutation(self._count), chance.integers(self._views, size=self._count)
         seeds = chance.integers(2**63 - 1, size=self._count)
-        for start in range(first * self._size, len(self) * self._size, self._size):
-            chosen = slice(start, start + self._size)
+        # Batches of images with similar captions need little padding. Their order is random.
+        pools = np.arange(self._count) // (self._size * _POOL)
+        order = order[np.lexsort((self._longest[order], self._several[order], pools))]
+        last = len(self) - 1  # it can be smaller than the others, so it stays the last
+        for index in [*chance.permutation(last).tolist(), last][first:]:
+            chosen = slice(index * self._size, (index + 1) * self._size)
             yield self._batch(order[chosen], views[chosen], seeds[chosen])
 
     def _batch(
         self, images: npt.NDArray[np.int64], views: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64]
     ) -> Batch:
         captions = [self._tokens[view % 2][image] for image, view in zip(images, views, strict=True)]
-        inputs, targets = pad_taught(captions)
+        inputs, targets = pad_taught(captions, [self._first[image] for image in images])
         size = Size(len(images), sum(map(len, captions)), int((targets != PAD).sum()))
         return Batch(images, views, seeds, inputs, targets, size)
 

@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from model.files import whole_file, write_whole
 from model.training.dataset import DatasetUnusable
@@ -62,12 +63,18 @@ def write_data_folder(
         with tarfile.open(path) as archive:
             taken.update(archive.getnames())
         tell(min(start + pictures_a_file, len(listed)), len(listed))
-    index = {name: {"split": one.split, "captions": one.captions} for name, one in named if name in taken}
+    index = {name: _entry(one) for name, one in named if name in taken}
     pictures = {split: sum(entry["split"] == split for entry in index.values()) for split in SPLITS}
     if not (pictures["train"] and pictures["val"]):
         raise DatasetUnusable(f"no picture of {'val' if pictures['train'] else 'train'} could be read: see above")
     write_whole(folder / _INDEX, json.dumps(index, indent=0, ensure_ascii=False).encode())
     return Written(pictures, len(listed) - len(index))
+
+
+def _entry(one: Listed) -> dict[str, Any]:
+    """Return the entry of a picture in the index."""
+    labels = {} if one.labels is None else {"labels": one.labels}
+    return {"split": one.split, "captions": one.captions, **labels}
 
 
 def _checked(listed: Sequence[Listed]) -> list[str]:
@@ -97,7 +104,7 @@ def _keep_to_the_plan(
     folder: Path, names: Sequence[str], listed: Sequence[Listed], side: int, pictures_a_file: int
 ) -> None:
     """Refuse to resume an import that was started with other captions, pictures or settings."""
-    rows = [[name, one.place, one.file, one.split, one.captions] for name, one in zip(names, listed, strict=True)]
+    rows = [[name, one.place, one.file, *_entry(one).values()] for name, one in zip(names, listed, strict=True)]
     digest = hashlib.sha256(json.dumps([side, pictures_a_file, rows]).encode()).hexdigest()
     plan = folder / _PLAN
     if plan.is_file():

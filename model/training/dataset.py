@@ -24,6 +24,8 @@ class Sample:
     name: str
     encoded: bytes
     captions: list[str]
+    labels: list[str] | None = None  # the kinds of things that people found in the image; None: not labelled
+    style: str = ""  # the style of the captions: the name of the data folder
 
     def image(self) -> Image.Image:
         """Decode the image to RGB."""
@@ -38,7 +40,7 @@ def load_split(data: Path, split: str) -> list[Sample]:
         raise DatasetUnusable(f"no captions.json in {folder}: --data must name the folder of a data set")
     try:
         index = json.loads(index_path.read_text(encoding="utf-8"))
-        wanted = {name: list(entry["captions"]) for name, entry in index.items() if entry["split"] == split}
+        wanted = {name: entry for name, entry in index.items() if entry["split"] == split}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetUnusable(f"{index_path} is not an index of images and captions: {error!r}") from error
     if not wanted:
@@ -47,7 +49,10 @@ def load_split(data: Path, split: str) -> list[Sample]:
     missing = wanted.keys() - encoded.keys()
     if missing:
         raise DatasetUnusable(f"{len(missing)} images of {split} are missing in {folder}, among them {min(missing)}")
-    return [Sample(name, encoded[name], captions) for name, captions in wanted.items()]
+    return [
+        Sample(name, encoded[name], list(entry["captions"]), entry.get("labels"), folder.resolve().name)
+        for name, entry in wanted.items()
+    ]
 
 
 def _read_images(folder: Path, names: set[str]) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """The captioner that a run starts with: a new one on an encoder trained on ImageNet, or a copy of another run's."""
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -8,18 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder
+from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder, Features
 from model.network.encoder import Encoder, load_imagenet_lite2
 from model.network.word_detector import noisy_or
 from model.runtime.captioner import STORAGE_DTYPE, Captioner, CaptionerNotLoadable
 from model.text.characters import VOCABULARIES
-from model.text.vocabulary import SPECIALS, Vocabulary, split_words
+from model.text.vocabulary import SPECIALS, Vocabulary, split_words, style_token
 from model.training.dataset import Sample
-from model.training.detection import train_detector
+from model.training.detection import ImageWords, train_detector
 from model.training.recipe import Recipe
 from model.training.visual_vocabulary import VisibleWords, class_words
 
 _TEXT_SHARE = 0.3  # the weight of a word of text relative to one of a caption, in word frequencies
+_NEVER = -30.0  # the log frequency of style tokens, which occur only as the start of a sentence
 _LOOKED_AT = 600  # images that show how often the detector sees each word
 
 
@@ -62,7 +64,7 @@ def make_captioner(
 class AdaptiveOrigin:
     """Makes and prepares a new captioner with adaptive attention.
 
-    Its encoder's tail was trained on captions by another run. Its word detector is trained here, before the decoder.
+    Its word detector is trained here, before the decoder. The tail of its encoder can come from another run.
     """
 
     def __init__(self, recipe: Recipe, samples: list[Sample], sentences: list[list[str]]) -> None:
@@ -70,10 +72,16 @@ class AdaptiveOrigin:
         self._recipe, self._samples = recipe, samples
         self._said = Counter(word for s in samples for caption in s.captions for word in split_words(caption))
         self._written = Counter(word for line in chain.from_iterable(sentences) for word in split_words(line))
+        styles = {sample.style for sample in samples}
+        self._styles = sorted(styles - {recipe.default_style}) if recipe.default_style in styles else []
         self.vocabulary = self._vocabulary()
-        self.visible = VisibleWords.of(samples, self.vocabulary, recipe.detection.min_images)
+        self.visible = visible_words(recipe, samples, self.vocabulary)
         decoder = recipe.captioner.decoder.model_copy(
-            update={"words": len(self.visible.words), "learnt": self.visible.learnt}
+            update={
+                "words": len(self.visible.words),
+                "learnt": self.visible.learnt,
+                "labels": self.visible.labels,
+            }
         )
         self.config = recipe.captioner.model_copy(update={"decoder": decoder})
 
@@ -90,7 +98,8 @@ class AdaptiveOrigin:
         decoder, detector = captioner.decoder, captioner.detector
         assert isinstance(decoder, AdaptiveDecoder)
         assert detector is not None
-        detector.set_class_words(self.visible.word_of_class)
+        if detector.classifier is not None:
+            detector.set_class_words(self.visible.word_of_class)
         decoder.seen_as.copy_(torch.tensor(self.visible.forms_in(self.vocabulary)))
         with torch.no_grad():
             decoder.output_bias.copy_(self._frequencies())
@@ -106,30 +115,31 @@ class AdaptiveOrigin:
         decoder, detector = captioner.decoder, captioner.detector
         assert isinstance(decoder, AdaptiveDecoder)
         assert detector is not None
-        known, recipe = frozenset(self.vocabulary.words), self._recipe
+        recipe = self._recipe
         train_detector(
-            detector,
-            captioner.encoder.general_tail,
-            self._samples,
-            self.visible,
-            known,
+            captioner,
+            ImageWords(self._samples, self.visible, self.vocabulary),
             activations,
             recipe.detection,
             recipe.seed,
+            bfloat16=recipe.bfloat16,
         )
         chosen = range(0, len(self._samples), max(1, len(self._samples) // _LOOKED_AT))
-        with torch.inference_mode():
-            scores = torch.cat(
-                [
-                    detector(captioner.encoder.general_tail(torch.from_numpy(activations[0, [i]]).float()))
-                    for i in chosen
-                ]
-            )
-        decoder.usual_here.copy_(scores.mean(dim=(0, 1)).clamp_min(1e-4))
-        decoder.usual_anywhere.copy_(noisy_or(scores).mean(dim=0).clamp_min(1e-3))
+        device = detector.learnt.weight.device
+        scores = []
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
+            for i in chosen:
+                features = captioner.extract_features(torch.from_numpy(activations[0, [i]]).to(device).float())
+                assert isinstance(features, Features)
+                scores.append(features.words)
+        decoder.usual_here.copy_(torch.cat(scores).mean(dim=(0, 1)).clamp_min(1e-4))
+        decoder.usual_anywhere.copy_(noisy_or(torch.cat(scores)).mean(dim=0).clamp_min(1e-3))
 
     def _vocabulary(self) -> Vocabulary:
-        """Keep words that captions or text use often enough. Words that name a class of ImageNet need fewer uses."""
+        """Keep words that captions or text use often enough. Words that name a class of ImageNet need fewer uses.
+
+        The last tokens are those of the styles other than the default.
+        """
         recipe, named = self._recipe, class_words().keys()
         total = self._said + self._written
         text = recipe.text
@@ -139,7 +149,7 @@ class AdaptiveOrigin:
             if self._said[word] >= recipe.min_word_count
             or (text is not None and count >= (text.min_named_count if word in named else text.min_count))
         ]
-        return Vocabulary(sorted(kept, key=lambda word: (-total[word], word)))
+        return Vocabulary([*sorted(kept, key=lambda word: (-total[word], word)), *map(style_token, self._styles)])
 
     def _frequencies(self) -> torch.Tensor:
         """Compute log word frequencies (V,), with mean 0: the output bias before training."""
@@ -147,7 +157,16 @@ class AdaptiveOrigin:
         counts = torch.tensor([self._said[word] + _TEXT_SHARE * self._written[word] for word in words])
         logarithms = counts.clamp_min(0.5).log()
         logarithms[: len(SPECIALS)] = counts.clamp_min(0.5).log().min()
-        return logarithms - logarithms.mean()
+        logarithms -= logarithms.mean()
+        logarithms[len(words) - len(self._styles) :] = _NEVER
+        return logarithms
+
+
+def visible_words(recipe: Recipe, samples: Sequence[Sample], vocabulary: Vocabulary) -> VisibleWords:
+    """Collect the words of the detector of a captioner with adaptive attention."""
+    assert isinstance(recipe.captioner.decoder, AdaptiveConfig)
+    classes = recipe.captioner.decoder.classes > 0
+    return VisibleWords.of(samples, vocabulary, recipe.detection.min_images, classes=classes)
 
 
 def _restore_imagenet(captioner: Captioner) -> None:

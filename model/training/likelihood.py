@@ -16,6 +16,7 @@ from model.runtime.captioner import Captioner, EncoderOutput
 from model.text.function_words import FUNCTION_WORDS
 from model.text.vocabulary import END, PAD, Vocabulary
 from model.training.batches import Batch
+from model.training.detection import ImageWords, detection_loss
 from model.training.recipe import Recipe
 from model.training.text import Imagination
 
@@ -108,16 +109,26 @@ def _unevenness(attention: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 
 
 class AdaptiveLikelihood:
-    """Maximum likelihood for the decoder with adaptive attention. With `imagination`, text is learnt from, too."""
+    """Maximum likelihood for the decoder with adaptive attention.
 
-    figures: Sequence[str] = ("loss", "guidance", "text_loss")
+    With `imagination`, text is learnt from, too. With `image_words`, those of the training images, the word detector is
+    trained together with the tail that it works on.
+    """
 
-    def __init__(self, recipe: Recipe, vocabulary: Vocabulary, imagination: Imagination | None) -> None:
-        self._recipe, self._imagination = recipe, imagination
+    figures: Sequence[str] = ("loss", "guidance", "text_loss", "detection")
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        vocabulary: Vocabulary,
+        imagination: Imagination | None,
+        image_words: ImageWords | None = None,
+    ) -> None:
+        self._recipe, self._imagination, self._image_words = recipe, imagination, image_words
         self._function = function_tokens(vocabulary)
 
     def shares(self, captioner: Captioner, seen: EncoderOutput, part: Batch, epoch: int) -> dict[str, torch.Tensor]:
-        """See Objective. The loss includes the guidance and the loss of the text."""
+        """See Objective. The loss includes the guidance and the losses of the text and of the detector."""
         decoder = captioner.decoder
         assert isinstance(decoder, AdaptiveDecoder)
         assert isinstance(seen, Features)
@@ -125,7 +136,12 @@ class AdaptiveLikelihood:
         shown = torch.from_numpy(part.seeds % 1000 / 1000 >= recipe.unseen).to(device)
         likelihood, guidance = self._losses(decoder, decoder.encode(seen, shown), part.inputs, part.targets)
         loss = (likelihood + recipe.guidance * guidance) / whole.words
-        figures = {"guidance": guidance.detach() / whole.words, "text_loss": torch.zeros((), device=device)}
+        zero = torch.zeros((), device=device)
+        figures = {"guidance": guidance.detach() / whole.words, "text_loss": zero, "detection": zero}
+        if self._image_words is not None and seen.logits is not None:
+            detection = detection_loss(seen.logits, self._image_words.targets(part.images).to(device)) / whole.images
+            loss = loss + recipe.detection.weight * detection
+            figures["detection"] = detection.detach()
         if self._imagination is not None:
             text = self._imagination.batch([recipe.seed, epoch, *part.seeds.tolist()[:1]])
             inputs, targets = text.inputs.to(device), text.targets.to(device)

@@ -23,14 +23,15 @@ def freeze(captioner: Captioner, recipe: Recipe) -> None:
     """Stop gradients at everything that `recipe` does not train."""
     captioner.encoder.requires_grad_(False)
     if captioner.detector is not None:
-        captioner.detector.requires_grad_(False)  # training/detection.py trains it
+        # A detector on the trained tail learns together with it. Otherwise training/detection.py trains it.
+        captioner.detector.requires_grad_(captioner.encoder.general is None and recipe.tail_learning_rate > 0)
     for parameter in captioner.encoder.tail_parameters():
         parameter.requires_grad_(recipe.tail_learning_rate > 0)
 
 
 def trained_parameters(captioner: Captioner) -> list[nn.Parameter]:
     """List all parameters that the optimiser can change."""
-    parameters = [*captioner.decoder.parameters(), *captioner.encoder.tail_parameters()]
+    parameters = [*_head_parameters(captioner), *captioner.encoder.tail_parameters()]
     return [parameter for parameter in parameters if parameter.requires_grad]
 
 
@@ -38,7 +39,7 @@ def make_optimiser(captioner: Captioner, recipe: Recipe) -> torch.optim.AdamW:
     """Make AdamW (Loshchilov and Hutter, 2019). Weight decay applies to matrices and kernels only."""
     groups = []
     for parameters, rate in (
-        (list(captioner.decoder.parameters()), recipe.learning_rate),
+        (_head_parameters(captioner), recipe.learning_rate),
         (captioner.encoder.tail_parameters(), recipe.tail_learning_rate),
     ):
         trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -46,7 +47,13 @@ def make_optimiser(captioner: Captioner, recipe: Recipe) -> torch.optim.AdamW:
         others = [parameter for parameter in trained if parameter.ndim <= 1]
         groups.append({"params": matrices, "lr": rate, "weight_decay": recipe.weight_decay})
         groups.append({"params": others, "lr": rate, "weight_decay": 0.0})
-    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
+    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), fused=True)
+
+
+def _head_parameters(captioner: Captioner) -> list[nn.Parameter]:
+    """List the parameters of the decoder and of the word detector."""
+    detector = captioner.detector.parameters() if captioner.detector is not None else ()
+    return [*captioner.decoder.parameters(), *detector]
 
 
 def rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:

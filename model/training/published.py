@@ -39,18 +39,22 @@ class Listed:
     file: str  # in it
     split: str
     captions: list[str]
+    labels: list[str] | None = None  # the kinds of things that people found in it; None: not labelled
 
 
 def read_coco(folder: Path, year: int) -> list[Listed]:
     """Read COCO as downloaded: `annotations/`, and the pictures, unpacked or as ZIP archives. Raises DatasetUnusable.
 
-    COCO's `test` has no published captions. Half of its `val`, chosen by the pictures' names, becomes `test`.
+    COCO's `test` has no published captions. Half of its `val`, chosen by the pictures' names, becomes `test`. If
+    `instances_*.json` lies beside the captions, the categories of its boxes are the labels.
     """
     listed = []
     for split in ("train", "val"):
         path = folder / "annotations" / f"captions_{split}{year}.json"
         document = _json(path)
         place = _folder_or_archive(folder, f"{split}{year}")
+        instances = folder / "annotations" / f"instances_{split}{year}.json"
+        labels = _coco_labels(instances) if instances.is_file() else None
         captions: dict[int, list[str]] = {}
         try:
             for annotation in document["annotations"]:
@@ -58,10 +62,24 @@ def read_coco(folder: Path, year: int) -> list[Listed]:
             for image in document["images"]:
                 name, said = str(image["file_name"]), captions.get(image["id"], [])
                 half = split == "val" and _hashed(name) % 2
-                listed.append(Listed(place, name, "test" if half else split, said))
+                found = None if labels is None else sorted(labels.get(image["id"], ()))
+                listed.append(Listed(place, name, "test" if half else split, said, found))
         except (KeyError, TypeError, AttributeError) as error:
             raise DatasetUnusable(f"{path} is not a file of COCO's captions: {error!r}") from error
     return listed
+
+
+def _coco_labels(path: Path) -> dict[int, set[str]]:
+    """Read the categories of the boxes of each picture, by its number. Raises DatasetUnusable."""
+    document = _json(path)
+    labels: dict[int, set[str]] = {}
+    try:
+        names = {category["id"]: str(category["name"]) for category in document["categories"]}
+        for annotation in document["annotations"]:
+            labels.setdefault(annotation["image_id"], set()).add(names[annotation["category_id"]])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetUnusable(f"{path} is not a file of COCO's boxes: {error!r}") from error
+    return labels
 
 
 def read_flickr8k(folder: Path) -> list[Listed]:

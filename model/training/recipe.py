@@ -47,6 +47,9 @@ class Recipe(BaseModel):
     start_from: str | None = None
     # A captioner whose encoder to use, named in the same way. The rest is new.
     encoder_from: str | None = None
+    # The data folder, by name, whose style of captions is the default. Captions of the other folders start with a token
+    # for their style. None: there is one style.
+    default_style: str | None = None
     min_word_count: int = Field(5, ge=1)
     max_words: int = Field(22, ge=1)  # longer training captions are cut, also where tokens are characters
     # The encoder. 0: frozen. n: its last n stages are trained too, unless their learning rate is 0.

@@ -5,6 +5,7 @@ REINFORCE (Williams, 1992).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -41,11 +42,13 @@ class SelfCritical:
         recipe, decoder, whole = self._recipe, captioner.decoder, part.whole
         likelihood = self._likelihood.shares(captioner, seen, part, epoch)["loss"]
         decoder.eval()
-        encoded = captioner.encode_features(seen)
+        first = part.inputs[:, 0, :1]  # <start>, or the token of the image's style
+        encoded = replace(captioner.encode_features(seen), first=first)
         device = encoded.annotations.device
         sampled = self._sample(decoder, encoded, part)
         rewards = self._rewards(part, sampled).to(device)  # (B, R)
-        inputs, targets = (tensor.to(device) for tensor in pad_captions(sampled, self._max_words))
+        padded = pad_captions(sampled, self._max_words, first.flatten().tolist())
+        inputs, targets = (tensor.to(device) for tensor in padded)
         logits, _ = decoder(encoded, inputs)
         advantages = rewards - self._baseline(decoder, encoded, part, rewards)
         decoder.train()

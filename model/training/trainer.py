@@ -7,7 +7,9 @@ splits `train` and `val` only.
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,14 +20,17 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from model.decoding.options import DecodingOptions, Strategy
-from model.network.adaptive import AdaptiveDecoder
+from model.network.adaptive import AdaptiveConfig, AdaptiveDecoder
 from model.runtime.captioner import Captioner
+from model.text.vocabulary import Vocabulary
 from model.training.activations import trunk_activations
 from model.training.batches import Batches, Prefetch, load_parts
 from model.training.checkpoint import CHECKPOINT, Position, RunState, Stopwatch, check_same_run
 from model.training.cider import quick_cider
 from model.training.dataset import Sample, load_split
-from model.training.initialise import AdaptiveOrigin, make_captioner
+from model.training.detection import ImageWords
+from model.training.fast_tail import make_tail
+from model.training.initialise import AdaptiveOrigin, make_captioner, visible_words
 from model.training.likelihood import AdaptiveLikelihood, Likelihood, Objective
 from model.training.optimiser import Stepper, autocast, freeze, make_average, make_optimiser
 from model.training.processes import Processes
@@ -43,13 +48,23 @@ class Trainer:
     """One training run. The constructor loads the data and resumes from a checkpoint in the run folder."""
 
     def __init__(
-        self, recipe: Recipe, data: Path, run: Path, device: torch.device, processes: Processes | None = None
+        self,
+        recipe: Recipe,
+        data: Path | Sequence[Path],
+        run: Path,
+        device: torch.device,
+        processes: Processes | None = None,
     ) -> None:
-        """Each of several `processes` makes its own trainer. Raises DatasetUnusable, OriginUnusable, RunMismatch."""
+        """`data` are one or more folders of data sets. The recipe's text is in the first.
+
+        Each of several `processes` makes its own trainer. Raises DatasetUnusable, OriginUnusable, RunMismatch.
+        """
         self.recipe, self.run = recipe, run
         self.processes = processes or Processes(device)
-        self.train_samples, val_samples = load_split(data, "train"), load_split(data, "val")
-        sentences = read_sentences(data, recipe.text.files) if recipe.text else []
+        folders = [data] if isinstance(data, Path) else list(data)
+        self.train_samples = [sample for folder in folders for sample in load_split(folder, "train")]
+        val_samples = [load_split(folder, "val") for folder in folders]
+        sentences = read_sentences(folders[0], recipe.text.files) if recipe.text else []
         self.origin = AdaptiveOrigin.of(recipe, self.train_samples, sentences)
         self.captioner = make_captioner(recipe, self.train_samples, run.parent, self.origin)
         checkpoint, identity = run / CHECKPOINT, self._identity()
@@ -66,11 +81,13 @@ class Trainer:
             seed=recipe.seed,
         )
         self.activations = self._activations(self.train_samples, recipe.views)
-        self.validation = Validation(recipe, val_samples, self._activations(val_samples, 1), self.processes)
+        self.validations = [self._validation(samples) for samples in val_samples]
+        self._use_fast_tail(self.captioner)
         self.imagination = self._imagination(sentences)
         if self.origin and not checkpoint.is_file():
             self.origin.prepare(self.captioner, self.activations)
         optimiser, self.average = make_optimiser(self.captioner, recipe), make_average(self.captioner, recipe.ema)
+        self._use_fast_tail(cast(Captioner, self.average.module))
         self.stepper = Stepper(
             recipe,
             self._objective(),
@@ -87,14 +104,18 @@ class Trainer:
             log.info("resuming at epoch %d, step %d", self.position.epoch, self.position.step)
 
     def fit(self) -> float:
-        """Train until the recipe's last epoch or until its patience ends. Returns the best CIDEr on `val`."""
+        """Train until the recipe's last epoch or until its patience ends.
+
+        Returns the best CIDEr on `val`, the mean over the data sets.
+        """
         at, recipe, averaged = self.position, self.recipe, cast(Captioner, self.average.module)
         self.state.stopwatch.start()
         self.run.mkdir(parents=True, exist_ok=True)
         with SummaryWriter(str(self.run / "logs")) if self.processes.is_first else nullcontext() as writer:
             while at.epoch < recipe.epochs and at.epoch - at.best_epoch <= recipe.patience:
                 waiting = self._train_epoch(writer)
-                cider = self.validation.cider(averaged)
+                ciders = [validation.cider(averaged) for validation in self.validations]
+                cider = sum(ciders) / len(ciders)
                 if cider > at.best_cider:
                     at.best_cider, at.best_epoch = cider, at.epoch
                     if self.processes.is_first:
@@ -102,9 +123,9 @@ class Trainer:
                 if writer is not None:
                     writer.add_scalar("val/cider", cider, at.epoch)
                     log.info(
-                        "epoch %d: CIDEr on val %.4f (best so far %.4f); waited for data %.1f %% of the time",
+                        "epoch %d: CIDEr on val %s (best so far %.4f); waited for data %.1f %% of the time",
                         at.epoch,
-                        cider,
+                        ", ".join(f"{cider:.4f}" for cider in ciders),
                         at.best_cider,
                         100 * waiting,
                     )
@@ -141,12 +162,21 @@ class Trainer:
         adaptive = isinstance(self.captioner.decoder, AdaptiveDecoder)
         likelihood: Objective = Likelihood(self.recipe)
         if adaptive:
-            likelihood = AdaptiveLikelihood(self.recipe, self.captioner.vocabulary, self.imagination)
+            likelihood = AdaptiveLikelihood(
+                self.recipe, self.captioner.vocabulary, self.imagination, self._image_words()
+            )
         recipe = self.recipe.self_critical
         if recipe is None:
             return likelihood
         reward = Reward(self.train_samples, self.captioner.vocabulary, count_end=recipe.count_end)
         return SelfCritical(recipe, reward, likelihood, self.recipe.max_words)
+
+    def _image_words(self) -> ImageWords | None:
+        """Return what the word detector learns, if it works on a tail that is trained."""
+        config, vocabulary = self.captioner.config.decoder, self.captioner.vocabulary
+        if not isinstance(config, AdaptiveConfig) or config.classes or not self.recipe.tail_learning_rate:
+            return None
+        return ImageWords(self.train_samples, visible_words(self.recipe, self.train_samples, vocabulary), vocabulary)
 
     def _imagination(self, sentences: list[list[str]]) -> Imagination | None:
         decoder, detector, text = self.captioner.decoder, self.captioner.detector, self.recipe.text
@@ -161,6 +191,17 @@ class Trainer:
             text,
             self.recipe.max_words,
         )
+
+    def _validation(self, samples: list[Sample]) -> "Validation":
+        return Validation(
+            self.recipe, self.captioner.vocabulary, samples, self._activations(samples, 1), self.processes
+        )
+
+    def _use_fast_tail(self, captioner: Captioner) -> None:
+        """On a CPU, compute the tail as matrix products."""
+        if self.processes.device.type == "cpu":
+            dtype = torch.bfloat16 if self.recipe.bfloat16 else torch.float32
+            captioner.tail = make_tail(captioner.encoder, self.activations.shape[-1], dtype)
 
     def _activations(self, samples: list[Sample], views: int) -> npt.NDArray[np.float16]:
         return trunk_activations(
@@ -188,7 +229,7 @@ class Trainer:
 
 
 class Validation:
-    """Captions the images of `val` by greedy search. The processes share the work.
+    """Captions the images of `val` of one data set by greedy search, in its style. The processes share the work.
 
     `activations` (1, images, C', R', R') are those of the images.
     """
@@ -196,11 +237,14 @@ class Validation:
     def __init__(
         self,
         recipe: Recipe,
+        vocabulary: Vocabulary,
         samples: list[Sample],
         activations: npt.NDArray[np.float16],
         processes: Processes,
     ) -> None:
         self._recipe, self._samples, self._activations, self._processes = recipe, samples, activations, processes
+        style = samples[0].style
+        self._options = replace(_GREEDY, style=style if style in vocabulary.styles else None)
 
     @torch.inference_mode()
     def cider(self, captioner: Captioner) -> float:
@@ -215,7 +259,7 @@ class Validation:
                 encoded = captioner.encode_features(
                     captioner.extract_features(trunk.to(self._processes.device).float())
                 )
-                written = captioner.generate(encoded, _GREEDY)
+                written = captioner.generate(encoded, self._options)
             for image, (caption,) in zip(images, written, strict=True):
                 said = vocabulary.encode(caption.text)
                 tokens[image, : len(said)] = torch.tensor(said)

@@ -1,7 +1,7 @@
 """The words that a word detector can find in an image.
 
-There are two kinds: content words that enough training captions use, and plain names of ImageNet's classes
-(imagenet_words.json, made from WordNet's hypernyms and checked by hand).
+There are three kinds: content words that enough training captions use, labels of the training images, and plain names
+of ImageNet's classes (imagenet_words.json, made from WordNet's hypernyms and checked by hand).
 """
 
 import json
@@ -47,34 +47,44 @@ _ALWAYS_PLURAL = {"glasses", "jeans"}
 
 @dataclass(frozen=True, slots=True)
 class VisibleWords:
-    """The words, in the singular. Captions teach the first `learnt` of them."""
+    """The words, in the singular. Captions and labels teach the first `learnt` of them."""
 
     words: list[str]
     learnt: int
     word_of_class: list[int]  # of each ImageNet class; len(words) for a class without a word
+    labels: tuple[str, ...] = ()  # the last of the words
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], vocabulary: Vocabulary, min_images: int) -> "VisibleWords":
-        """Collect the words of `vocabulary` that describe `min_images` images or that name a class."""
+    def of(
+        cls, samples: Sequence[Sample], vocabulary: Vocabulary, min_images: int, *, classes: bool = True
+    ) -> "VisibleWords":
+        """Collect the words of `vocabulary` that describe `min_images` images or that name a class.
+
+        Without `classes`, collect the labels of the images instead of words for ImageNet's classes.
+        """
         known = frozenset(vocabulary.words)
         images: Counter[str] = Counter()
         for sample in samples:
             images.update(said_of(sample, known))
         common = sorted((word for word, count in images.items() if count >= min_images), key=lambda w: (-images[w], w))
         learnt = [word for word in common if word in known and word not in _UNSEEN and len(word) > 1]
-        named = {word: classes for word, classes in class_words().items() if word in known}
+        if not classes:
+            labels = tuple(sorted({label for sample in samples for label in sample.labels or ()}))
+            return cls([*learnt, *labels], len(learnt) + len(labels), [], labels)
+        named = {word: numbers for word, numbers in class_words().items() if word in known}
         words = list(dict.fromkeys([*learnt, *sorted(lemma(word, known) for word in named)]))
         number = {word: place for place, word in enumerate(words)}
         of_class = [len(words)] * CLASSES
-        for word, classes in named.items():
-            for index in classes:
+        for word, numbers in named.items():
+            for index in numbers:
                 of_class[index] = number[lemma(word, known)]
         return cls(words, len(learnt), of_class)
 
     def forms_in(self, vocabulary: Vocabulary) -> list[int]:
         """Map each word of the vocabulary to the visible word that it is a form of, or to len(words)."""
         known = frozenset(vocabulary.words)
-        number = {word: place for place, word in enumerate(self.words)}
+        # If a word of captions is also a label, the word.
+        number = {word: place for place, word in reversed([*enumerate(self.words)])}
         return [number.get(lemma(word, known), len(self.words)) for word in vocabulary.words]
 
 

@@ -103,6 +103,24 @@ def test_coco_becomes_a_data_folder_for_training(tmp_path: Path, run: Run) -> No
     assert (best / "config.json").is_file()
 
 
+def test_categories_of_coco_are_the_labels_of_its_pictures(tmp_path: Path, run: Run) -> None:
+    write_coco(tmp_path / "coco", 2017)
+    instances = {
+        "categories": [{"id": 3, "name": "traffic light"}, {"id": 5, "name": "dog"}],
+        "annotations": [{"image_id": 0, "category_id": category} for category in (3, 5, 3)],
+    }
+    (tmp_path / "coco/annotations/instances_train2017.json").write_text(json.dumps(instances))
+    done = run("dataset", "coco", tmp_path / "coco", "-o", tmp_path / "data", "--side", str(SIDE))
+    assert done.returncode == 0, done.stderr
+    first, second, *_ = load_split(tmp_path / "data", "train")
+    assert first.labels == ["dog", "traffic light"]
+    assert second.labels == [], "labelled, and nothing found"
+    assert load_split(tmp_path / "data", "val")[0].labels is None
+    (tmp_path / "coco/annotations/instances_train2017.json").write_text("{}")
+    with pytest.raises(DatasetUnusable, match=r"instances_train2017\.json is not a file of COCO's boxes"):
+        read_coco(tmp_path / "coco", 2017)
+
+
 def test_flickr8k_keeps_its_splits_and_judgements(tmp_path: Path, run: Run) -> None:
     write_flickr8k(tmp_path / "published")
     done = run("dataset", "flickr8k", tmp_path / "published", "-o", tmp_path / "data/flickr8k")

@@ -4,12 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from wordlight.commands.options import (
-    AddCommand,
-    add_data_option,
-    add_device_option,
-    device_of,
-)
+from wordlight.commands.options import AddCommand, add_device_option, device_of
 from wordlight.terminal import fail
 
 
@@ -17,7 +12,14 @@ def add_train(command: AddCommand) -> None:
     """Add the command."""
     train = command("train", _train)
     train.add_argument("recipe", help="name of a recipe in model/training/recipes, or path of a TOML file")
-    add_data_option(train, "folder of the data set")
+    train.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of a data set; repeat it to learn from several data sets together",
+    )
     train.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="run folder (default runs/RECIPE)")
     train.add_argument("--json", action="store_true", help="print the result as JSON")
     add_device_option(train)

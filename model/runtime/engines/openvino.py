@@ -20,7 +20,7 @@ from model.runtime.engines.pytorch import Precision
 if TYPE_CHECKING:
     from model.runtime.captioner import Captioner
 
-_PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 _FILE = "encoder.xml"  # with the weights beside it
 # Larger batches need more memory and are not faster.
 _BATCH = 4
@@ -39,7 +39,7 @@ class OpenVINO:
         """
         self._decoder = captioner.decoder
         settings = {
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, with all threads
             # With pinning, the threads of all processes share the first cores.
@@ -76,6 +76,16 @@ class _Encode(nn.Module):
         return encoded.tensors
 
 
+def translate(module: nn.Module, size: int) -> openvino.Model:
+    """Translate a module that takes pixels (B, 3, size, size), uint8."""
+    pixels = torch.zeros((1, 3, size, size), dtype=torch.uint8)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about shapes that tracing makes constant; only the batch size varies
+        traced = torch.jit.trace(module, pixels, check_trace=False)  # type: ignore[no-untyped-call]
+        shape = openvino.PartialShape([-1, 3, size, size])
+        return openvino.convert_model(traced, example_input=pixels, input=[(shape, openvino.Type.u8)])
+
+
 def _translated(core: openvino.Core, captioner: "Captioner", cache: TranslationCache) -> openvino.Model:
     """Return the translated network, from the cache if possible."""
     cached = cache.get(_FILE)
@@ -84,15 +94,7 @@ def _translated(core: openvino.Core, captioner: "Captioner", cache: TranslationC
             return core.read_model(cached)
         except RuntimeError:
             pass  # damaged; replaced below
-    size = captioner.config.image_size
-    pixels = torch.zeros((1, 3, size, size), dtype=torch.uint8)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about shapes that tracing makes constant; only the batch size varies
-        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-            _Encode(captioner).eval(), pixels, check_trace=False
-        )
-        shape = openvino.PartialShape([-1, 3, size, size])
-        model = openvino.convert_model(traced, example_input=pixels, input=[(shape, openvino.Type.u8)])
+    model = translate(_Encode(captioner).eval(), captioner.config.image_size)
 
     def write(folder: Path) -> None:
         # Half precision loses some of the batch statistics that are folded into the weights.

@@ -12,7 +12,7 @@ DOG = Box(0.0, 0.0, 0.5, 0.5, "dog")
 
 
 def photograph(boxes: list[Box] | None, *captions: str) -> Photograph:
-    return Photograph("1.jpg", b"", list(captions), boxes)
+    return Photograph("1.jpg", b"", list(captions), boxes=boxes)
 
 
 def caption(text: str, weights: list[float], side: int = 2) -> Caption:

@@ -50,8 +50,8 @@ def captioner() -> Captioner:
 def make_batch(images: int, seed: int = 0) -> Batch:
     """Return sizes that give a sampled word the weight 1."""
     numbers = np.arange(images)
-    nothing = torch.zeros(images, 1, 1, dtype=torch.long)
-    return Batch(numbers, numbers % 2, numbers + 1000 * seed, nothing, nothing, Size(images, images, images))
+    inputs, targets = torch.full((images, 1, 1), START), torch.full((images, 1, 1), PAD)
+    return Batch(numbers, numbers % 2, numbers + 1000 * seed, inputs, targets, Size(images, images, images))
 
 
 def test_sampled_logprobs_are_those_of_sampling() -> None:
