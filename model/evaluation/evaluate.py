@@ -32,10 +32,11 @@ from model.evaluation.grounding import grounding
 from model.evaluation.scores import coco_scores, diversity
 from model.runtime.captioner import Captioner
 from model.training.cider import quick_ciders
-from model.training.dataset import Sample
+from model.training.dataset import Sample, load_split
 
 # The split for all choices: coefficients, thresholds, the way to score.
 _CHOOSING = "val"
+_COCO_VAL = "coco val"
 # The pictures of `val` over which a sentence's probability without its own picture is averaged.
 _OTHER_PICTURES = 15
 # One in so many pictures of `val` serves to choose the way to score.
@@ -100,13 +101,17 @@ class Evaluation:
         return {"hallucination": named, **self._confidence(), "agreement": self._agreement()}
 
     def _confidence(self) -> dict[str, Any]:
-        """Fit confidence on every second picture of `val`, and check it on the others and on COCO's."""
-        samples, captions = self._captioned(_CHOOSING)
+        """Fit confidence on every second picture of `val`, and check it on the others and on coco-dev.
+
+        If the data folder has COCO, its `val` is used, because it is in the default style. Flickr8k's is checked, too.
+        """
+        fitted = _COCO_VAL if (self._data / "coco").is_dir() else _CHOOSING
+        samples, captions = self._captioned(fitted)
         config = calibration.fit(captions[::2], _right(samples[::2], captions[::2]))
-        checked = {
-            _CHOOSING: _calibration(samples[1::2], captions[1::2], config),
-            coco_dev.NAME: _calibration(*self._captioned(coco_dev.NAME), config),
-        }
+        checked = {fitted: _calibration(samples[1::2], captions[1::2], config)}
+        for other in (_CHOOSING, coco_dev.NAME):
+            if other != fitted:
+                checked[other] = _calibration(*self._captioned(other), config)
         return {
             "confidence": {name: report["summary"] for name, report in checked.items()},
             "coverage": {
@@ -156,7 +161,8 @@ class Evaluation:
 
     def _load(self, split: str) -> Sequence[Sample]:
         if split not in self._samples:
-            self._samples[split] = load_named(self._data, split)
+            coco = split == _COCO_VAL
+            self._samples[split] = load_split(self._data / "coco", "val") if coco else load_named(self._data, split)
         return self._samples[split]
 
 

@@ -62,7 +62,7 @@ def test_scores_on_val_do_not_drop(captioner: Captioner) -> None:
     # `val`, not `test`: a score that is checked often influences choices.
     evaluation = Evaluation(captioner, Path(data), DecodingOptions())
     scores = evaluation.quality("val")
-    assert scores["cider"] >= 0.53
-    assert scores["bleu4"] >= 0.20
+    assert scores["cider"] >= 0.45
+    assert scores["bleu4"] >= 0.18
     if (Path(data) / COCO_DEV).is_dir():
-        assert evaluation.quality(COCO_DEV)["cider"] >= 0.45
+        assert evaluation.quality(COCO_DEV)["cider"] >= 0.75
