@@ -44,7 +44,7 @@ def test_content_words_attend_to_the_picture_more_than_function_words(captioner:
     words = [word for path in SAMPLES.glob("*.jpg") for word in captioner.caption([Image.open(path)])[0][0].words]
     function = [word.visual_grounding for word in words if word.text in FUNCTION_WORDS]
     others = [word.visual_grounding for word in words if word.text not in FUNCTION_WORDS]
-    assert sum(function) / len(function) < 0.4 < 0.6 < sum(others) / len(others)
+    assert sum(function) / len(function) < 0.25 < 0.35 < sum(others) / len(others)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ export function probability(word) {
 }
 
 // Below this share of attention on the picture, a word follows from the words before it, as "of" does.
-const LITTLE_GROUNDING = 0.35;
+const LITTLE_GROUNDING = 0.2;
 
 /** Whether the word's heatmap means little: little of its attention is on the picture, or the map is diffuse. */
 export function hasWeakEvidence(word) {
