@@ -86,7 +86,8 @@ def read_events(client: httpx.Client, job_id: str, last: str | None = None) -> l
                 name, _, value = line.partition(": ")
                 event[name] = value
             elif "data" in event:
-                assert json.loads(event["data"])["status"] == event["event"]
+                if event["event"] != "word":
+                    assert json.loads(event["data"])["status"] == event["event"]
                 events.append((event["id"], event["event"]))
                 event = {}
     return events
